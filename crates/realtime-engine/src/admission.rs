@@ -1,4 +1,4 @@
-//! [`Admission`]: what the engine is told about a client that connects.
+//! [`ClientAdmission`]: what the engine is told about a client that connects.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::{AppServer, ClientContext, ConnectionId, Hub, Roles, UserId};
 
 /// What the engine is told about a client that connects, most of it from the client's token.
 #[derive(Clone, Debug)]
-pub struct Admission {
+pub struct ClientAdmission {
     /// The hub.
     pub hub: Hub,
     /// Its connection id, from [`EngineHandle::issue`](crate::EngineHandle::issue).
@@ -49,7 +49,7 @@ impl fmt::Debug for ConnectionGuard {
     }
 }
 
-impl Admission {
+impl ClientAdmission {
     /// A client of a hub, with the default for everything else.
     pub fn new(hub: Hub, connection: ConnectionId, user: Option<UserId>) -> Self {
         Self {

@@ -13,8 +13,8 @@ use crate::publish::PublishJob;
 use crate::stream::StreamMessages;
 use crate::trace_subscription::TraceSink;
 use crate::{
-    Admission, AppServer, AuthenticationRefresh, ClientContext, CloseRequest, ConnectionId, GroupName, Hub,
-    Lifetime, Membership, OtherUser, OutgoingMessage, ServerClose, Target, Transport, UserId,
+    AppServer, AuthenticationRefresh, ClientAdmission, ClientContext, CloseRequest, ConnectionId, GroupName,
+    Hub, Lifetime, Membership, OtherUser, OutgoingMessage, ServerClose, Target, Transport, UserId,
 };
 
 /// What happened to bytes that a client sent in an HTTP request.
@@ -42,7 +42,7 @@ pub enum ReattachResult {
 /// Everything that a shard can be asked to do.
 #[derive(Debug)]
 pub(crate) enum ShardCommand {
-    Attach(Box<Transport>, Box<Admission>),
+    Attach(Box<Transport>, Box<ClientAdmission>),
     /// A new socket for a stateful connection.
     Reattach {
         connection: ConnectionId,

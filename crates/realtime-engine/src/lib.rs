@@ -6,7 +6,7 @@
 //! command to each shard, is encoded once for each protocol there, and costs each receiver one write per loop turn, however
 //! many messages the turn brings. No task, no channel and no read buffer belongs to a single connection.
 //!
-//! Know these first: [`EngineHandle`], [`Publish`], [`Admission`]. Start reading at `shard.rs`.
+//! Know these first: [`EngineHandle`], [`Publish`], [`ClientAdmission`]. Start reading at `shard.rs`.
 
 mod admission;
 mod app_server;
@@ -53,7 +53,7 @@ use prometheus_client::registry::Registry;
 use supervision::Supervisor;
 use trace::Tracer;
 
-pub use admission::{Admission, ConnectionGuard};
+pub use admission::{ClientAdmission, ConnectionGuard};
 pub use app_server::{AppServer, SendRate};
 pub use attach::{AttachError, ConnectionIds};
 pub use authentication::{AuthenticationRefresh, OtherUser, Refreshed};

@@ -38,7 +38,7 @@ pub(crate) enum RateExceeded {
 type HubUser = (Hub, UserId);
 
 /// A bucket that connections share.
-pub(crate) type Shared = Arc<Mutex<Bucket>>;
+pub(crate) type SharedBucket = Arc<Mutex<Bucket>>;
 
 /// The buckets of users who have connections.
 #[derive(Debug, Default)]
@@ -92,7 +92,7 @@ impl UserBuckets {
     const SWEEP_EVERY: usize = 1024;
 
     /// The bucket of a user, created for its first connection.
-    pub(crate) fn get(&self, hub: &Hub, user: &UserId, rates: Rates, now: Instant) -> Shared {
+    pub(crate) fn get(&self, hub: &Hub, user: &UserId, rates: Rates, now: Instant) -> SharedBucket {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() % Self::SWEEP_EVERY == Self::SWEEP_EVERY - 1 {
             buckets.retain(|_, bucket| bucket.strong_count() > 0);

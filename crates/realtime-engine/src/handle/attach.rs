@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{EngineHandle, Shared};
 use crate::command::ShardCommand;
 use crate::id::{self, ShardId};
-use crate::{Admission, AttachError, ConnectionIds, Hub, Stopped, Transport};
+use crate::{AttachError, ClientAdmission, ConnectionIds, Hub, Stopped, Transport};
 
 impl EngineHandle {
     /// Ids for a new connection. Connections are distributed over the shards in turn.
@@ -32,7 +32,7 @@ impl EngineHandle {
     /// # Errors
     ///
     /// If a limit is reached or the engine has ended; the socket is closed then.
-    pub async fn attach(&self, link: Transport, admission: Admission) -> Result<(), AttachError> {
+    pub async fn attach(&self, link: Transport, admission: ClientAdmission) -> Result<(), AttachError> {
         let Some(shard) = self.shard_of(admission.connection) else {
             return Err(AttachError::Foreign(admission.connection));
         };

@@ -12,7 +12,7 @@ use super::encode::{close_message, hub_frame};
 use super::keys::Slot;
 use super::pending::{Frame, Step};
 use crate::metrics::EndLabels;
-use crate::{Admission, ClientConnection, EndReason, Hub, TraceEventKind};
+use crate::{ClientAdmission, ClientConnection, EndReason, Hub, TraceEventKind};
 
 impl Shard {
     /// Describes a connection to the upstream; `None` unless it is open.
@@ -187,7 +187,7 @@ impl Shard {
 }
 
 /// Describes a client that is not connected yet.
-pub(super) fn client_of(admission: &Admission, protocol: HubProtocol) -> ClientConnection {
+pub(super) fn client_of(admission: &ClientAdmission, protocol: HubProtocol) -> ClientConnection {
     ClientConnection {
         id: admission.connection,
         hub: admission.hub.clone(),

@@ -13,10 +13,10 @@ use super::deadlines::Tick;
 use super::keys::{GroupKey, HubKey, UserKey};
 use super::pending::{Backlog, Run};
 use super::stateful::Stateful;
-use crate::limits::{Bucket, Shared};
+use crate::limits::{Bucket, SharedBucket};
 use crate::{
-    Admission, AppServer, ClientContext, ClientInvokeError, ClientResult, ConnectionGuard, ConnectionId,
-    HttpTransport, HttpTransportKind, ReceiveResult, Roles, SendRate,
+    AppServer, ClientAdmission, ClientContext, ClientInvokeError, ClientResult, ConnectionGuard,
+    ConnectionId, HttpTransport, HttpTransportKind, ReceiveResult, Roles, SendRate,
 };
 
 /// One connection. Parts that most connections rarely need are boxed.
@@ -80,7 +80,7 @@ pub(crate) enum ConnectionState {
 /// What is needed until the handshake request is complete.
 #[derive(Debug)]
 pub(crate) struct Handshaking {
-    pub(crate) admission: Admission,
+    pub(crate) admission: ClientAdmission,
     pub(crate) deadline: Tick,
     /// The start of the record, if it arrived in parts.
     pub(crate) record: Vec<u8>,
@@ -89,7 +89,7 @@ pub(crate) struct Handshaking {
 /// What is needed until the handshake response is sent.
 #[derive(Debug)]
 pub(crate) struct Opening {
-    pub(crate) admission: Admission,
+    pub(crate) admission: ClientAdmission,
     pub(crate) deadline: Tick,
     /// Hub messages that followed the handshake request.
     pub(crate) rest: Vec<u8>,
@@ -127,7 +127,7 @@ pub(crate) struct Extra {
     /// Its app server closed it, and is not told that it ended.
     pub(crate) is_end_known: bool,
     pub(crate) bucket: Option<Box<Bucket>>,
-    pub(crate) user_bucket: Option<Shared>,
+    pub(crate) user_bucket: Option<SharedBucket>,
     /// Invocations of its methods whose callers wait for a result.
     pub(crate) pending_results: HashMap<Box<str>, oneshot::Sender<Result<ClientResult, ClientInvokeError>>>,
     /// Open streams that its client has invoked, by their invocation ids.

@@ -1,5 +1,5 @@
-//! [`due`]: what is to be done about a connection at a given time. Pure: the shard describes the connection in a [`View`],
-//! performs the [`Verdict`], and looks again when that says so.
+//! [`due`]: what to do about a connection at a given time. Pure: the shard describes the connection in a [`View`], performs the [`Verdict`],
+//! and checks again at the time in the verdict.
 //!
 //! All times are ticks of the shard's clock. A deadline is never early, and late by at most one tick.
 
@@ -25,20 +25,20 @@ pub(crate) struct Timeouts {
     pub(crate) soon: u32,
 }
 
-/// What is looked at, as far as its deadlines depend on it.
+/// The state of a connection, as far as its deadlines depend on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum View {
-    /// The client's handshake has not come yet, or not all of it.
+    /// The client's handshake request is not complete.
     Handshaking {
-        /// When it must have come.
+        /// The deadline.
         deadline: Tick,
     },
-    /// The handshake waits for the answer of an upstream or an app server.
+    /// The handshake waits for the decision of an upstream or the response of an app server.
     Opening {
-        /// When it must have come.
+        /// The deadline.
         deadline: Tick,
     },
-    /// The handshake is done.
+    /// The handshake is complete.
     Open(OpenView),
     /// A Close message or frame was sent.
     Closing {
@@ -47,14 +47,14 @@ pub(crate) enum View {
         /// The engine's timeouts.
         timeouts: Timeouts,
     },
-    /// A client does not read fast enough what its app server sends to it alone; looked at beside its other deadlines.
+    /// A client does not read fast enough what its app server sends to it alone; checked in addition to its other deadlines.
     SlowReader {
         /// When it must have read something; absent while it has no socket, which has a deadline of its own.
         deadline: Option<Tick>,
     },
-    /// A stateful client sent messages, or has been sent nothing because it has said nothing.
+    /// A stateful client has sent messages, or messages to it are withheld until its first message.
     Unacknowledged {
-        /// Until when an acknowledgement may wait for more messages, and messages for the client's first word.
+        /// Until when an acknowledgement may be delayed, and messages withheld.
         deadline: Tick,
     },
 }
@@ -68,9 +68,9 @@ pub(crate) struct OpenView {
     pub(crate) token_expires: Option<Tick>,
     /// When the client must have sent a hub message other than a ping, where its hub demands that.
     pub(crate) idle_deadline: Option<Tick>,
-    /// Since when a stateful client's new socket is there, until the client has said with which message it continues.
+    /// Since when a stateful client's new socket waits for the client's Sequence message.
     pub(crate) resuming_since: Option<Tick>,
-    /// When something last came.
+    /// When something was last received.
     pub(crate) last_received_at: Tick,
     /// When a hub message was last written.
     pub(crate) last_sent_at: Tick,
@@ -106,7 +106,7 @@ pub(crate) enum ReachedBy {
     },
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing before this tick.
@@ -126,19 +126,19 @@ pub(crate) enum Verdict {
         /// Whether the client may reconnect by itself.
         allow_reconnect: bool,
     },
-    /// Give up the socket; a stateful client may come back with another.
+    /// Drop the socket; a stateful client may reconnect with another.
     LoseSocket(EndReason),
-    /// End the connection without a word: nobody would hear it.
+    /// End the connection without a message, because the client cannot receive one.
     End(EndReason),
     /// Drop the connection; its close has begun before.
     Remove,
     /// Close the connection of a slow reader.
     EndStalledReader,
-    /// Acknowledge what came, and send what waits for the client's first word.
+    /// Acknowledge what was received, and send what was withheld.
     Acknowledge,
 }
 
-/// What is to be done about a connection.
+/// What to do about a connection.
 pub(crate) fn due(view: &View, now: Tick) -> Verdict {
     match view {
         View::Handshaking { deadline } => {
@@ -195,7 +195,7 @@ impl OpenView {
         }
     }
 
-    /// At the latest, a connection is looked at after one interval of pings: what it depends on may have changed meanwhile.
+    /// A connection is checked at least once in the interval of pings, because its state may have changed.
     fn next_check(&self, now: Tick) -> Tick {
         now.plus(self.timeouts.keep_alive.max(1))
     }
@@ -240,11 +240,11 @@ impl OpenView {
             | ReachedBy::LongPolling { request_deadline } => request_deadline?,
             ReachedBy::Socket | ReachedBy::Nothing { .. } => return None,
         };
-        // Until then it is looked at as often as any other.
+        // Until then it is checked as often as any other.
         (now >= deadline).then_some(Verdict::End(EndReason::ConnectionLost))
     }
 
-    /// The client is missed if it is silent for too long, and pinged where nothing else is sent.
+    /// Applies the client timeout, and pings the client if nothing else is sent.
     fn keep_alive(&self, now: Tick, mut next: Tick) -> Verdict {
         if self.has_pinged && !self.is_paused {
             let silence = self.last_received_at.plus(self.timeouts.client_timeout);

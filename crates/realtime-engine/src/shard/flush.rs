@@ -1,8 +1,8 @@
-//! The write phase. All writing to sockets happens here, so that it can be exchanged as a whole.
+//! The write phase. All writes to sockets happen here, so that it can be replaced.
 //!
-//! Each transport has its own way to let frames wait and to deliver them: `flush/socket.rs`, `flush/http.rs`, and, where a stateful
-//! client has lost its socket, none. `flush/resumable.rs` wraps them for stateful clients. Here is what they have in common: which
-//! connections are written to, when, and what becomes of those that cannot be.
+//! Each transport appends and delivers frames in its own way: `flush/socket.rs`, `flush/http.rs`, and none while a stateful client has no
+//! socket. `flush/resumable.rs` wraps them for stateful clients. This file has what they have in common: which connections are written to,
+//! when, and what happens when a write fails.
 
 mod http;
 mod resumable;
@@ -23,7 +23,7 @@ use super::stateful::Bounds;
 use crate::EndReason;
 
 impl Shard {
-    /// Lets a frame wait for a connection. Nothing is written yet. The policy is that of the connection's hub.
+    /// Appends a frame to what is pending for a connection. Nothing is written yet. The policy is that of the connection's hub.
     pub(super) fn append(&mut self, slot: Slot, step: &mut Step, policy: HubPolicy) -> Appended {
         let connection = &mut self.connections[slot as usize];
         let mut account =
@@ -46,13 +46,13 @@ impl Shard {
         appended
     }
 
-    /// What holds for the connection's hub.
+    /// The policy of the connection's hub.
     pub(super) fn policy(&self, slot: Slot) -> HubPolicy {
         let index_entry = self.connections[slot as usize].index_entry();
         index_entry.map_or(self.default_policy, |index_entry| self.index.policy(index_entry.hub))
     }
 
-    /// Appends, and makes room where there is none: by writing, or by ending the connection.
+    /// Appends a frame; if there is no room, writes first, or ends the connection.
     pub(super) fn append_or_end(&mut self, slot: Slot, step: &mut Step) {
         let policy = self.policy(slot);
         let mut appended = self.append(slot, step, policy);
@@ -68,7 +68,7 @@ impl Shard {
         }
     }
 
-    /// Writes to the connections that wait, at most one chunk of them. Says whether any are left.
+    /// Writes to connections with pending frames, at most one chunk of them. Returns whether any are left.
     pub(super) fn flush_chunk(&mut self) -> bool {
         for _ in 0..self.settings.options.flush_chunk.max(1) {
             let Some(slot) = self.dirty.pop_front() else { break };
@@ -82,7 +82,7 @@ impl Shard {
         !self.dirty.is_empty()
     }
 
-    /// One write for all that waits for one connection.
+    /// One write for everything that is pending for one connection.
     pub(super) fn flush(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         connection.dirty = false;
@@ -112,12 +112,12 @@ impl Shard {
                     self.shut(slot);
                 }
             }
-            // A new socket is sent what is kept.
+            // A new socket is sent what is buffered.
             TransportState::Detached { .. } => {}
         }
     }
 
-    /// The socket can take more.
+    /// The socket is writable.
     pub(super) fn on_writable(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         let TransportState::Socket(socket) = &mut connection.transport else { return };
@@ -131,7 +131,7 @@ impl Shard {
         self.write_backlog(slot);
     }
 
-    /// Writes what waits until the socket takes no more.
+    /// Writes the backlog until the socket would block.
     pub(super) fn write_backlog(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         let (TransportState::Socket(socket), Some(backlog)) =
@@ -153,7 +153,7 @@ impl Shard {
         }
     }
 
-    /// Counts what was written to a socket, and does what follows from it.
+    /// Counts what was written to a socket, and handles the outcome.
     fn finish_write(&mut self, slot: Slot, report: Report) {
         let Report { outcome, writes, bytes, frames, has_hub_message } = report;
         let turn = &mut self.metrics.turn;
@@ -172,7 +172,7 @@ impl Shard {
         }
     }
 
-    /// Our last byte is written: ends our side, and leaves the rest to the client or to the deadline.
+    /// The last byte was written: shuts our side down; the client or the deadline ends the connection.
     fn shut(&mut self, slot: Slot) {
         let connection = &mut self.connections[slot as usize];
         if !matches!(connection.state, ConnectionState::Closing { shut: false }) {
@@ -181,7 +181,7 @@ impl Shard {
         connection.state = ConnectionState::Closing { shut: true };
         let socket = match &mut connection.transport {
             TransportState::Socket(socket) => socket,
-            // The client has the time for a close to take its last messages.
+            // The client may read its last messages until the close timeout.
             TransportState::Http(http) => return http.end(),
             TransportState::Detached { .. } => return,
         };
@@ -193,7 +193,7 @@ impl Shard {
         }
     }
 
-    /// Takes a connection's pending bytes out of the account, before it is dropped.
+    /// Subtracts a connection's pending bytes, before it is dropped.
     pub(super) fn forget_pending(pending_bytes: &mut u64, connection: &Connection) {
         if let Some(backlog) = &connection.backlog {
             *pending_bytes -= backlog.bytes() as u64;
@@ -201,7 +201,7 @@ impl Shard {
     }
 }
 
-/// Lets a frame wait for the transport that a connection has now.
+/// Appends a frame for the current transport of a connection.
 fn append(
     connection: &mut Connection,
     step: &mut Step,
@@ -212,7 +212,7 @@ fn append(
     match transport {
         TransportState::Socket(_) => socket::append(run, backlog.as_deref_mut(), step, policy, account),
         TransportState::Http(http) => http::append(http, run, step, policy, account),
-        // A new socket is sent what is kept.
+        // A new socket is sent what is buffered.
         TransportState::Detached { .. } => Appended::Waits,
     }
 }
@@ -226,7 +226,7 @@ fn append_stateful(
     account: &mut Account<'_>,
     kept_own_bytes: &mut u64,
 ) -> Appended {
-    // Out of the connection meanwhile, so that the transport can be reached beside it.
+    // Moved out of the connection, so that the transport can be borrowed at the same time.
     let extra = connection.extra_mut();
     let Some(mut stateful) = extra.and_then(|extra| extra.stateful.take()) else {
         return append(connection, step, policy, account);

@@ -21,13 +21,13 @@ use super::keys::Slot;
 use super::pending::{Frame, Step};
 use super::stateful::Stateful;
 use crate::limits::Bucket;
-use crate::{Admission, EndReason, HandshakeDecision, SendRate, TraceEventKind, Transport};
+use crate::{ClientAdmission, EndReason, HandshakeDecision, SendRate, TraceEventKind, Transport};
 
 /// Longest handshake request: it has a name and a number.
 const HANDSHAKE_BYTES_MAX: usize = 4096;
 
 impl Shard {
-    pub(super) fn attach(&mut self, link: Transport, admission: Admission) {
+    pub(super) fn attach(&mut self, link: Transport, admission: ClientAdmission) {
         if self.draining.is_some() {
             self.settings.connections.fetch_sub(1, Ordering::AcqRel);
             self.settings.hub_counts.release(&admission.hub);
@@ -217,10 +217,15 @@ impl Shard {
     }
 
     /// Keeps the parts of an admission that an open connection needs.
-    fn apply_admission(&mut self, slot: Slot, admission: Admission, checked_at: super::deadlines::Tick) {
+    fn apply_admission(
+        &mut self,
+        slot: Slot,
+        admission: ClientAdmission,
+        checked_at: super::deadlines::Tick,
+    ) {
         let now = self.instant;
         let connection = &mut self.connections[slot as usize];
-        let Admission { hub, user, expires_at, client_context, roles, stateful, server, guard, .. } =
+        let ClientAdmission { hub, user, expires_at, client_context, roles, stateful, server, guard, .. } =
             admission;
         if client_context.is_some() {
             connection.rare.get_or_insert_default().client_context = client_context;

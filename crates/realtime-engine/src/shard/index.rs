@@ -146,8 +146,8 @@ impl Index {
         }
     }
 
-    /// Takes the connection out of its hub, its user and its groups, so that it receives nothing any more. Returns its places, and
-    /// leaves its stage to the caller.
+    /// Removes the connection from its hub, its user and its groups, so that it receives nothing more. Returns its index entry; the caller
+    /// sets its state.
     pub(crate) fn close(&mut self, connections: &mut Connections, slot: Slot) -> Option<IndexEntry> {
         let index_entry = connections[slot as usize].index_entry()?;
         self.leave_all(connections, slot);

@@ -1,5 +1,4 @@
-//! What waits to be written to a client: [`Frame`]s in a [`Run`] until the end of the turn, then what its transport did not take at
-//! once in a [`Backlog`].
+//! Pending output of a client: [`Frame`]s in a [`Run`] until the end of the turn, then in a [`Backlog`] what its transport has not accepted.
 
 mod backlog;
 mod frame;

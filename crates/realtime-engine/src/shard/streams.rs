@@ -83,12 +83,12 @@ impl Shard {
         let Some(connection) = self.connections.get(slot as usize) else { return false };
         let waiting = connection.run.as_ref().map_or(0, |run| run.bytes())
             + connection.backlog.as_ref().map_or(0, |backlog| backlog.bytes());
-        let at_outlet = match &connection.transport {
+        let in_http_transport = match &connection.transport {
             TransportState::Socket(_) => 0,
             TransportState::Http(http) => http.bytes(),
             // What cannot be sent now is buffered until it reconnects.
             TransportState::Detached { .. } => return true,
         };
-        waiting + at_outlet > self.policy(slot).pending_bytes_max / BEHIND_DIVISOR
+        waiting + in_http_transport > self.policy(slot).pending_bytes_max / BEHIND_DIVISOR
     }
 }

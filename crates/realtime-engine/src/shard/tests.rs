@@ -13,7 +13,7 @@ use crate::handle::ShardWaker;
 use crate::id::ShardId;
 use crate::metrics::EndLabels;
 use crate::{
-    Admission, ConnectionId, EndReason, Hub, Lifetime, Membership, NoUpstream, NodeId, OutgoingMessage,
+    ClientAdmission, ConnectionId, EndReason, Hub, Lifetime, Membership, NoUpstream, NodeId, OutgoingMessage,
     Target, Transport, UserId,
 };
 
@@ -91,10 +91,10 @@ impl World {
     }
 
     fn attach(&mut self, user: Option<&str>, expires_at: Option<std::time::SystemTime>) -> Client {
-        self.admit(Admission { expires_at, ..admission(user) })
+        self.admit(ClientAdmission { expires_at, ..admission(user) })
     }
 
-    fn admit(&mut self, admission: Admission) -> Client {
+    fn admit(&mut self, admission: ClientAdmission) -> Client {
         let (stream, socket) = sockets();
         let id = admission.connection;
         self.shard.settings.connections.fetch_add(1, Ordering::AcqRel);
@@ -165,8 +165,8 @@ fn sockets() -> (TcpStream, edge::Socket) {
     (stream, edge::Socket::from_std(listener.accept().unwrap().0).unwrap())
 }
 
-fn admission(user: Option<&str>) -> Admission {
-    Admission::new(hub(), ConnectionId::draw(NodeId(0), ShardId(0)), user.map(UserId::new))
+fn admission(user: Option<&str>) -> ClientAdmission {
+    ClientAdmission::new(hub(), ConnectionId::draw(NodeId(0), ShardId(0)), user.map(UserId::new))
 }
 
 fn work(target: Target, message: OutgoingMessage) -> PublishJob {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use realtime_engine::{
-    Admission, AttachError, CloseRequest, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub, Lifetime,
-    Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, Transport, UserId,
+    AttachError, ClientAdmission, CloseRequest, ConnectionId, EngineHandle, EngineJoin, GroupName, Hub,
+    Lifetime, Membership, NoUpstream, NodeId, Options, OutgoingMessage, Publish, Target, Transport, UserId,
 };
 use signalr_protocol::{HubMessage, HubProtocol, next_message, parse};
 use supervision::Supervisor;
@@ -57,7 +57,7 @@ impl World {
         let socket = edge::Socket::from_std(listener.accept().unwrap().0).unwrap();
         let connection = self.engine.issue().connection;
         let user = user.map(UserId::new);
-        let admission = Admission::new(hub.clone(), connection, user);
+        let admission = ClientAdmission::new(hub.clone(), connection, user);
         self.engine.attach(Transport::Socket(socket), admission).await?;
         let decoder = Decoder::new(Role::Client, 1 << 24);
         Ok(Client { stream, decoder, received: VecDeque::new(), id: connection })

@@ -1,5 +1,5 @@
 //! Delivery over HTTP: Server-Sent Events and long polling. Frames wait in a run until the end of the turn, and then, as payloads
-//! without WebSocket frames, in the outlet, from which the client's requests take them.
+//! without WebSocket frames, in the HTTP transport, from which the client's requests read them.
 
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use crate::HttpTransport;
 use crate::shard::index::HubPolicy;
 use crate::shard::pending::{Frame, Run, Step};
 
-/// Lets a frame wait.
+/// Appends a frame.
 #[inline]
 pub(super) fn append(
     http: &HttpTransport,
@@ -31,7 +31,7 @@ pub(super) fn append(
     Appended::Waits
 }
 
-/// Moves a run into the outlet.
+/// Moves a run into the HTTP transport.
 pub(super) fn flush(http: &HttpTransport, run: &Run) {
     for piece in run.list().iter().filter_map(Frame::payload) {
         http.push(piece);
@@ -59,8 +59,8 @@ mod tests {
         HttpTransport::new(HttpTransportKind::LongPolling, Instant::now(), Default::default())
     }
 
-    /// Name, texts in the outlet, texts in the run, bytes that may wait, the policy, the new text, and what becomes of it: the
-    /// outcome, the texts that wait in the end, and how many calls were left out. The outlet counts payloads, the run frames.
+    /// Name, texts in the transport, texts in the run, limit of pending bytes, the policy, the new text, and the result: the outcome, the
+    /// pending texts, and how many invocations were dropped. The transport counts payloads, the run frames.
     type Case = (
         &'static str,
         &'static [&'static str],
@@ -75,7 +75,7 @@ mod tests {
     const CASES: &[Case] = &[
         ("nothing waits: one frame always has room", &[], &[], 3, SlowConsumer::Disconnect, "abcdef", (Appended::Waits, &["abcdef"], 0)),
         ("there is room beside what waits", &["ab"], &["cd"], 10, SlowConsumer::Disconnect, "ef", (Appended::Waits, &["ab", "cd", "ef"], 0)),
-        ("what waits in the outlet counts", &["abcd"], &[], 7, SlowConsumer::Disconnect, "ef", (Appended::NoRoom, &["abcd"], 0)),
+        ("pending payloads of the transport count", &["abcd"], &[], 7, SlowConsumer::Disconnect, "ef", (Appended::NoRoom, &["abcd"], 0)),
         ("what waits in the run counts", &[], &["abcd"], 9, SlowConsumer::Disconnect, "ef", (Appended::NoRoom, &["abcd"], 0)),
         ("a policy leaves the oldest calls out", &["ab", "cd"], &[], 7, SlowConsumer::DropOldest, "ef", (Appended::Waits, &["cd", "ef"], 1)),
         ("a policy leaves earlier calls of the same key out", &["ab", "cd"], &[], 7, SlowConsumer::LatestByKey, "ef", (Appended::Waits, &["ef"], 2)),
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn a_frame_is_appended_and_flushed_as_the_table_says() {
-        for (name, in_outlet, in_run, pending_bytes_max, slow_consumer, new, expected) in CASES {
+        for (name, in_transport, in_run, pending_bytes_max, slow_consumer, new, expected) in CASES {
             let http = http();
-            for text in *in_outlet {
+            for text in *in_transport {
                 flush(&http, &call(text).after(None));
             }
             let mut run =

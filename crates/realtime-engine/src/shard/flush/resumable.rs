@@ -1,5 +1,5 @@
-//! Delivery to a client that may reconnect statefully: wraps the delivery by whatever transport it has now. Each frame is kept until
-//! the client has acknowledged it, and some are held until the client's first word.
+//! Delivery to a stateful client: wraps the delivery by its current transport. Each frame is buffered until the client has acknowledged it,
+//! and some are withheld until the client's first message.
 
 use super::room::Appended;
 use crate::SlowConsumer;
@@ -7,7 +7,7 @@ use crate::shard::index::HubPolicy;
 use crate::shard::pending::Step;
 use crate::shard::stateful::{Bounds, Stateful};
 
-/// Lets a frame wait, and keeps it. `append` lets it wait for the present transport; `has_transport` says whether there is one.
+/// Appends a frame, and buffers it. `append` appends it for the current transport; `has_transport` if there is one.
 pub(super) fn append(
     stateful: &mut Stateful,
     step: &mut Step,
@@ -22,12 +22,12 @@ pub(super) fn append(
         return appended;
     }
     stateful.buffer(step.frame(), bounds);
-    // What can neither be sent nor kept has nowhere to go.
+    // A frame that can neither be sent nor buffered ends the connection.
     let is_lost = (is_held || !has_transport) && !stateful.can_resume();
     if is_lost { Appended::NoRoom } else { Appended::Waits }
 }
 
-/// The hub's policy as it holds for such a client: it is never sent less than everything, for its messages are counted.
+/// The hub's policy for such a client: nothing is dropped, because its messages are counted.
 pub(super) fn policy(policy: HubPolicy) -> HubPolicy {
     HubPolicy { slow_consumer: SlowConsumer::Disconnect, ..policy }
 }
@@ -40,19 +40,19 @@ mod tests {
     use crate::shard::deadlines::Tick;
     use crate::shard::pending::{Class, Frame};
 
-    /// What the client has, and what is sent.
+    /// The state of the client, and the frame that is sent.
     #[derive(Clone, Copy, Debug)]
     struct Case {
         name: &'static str,
-        /// Whether the client has said its first word.
+        /// Whether the client has sent its first message.
         has_spoken: bool,
         has_transport: bool,
-        /// How many messages the frame holds that are counted.
+        /// How many counted messages the frame contains.
         counted: u32,
         keeps_order: bool,
-        /// How many bytes may be kept; the frame has 4.
+        /// The limit of buffered bytes; the frame has 4.
         bytes_max: usize,
-        /// What the transport says, if it is asked.
+        /// The result of the transport, if it is used.
         transport_says: Option<Appended>,
         appended: Appended,
         /// Whether a new socket would be sent the frame.

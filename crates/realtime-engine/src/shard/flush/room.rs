@@ -1,30 +1,30 @@
-//! Whether there is room for one more frame, and what is left out to make some.
+//! Whether there is room for one more frame, and what is dropped to make room.
 
 use crate::SlowConsumer;
 use crate::shard::index::HubPolicy;
 use crate::shard::pending::{Backlog, Frame};
 
-/// What became of a frame.
+/// The result of appending a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Appended {
-    /// It waits to be written.
+    /// It is pending.
     Waits,
-    /// There is no room before what waits has been written.
+    /// There is no room before pending frames were written.
     FlushFirst,
-    /// There is no room, and the transport takes no more.
+    /// There is no room, and the transport is blocked.
     NoRoom,
 }
 
-/// What appending a frame changes outside of its connection.
+/// Counters outside of the connection that appending a frame changes.
 #[derive(Debug)]
 pub(super) struct Account<'a> {
     /// Bytes in the backlogs of the shard's sockets.
     pub(super) pending_bytes: &'a mut u64,
-    /// Calls that slow clients did not get.
+    /// Invocations that were dropped for slow clients.
     pub(super) left_out: &'a mut u64,
 }
 
-/// Leaves out of a backlog what the hub's policy drops for a new frame: how many bytes, and how many calls.
+/// Drops from a backlog what the hub's policy drops for a new frame: returns how many bytes, and how many invocations.
 pub(super) fn make_room(backlog: &mut Backlog, frame: &Frame, policy: HubPolicy) -> (usize, u64) {
     match policy.slow_consumer {
         SlowConsumer::Disconnect => (0, 0),

@@ -1,5 +1,5 @@
-//! Delivery by a WebSocket. Frames wait in a run until the end of the turn; what the socket does not take then waits in a backlog
-//! until it is writable. While there is a backlog there is no run.
+//! Delivery by a WebSocket. Frames are pending in a run until the end of the turn; what the socket does not accept then stays in a backlog
+//! until the socket is writable. While there is a backlog there is no run.
 
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -11,11 +11,11 @@ use crate::shard::pending::{Backlog, Run, Step};
 /// Runs up to this size are joined into one buffer; beyond it, copying costs more than the slices do.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
 
-/// What bytes are written to.
+/// Where bytes are written.
 pub(super) trait Writer {
-    /// Writes what is taken at once of one buffer.
+    /// Writes as much of one buffer as is accepted at once.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// Writes what is taken at once of several buffers, in one system call.
+    /// Writes as much of several buffers as is accepted at once, in one system call.
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
@@ -29,18 +29,18 @@ impl Writer for edge::Socket {
     }
 }
 
-/// What became of what waited.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// All of it is written.
+    /// Everything was written.
     Written,
-    /// The socket takes no more now.
+    /// The socket would block.
     Blocked,
     /// The socket is broken.
     Lost,
 }
 
-/// What one or more writes did.
+/// The result of one or more writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Report {
     pub(super) outcome: Outcome,
@@ -48,13 +48,13 @@ pub(super) struct Report {
     pub(super) writes: u64,
     /// Bytes that were written.
     pub(super) bytes: usize,
-    /// Frames that were written to their end.
+    /// Frames that were written completely.
     pub(super) frames: u64,
-    /// Whether the client gets a hub message by it, so that it needs no ping.
+    /// Whether a hub message was written, so that no ping is needed.
     pub(super) has_hub_message: bool,
 }
 
-/// Lets a frame wait.
+/// Appends a frame.
 #[inline]
 pub(super) fn append(
     run: &mut Option<Rc<Run>>,
@@ -88,7 +88,7 @@ pub(super) fn is_long(run: &Run) -> bool {
     run.bytes() > JOINED_BYTES_MAX && run.frames() > 1
 }
 
-/// Writes a run that is not long in one call. What was not taken is returned as a backlog.
+/// Writes a run that is not long in one call. The rest is returned as a backlog.
 pub(super) fn write_run(socket: &mut impl Writer, run: &Run) -> (Report, Option<Backlog>) {
     let report = |outcome, bytes, frames| Report {
         outcome,
@@ -108,7 +108,7 @@ pub(super) fn write_run(socket: &mut impl Writer, run: &Run) -> (Report, Option<
     (report(Outcome::Written, written, u64::from(run.frames())), None)
 }
 
-/// Writes a backlog until it is empty or the socket takes no more.
+/// Writes a backlog until it is empty or the socket would block.
 pub(super) fn write_backlog(socket: &mut impl Writer, backlog: &mut Backlog) -> Report {
     let mut report =
         Report { outcome: Outcome::Written, writes: 0, bytes: 0, frames: 0, has_hub_message: false };
@@ -141,7 +141,7 @@ mod tests {
     use crate::SlowConsumer;
     use crate::shard::pending::{Class, Frame};
 
-    /// Takes what its script says: so many bytes, or nothing, or breaks.
+    /// Accepts what its script says: so many bytes, or it would block, or it fails.
     #[derive(Default)]
     struct Script {
         takes: VecDeque<Take>,
@@ -197,8 +197,7 @@ mod tests {
         HubPolicy { pending_bytes_max, slow_consumer, idle_timeout_ms: None }
     }
 
-    /// Name, what the socket takes of the frames `ab`, `cd`, `ef` (6 bytes), the report (outcome, writes, bytes, frames), and what is
-    /// left.
+    /// Name, what the socket accepts of the frames `ab`, `cd`, `ef` (6 bytes), the report (outcome, writes, bytes, frames), and what is left.
     type WriteCase = (&'static str, &'static [Take], (Outcome, u64, usize, u64), &'static str);
 
     #[rustfmt::skip]
@@ -250,8 +249,8 @@ mod tests {
         }
     }
 
-    /// Name, frames in the run, calls in the backlog (absent: no backlog), bytes that may wait, the policy, the new frame, and what
-    /// becomes of it: the outcome, what waits then, and how many calls were left out.
+    /// Name, frames in the run, invocations in the backlog (absent: no backlog), limit of pending bytes, the policy, the new frame, and the
+    /// result: the outcome, the pending frames, and how many invocations were dropped.
     type AppendCase = (
         &'static str,
         &'static [&'static str],

@@ -1,4 +1,4 @@
-//! [`Changes`]: what a watcher is told of groups: which connections joined and left them.
+//! [`Changes`]: recorded changes of groups: which connections joined and left them.
 
 use crate::{ConnectionId, GroupName, Hub, UserId};
 
@@ -12,7 +12,7 @@ pub(crate) struct Change {
     pub(crate) joined: bool,
 }
 
-/// The changes that no watcher has been told yet; none are recorded while nobody watches.
+/// The changes that were not reported yet; they are recorded only while the live trace has a subscriber.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     is_watched: bool,

@@ -7,17 +7,17 @@ use crate::{ConnectionId, GroupName, Hub, NameKind, Target, UserId};
 use super::HubPolicy;
 
 impl Index {
-    /// The connection of that id, whatever its hub and however far it is.
+    /// The connection with that id, in any hub and state.
     pub(crate) fn slot(&self, id: ConnectionId) -> Option<Slot> {
         self.by_id.get(&id).copied()
     }
 
-    /// What holds for a hub.
+    /// The policy of a hub.
     pub(crate) fn policy(&self, key: HubKey) -> HubPolicy {
         self.hubs[key.0 as usize].policy
     }
 
-    /// What holds for a hub that may not have any connection yet.
+    /// The policy of a hub that may have no connections yet.
     pub(crate) fn policy_of(&self, hub: &Hub) -> HubPolicy {
         self.hub_keys.get(hub).map_or_else(|| HubPolicy::of_hub(&self.options, hub), |key| self.policy(*key))
     }
@@ -66,7 +66,7 @@ impl Index {
         (self.hubs[index_entry.hub.0 as usize].hub == *hub).then_some(slot)
     }
 
-    /// Who is meant. A single connection is returned in `one`, which the caller lends.
+    /// The receivers of a target. A single connection is returned in `one`, which the caller provides.
     pub(crate) fn receivers<'a>(
         &'a self,
         connections: &Connections,

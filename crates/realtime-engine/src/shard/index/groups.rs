@@ -8,7 +8,7 @@ use crate::shard::keys::{GroupKey, HubKey, Slot};
 use crate::{GroupName, Hub, UserId};
 
 impl Index {
-    /// Puts a connection into a group of its hub.
+    /// Adds a connection to a group of its hub.
     pub(crate) fn join(
         &mut self,
         connections: &mut Connections,
@@ -28,7 +28,7 @@ impl Index {
         Ok(())
     }
 
-    /// Puts the connections that a user has now into a group.
+    /// Adds the current connections of a user to a group.
     pub(crate) fn present_join(
         &mut self,
         connections: &mut Connections,
@@ -44,7 +44,7 @@ impl Index {
         }
     }
 
-    /// Takes a connection out of a group of its hub.
+    /// Removes a connection from a group of its hub.
     pub(crate) fn leave(&mut self, connections: &mut Connections, slot: Slot, group: &GroupName) {
         let Some(index_entry) = connections[slot as usize].index_entry() else { return };
         if let Some(group) = self.group_key(Some(index_entry.hub), group) {
@@ -52,7 +52,7 @@ impl Index {
         }
     }
 
-    /// Takes a connection out of all its groups.
+    /// Removes a connection from all its groups.
     pub(crate) fn leave_all(&mut self, connections: &mut Connections, slot: Slot) {
         while let Some((group, _)) = connections[slot as usize].groups().last().copied() {
             self.leave_key(connections, slot, group);

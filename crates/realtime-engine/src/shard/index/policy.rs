@@ -1,10 +1,10 @@
-//! [`HubPolicy`]: what holds for the connections of one hub.
+//! [`HubPolicy`]: the options that apply to the connections of one hub.
 
 use std::num::NonZeroU64;
 
 use crate::{Hub, Options, SlowConsumer};
 
-/// What holds for the connections of one hub.
+/// The options that apply to the connections of one hub.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HubPolicy {
     pub(crate) pending_bytes_max: usize,
@@ -13,7 +13,7 @@ pub(crate) struct HubPolicy {
 }
 
 impl HubPolicy {
-    /// What holds for hubs of which nothing else is said.
+    /// The policy of hubs without options of their own.
     pub(crate) fn of_all(options: &Options) -> Self {
         Self {
             pending_bytes_max: options.pending_bytes_max as usize,

@@ -4,13 +4,13 @@ use super::Index;
 use crate::should_shrink;
 
 impl Index {
-    /// Whether it was much larger once.
+    /// Whether it uses little of its capacity.
     pub(crate) fn should_shrink(&self) -> bool {
         should_shrink(self.by_id.len(), self.by_id.capacity())
             || should_shrink(self.user_keys.len(), self.user_keys.capacity())
     }
 
-    /// Gives back memory that a busier time took.
+    /// Releases unused memory.
     pub(crate) fn shrink(&mut self) {
         self.by_id.shrink_to(2 * self.by_id.len());
         self.users.shrink_to_fit();
@@ -30,7 +30,7 @@ mod tests {
     use crate::{ConnectionId, NodeId, Options};
 
     #[test]
-    fn an_index_whose_clients_have_left_is_small_again() {
+    fn an_index_without_connections_releases_its_memory() {
         let metrics = EngineMetrics::register(&mut Registry::default());
         let mut index = Index::new(metrics, &Options::default());
         let ids: Vec<ConnectionId> = (0..5_000).map(|_| ConnectionId::draw(NodeId(0), ShardId(0))).collect();

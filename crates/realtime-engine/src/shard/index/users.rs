@@ -7,7 +7,7 @@ use crate::shard::keys::{GroupKey, HubKey, UserKey};
 use crate::{GroupName, Hub, UserId};
 
 impl Index {
-    /// Puts a user, and all its connections, into a group, until `expires` if that is given.
+    /// Adds a user, and all its connections, to a group, until `expires` if that is given.
     pub(crate) fn user_joins(
         &mut self,
         connections: &mut Connections,
@@ -43,7 +43,7 @@ impl Index {
         Ok(())
     }
 
-    /// Takes a user, and all its connections, out of a group, or of all.
+    /// Removes a user, and all its connections, from a group, or from all.
     pub(crate) fn user_leaves(
         &mut self,
         connections: &mut Connections,

@@ -1,4 +1,4 @@
-//! [`Backlog`]: what one socket did not take, or the requests of one client have not taken.
+//! [`Backlog`]: what one socket has not accepted, or the requests of one client have not read.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use super::frame::{Class, Piece};
 use super::run::Run;
 
-/// Frames that wait until a socket is writable, or until a request takes them.
+/// Frames that are pending until a socket is writable, or until a request reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pieces: VecDeque<Piece>,

@@ -24,7 +24,7 @@ impl World {
     }
 
     /// One client that has completed its handshake.
-    fn join_with(&mut self, admission: Admission, protocol: &str, version: u32) -> Client {
+    fn join_with(&mut self, admission: ClientAdmission, protocol: &str, version: u32) -> Client {
         let mut client = self.admit(admission);
         client.send(&format!("{{\"protocol\":\"{protocol}\",\"version\":{version}}}\u{1e}"));
         let before = self.shard.index.count();

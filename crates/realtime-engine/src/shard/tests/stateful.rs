@@ -8,7 +8,7 @@ const PING: &str = "{\"type\":6}\u{1e}";
 impl World {
     /// A stateful client that has sent its first message.
     fn stateful(&mut self) -> Client {
-        let mut client = self.admit(Admission { stateful: true, ..admission(None) });
+        let mut client = self.admit(ClientAdmission { stateful: true, ..admission(None) });
         client.send("{\"protocol\":\"json\",\"version\":2}\u{1e}");
         let before = self.shard.index.count();
         self.turn_until(|shard| shard.index.count() == before + 1);

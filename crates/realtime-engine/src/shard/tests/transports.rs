@@ -249,7 +249,7 @@ fn an_app_server_gets_every_message_of_its_clients_and_sends_theirs() {
     let mut world = World::new(Options::default());
     let (server, next) = (Arc::new(Scribe::default()), Arc::new(Scribe::default()));
     let with_server =
-        || Admission { server: Some(Arc::clone(&server) as Arc<dyn AppServer>), ..admission(None) };
+        || ClientAdmission { server: Some(Arc::clone(&server) as Arc<dyn AppServer>), ..admission(None) };
     let mut client = world.admit(with_server());
     client.send("{\"protocol\":\"blazorpack\",\"version\":1}\u{1e}");
     world.turn_until(|_| server.heard.lock().unwrap().len() == 2);

@@ -1,4 +1,4 @@
-//! From a verified request to the engine's [`Admission`].
+//! From a verified request to the engine's [`ClientAdmission`].
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use crate::service::{Shared, server};
 use crate::store::sessions::Session;
 use crate::store::{Negotiated, Taken};
 use realtime_engine::{
-    Admission, ClientContext, ConnectionGuard, ConnectionId, ConnectionToken, Hub, RemoteEndpoint, UserId,
+    ClientAdmission, ClientContext, ConnectionGuard, ConnectionId, ConnectionToken, Hub, RemoteEndpoint,
+    UserId,
 };
 
 /// Query parameters of the client that are for this service only.
@@ -27,7 +28,7 @@ const OWN_QUERY: [&str; 3] = ["access_token", "id", "_"];
 pub(super) struct NewConnection {
     /// The id of the client's further requests, where it negotiated.
     pub(super) secret: Option<String>,
-    pub(super) admission: Admission,
+    pub(super) admission: ClientAdmission,
     /// Bytes that the client has sent by POST already.
     pub(super) early: Vec<u8>,
 }
@@ -96,8 +97,8 @@ pub(super) fn open_session(shared: &Shared, secret: &str, session: Session) -> C
     guard
 }
 
-fn admission(hub: Hub, connection: ConnectionId, claims: &Claims) -> Admission {
-    let mut admission = Admission::new(hub, connection, claims.user_id().map(UserId::new));
+fn admission(hub: Hub, connection: ConnectionId, claims: &Claims) -> ClientAdmission {
+    let mut admission = ClientAdmission::new(hub, connection, claims.user_id().map(UserId::new));
     admission.handshake_timeout = claims.system().handshake_timeout_s.map(Duration::from_secs);
     admission.expires_at = authentication::ends_at(claims);
     admission.roles = authentication::roles(claims);

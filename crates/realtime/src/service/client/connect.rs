@@ -13,11 +13,11 @@ use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::service::upgrade::Switch;
 use crate::store::sessions::{Kind, Session};
-use realtime_engine::{Admission, ConnectionId, ReattachResult, Transport};
+use realtime_engine::{ClientAdmission, ConnectionId, ReattachResult, Transport};
 
 /// What a WebSocket opens.
 enum Opens {
-    NewConnection(Box<Admission>),
+    NewConnection(Box<ClientAdmission>),
     /// It replaces the lost WebSocket of this connection.
     Reconnect(ConnectionId),
 }

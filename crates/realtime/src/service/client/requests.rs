@@ -223,7 +223,7 @@ pub(super) fn never_cached(response: &mut Response<Body>) {
     headers.insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
 }
 
-/// A poll under way; however it ends, the outlet learns of it.
+/// A poll; the transport is told when it ends, however it ends.
 struct Polling<'a> {
     http_transport: &'a HttpTransport,
     poll: PollId,

@@ -91,7 +91,7 @@ fn an_idle_client_with_user_claims_and_group_stays_below_its_limit() {
         let claims = "x".repeat(CLAIMS_BYTES).into();
         let client_context = Some(Arc::new(ClientContext { claims, query: Box::default(), remote: None }));
         let mut client =
-            world.admit(Admission { client_context, ..admission(Some(&format!("user-{number:03}"))) });
+            world.admit(ClientAdmission { client_context, ..admission(Some(&format!("user-{number:03}"))) });
         shake_hands(world, &mut client);
         world.put_into(&client, &everybody);
         client

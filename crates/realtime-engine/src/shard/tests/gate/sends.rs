@@ -153,7 +153,7 @@ fn stateful_clients_get_one_send_for_each_burst() {
     let mut world = World::new(Options::default());
     let mut clients: Vec<Client> = (0..CLIENTS)
         .map(|_| {
-            let mut client = world.join_with(Admission { stateful: true, ..admission(None) }, JSON, 2);
+            let mut client = world.join_with(ClientAdmission { stateful: true, ..admission(None) }, JSON, 2);
             world.first_word(&mut client);
             client
         })
