@@ -6,10 +6,9 @@
 //! Not its concern: sockets (the binary nests [`Service`] into its server), any outside system (connectors reach them), the
 //! wire formats of workers (`worker-protocol` has them).
 //!
-//! Know these first: [`Service::start`], [`Handle`], [`functions_contract::Source`], [`worker::Pool`].
 //! Know these first: [`start`], [`Handle`], [`functions_contract::Source`], [`worker::Pool`].
-//! Start reading at `service.rs`; the way of one invocation is `invoke.rs`, that of an HTTP request `http.rs` (and
-//! `http/proxy.rs`, where the worker takes it itself), that of a change feed `listen.rs`.
+//! Start reading at `service.rs`; then `startup.rs` and `host.rs` (the start of an app), `invoke.rs` (one invocation), `http.rs` (an HTTP
+//! request; `http/proxy.rs` if the worker receives it itself), `triggers.rs`, `timer.rs` and `listen.rs` (the other triggers).
 
 mod admin;
 pub mod app;

@@ -95,16 +95,16 @@ pub(crate) struct ProxiedLabel {
     pub(crate) ended: ProxiedEnd,
 }
 
-/// How a request ended that was handed to a worker as it is.
+/// The outcome of a proxied request.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
 pub(crate) enum ProxiedEnd {
-    /// Its response went to the client whole.
+    /// The complete response was sent to the client.
     Answered,
     /// It failed before anything was sent.
     Failed,
-    /// It failed in the middle of its response.
+    /// It failed during its response.
     BrokenOff,
-    /// The client went away.
+    /// The client disconnected.
     Abandoned,
 }
 

@@ -9,7 +9,7 @@ use worker_protocol::{DataType, TypedData};
 
 use functions_contract::Value;
 
-/// A value for a binding. `data_type` is what the function asks for; several values become a collection.
+/// A value for a binding. `data_type` is the one that the function declares; several values become a collection.
 pub(crate) fn typed_data(value: Value, data_type: DataType) -> TypedData {
     let binary = matches!(data_type, DataType::Binary | DataType::Stream);
     match value {
@@ -38,7 +38,7 @@ fn many(items: Vec<Value>, binary: bool) -> TypedData {
     TypedData::CollectionString(items.into_iter().map(text_of).collect())
 }
 
-/// Trigger metadata: texts as text, everything else as JSON; a list of whole numbers too, because node shows the collection
+/// Trigger metadata: text as text, other values as JSON; even a list of whole numbers, because Node.js shows the collection
 /// form as `{low, high, unsigned}` objects.
 pub(crate) fn trigger_metadata(values: &[(String, Value)]) -> BTreeMap<String, TypedData> {
     values.iter().map(|(name, value)| (name.clone(), metadata_value(value))).collect()
@@ -66,7 +66,7 @@ pub(crate) fn json_of(value: &Value) -> Json {
     }
 }
 
-/// What expressions see of a trigger: its metadata, and the top-level properties of a JSON payload (metadata wins).
+/// The binding data of a trigger: its metadata, and the top-level properties of a JSON payload. Metadata takes precedence.
 pub(crate) fn binding_data(data: &Value, metadata: &[(String, Value)]) -> Map<String, Json> {
     let mut all = match data {
         Value::Json(text) | Value::Text(text) if text.trim_start().starts_with('{') => {

@@ -47,7 +47,7 @@ pub trait Workers: Send + Sync + 'static {
     /// Ids of the living processes.
     fn pids(&self) -> Vec<u32>;
 
-    /// Kills a process of the pool, which is then replaced. `false` if it is none of them.
+    /// Kills a process of the pool, which is then replaced. `false` if no process has this id.
     fn kill(&self, pid: u32) -> bool;
 
     /// Ends all processes: asks first, kills after `grace`.
@@ -60,7 +60,7 @@ struct AppPool {
     cache_dir: Option<PathBuf>,
 }
 
-/// Starts the workers of an app and tells the observer what they say.
+/// Starts the workers of an app; the observer gets their output.
 pub type StartWorkers = Box<dyn FnOnce(Arc<dyn Observer>) -> Result<Arc<dyn Workers>, StartError> + Send>;
 
 #[async_trait::async_trait]
@@ -123,8 +123,8 @@ fn spec(app: &App, cache_dir: Option<&Path>) -> Result<WorkerSpec, StartError> {
     WorkerSpec::resolve(&app.language, &app.dir, environment, &cache_dir, HOST_VERSION)
 }
 
-/// How many processes the app's setting asks for, or else our option. A number out of range is an error, as with the real
-/// host: it would otherwise be found out by nobody but under load.
+/// The number of processes: the app's setting, else our option. A number out of range is an error, as in the Azure Functions host:
+/// otherwise the mistake would only show under load.
 fn process_count(options: &Options, app: &App) -> Result<usize, Error> {
     const NAME: &str = "FUNCTIONS_WORKER_PROCESS_COUNT";
     let (name, text) = match app.settings.get(NAME) {
@@ -138,11 +138,11 @@ fn process_count(options: &Options, app: &App) -> Result<usize, Error> {
     })
 }
 
-/// The user's own cache folder, as the environment names it: what is put there is run, so nobody else may write to it.
+/// The user's cache folder, from the environment. Its files are executed, so no other user may write to it.
 fn user_cache_dir(app: &App) -> PathBuf {
     let dir = |name: &str| app.settings.get(name).map(PathBuf::from);
     let home = || dir("HOME").map(|home| home.join(".cache"));
     let cache = dir("XDG_CACHE_HOME").or_else(home).or_else(|| dir("LOCALAPPDATA"));
-    // A process without a home keeps the files beside the app.
+    // A process without a home folder stores the files in the folder of the app.
     cache.map_or_else(|| app.dir.join(".chappe"), |cache| cache.join("chappe"))
 }

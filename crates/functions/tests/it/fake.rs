@@ -28,21 +28,21 @@ pub(crate) type Answer = Result<InvocationResponse, InvokeError>;
 type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 pub(crate) type Script = Arc<dyn Fn(InvocationRequest) -> Answering + Send + Sync>;
 
-/// Longest that a test waits for anything.
+/// The longest wait of a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Workers that answer by script.
+/// Scripted workers.
 pub(crate) struct FakeWorkers {
     functions: Vec<FunctionMetadata>,
     scripts: HashMap<FunctionId, Script>,
     observer: Arc<dyn Observer>,
-    /// Limits that the host passed along.
+    /// The timeouts that the host passed.
     pub(crate) limits: Arc<Mutex<Vec<Option<Duration>>>>,
-    /// Who may cancel each call.
+    /// The cancellation token of each invocation.
     pub(crate) cancellations: Arc<Mutex<Vec<CancellationToken>>>,
 }
 
-/// Describes an app and what is around it.
+/// Describes an app and its environment.
 pub(crate) struct Setup {
     pub(crate) host_json: String,
     pub(crate) settings: BTreeMap<String, String>,
@@ -52,7 +52,7 @@ pub(crate) struct Setup {
     functions: Vec<FunctionMetadata>,
     scripts: HashMap<FunctionId, Script>,
     pub(crate) store: Arc<Store>,
-    /// What the host gets in place of the store's own registry.
+    /// Replaces the registry of the store.
     pub(crate) registry: Option<Arc<dyn state::Registry>>,
     pub(crate) owner: String,
     pub(crate) supervisor: Supervisor,
@@ -72,7 +72,7 @@ pub(crate) struct Host {
     _dir: tempfile::TempDir,
 }
 
-/// An answer as a test looks at it.
+/// A response as a test reads it.
 pub(crate) struct Seen {
     pub(crate) status: u16,
     pub(crate) headers: http::HeaderMap,
@@ -117,7 +117,7 @@ impl Setup {
         self
     }
 
-    /// Changes what the worker says about the last function.
+    /// Changes the metadata of the last function.
     pub(crate) fn metadata(mut self, change: impl FnOnce(&mut FunctionMetadata)) -> Self {
         change(self.functions.last_mut().expect("a function"));
         self
@@ -138,7 +138,7 @@ impl Setup {
         self
     }
 
-    /// Room for bodies that the test has too.
+    /// A budget for bodies that the test shares.
     pub(crate) fn bodies(mut self, bodies: http_messages::Budget) -> Self {
         self.bodies = bodies;
         self
@@ -160,7 +160,7 @@ impl Setup {
     pub(crate) fn launch(mut self) -> Host {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(dir.path().join("host.json"), &self.host_json).expect("host.json is written");
-        // The folder differs from host to host, the app must not: its state is found by this id.
+        // Each host has its own folder; the host id identifies the state of the app.
         self.settings.entry("AzureFunctionsWebHost__hostid".to_owned()).or_insert_with(|| "app".to_owned());
         self.options.app_dir = dir.path().to_owned();
         let tracer = Tracer::new(256);
@@ -280,7 +280,7 @@ impl Host {
         }
     }
 
-    /// The log's texts, with invocation ids and durations made equal.
+    /// The log texts, with invocation ids and durations normalised.
     pub(crate) fn log(&self) -> String {
         let lines = self.handle.logs().tail(0).into_iter().map(|line| {
             let mut text = format!("{:?} {}", line.level, line.text);
@@ -321,7 +321,7 @@ pub(crate) fn body_of(bytes: &[u8]) -> Body {
     Full::new(bytes::Bytes::copy_from_slice(bytes)).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A success that returns this.
+/// A success that returns this value.
 pub(crate) fn returned(value: TypedData) -> Answer {
     Ok(InvocationResponse {
         return_value: Some(value),
@@ -343,7 +343,7 @@ pub(crate) fn outputs(values: &[(&str, TypedData)]) -> Answer {
     })
 }
 
-/// A failure of the user's code.
+/// A failure of the function.
 pub(crate) fn threw(message: &str) -> Answer {
     let mut result = StatusResult::failure(message);
     if let Some(exception) = &mut result.exception {

@@ -1,4 +1,4 @@
-//! An outside system in memory: a feed of JSON items with an owner and a position, and a place to write to.
+//! An outside system in memory: a feed of JSON items with an owner and a position, and an output.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,7 +11,7 @@ use functions_contract::{
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::Notify;
 
-/// The system; all clones are the same one.
+/// The system; all clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Feed {
     shared: Arc<Shared>,
@@ -32,7 +32,7 @@ struct State {
     written: Vec<(Map<String, Json>, Value)>,
     /// The text of the last batch.
     last_batch: Option<ByteString>,
-    /// What the next opening or writing answers instead of working.
+    /// The error of the next open or write.
     failures: Vec<BindingError>,
 }
 
@@ -53,7 +53,7 @@ impl Feed {
         self.state().failures.push(error);
     }
 
-    /// Lets the next opening find nothing.
+    /// Makes the next open report a missing source.
     pub(crate) fn absent_next(&self, why: &str) {
         self.state().failures.push(BindingError::Absent(why.to_owned()));
     }
@@ -175,7 +175,7 @@ impl Sink for Feed {
 impl Reader for Feed {
     async fn read(&self, context: &BindingContext<'_>) -> Result<Value, BindingError> {
         if context.properties.contains_key("sqlQuery") {
-            // A query takes its values from the binding data, as parameters.
+            // The values of a query are parameters from the binding data.
             return Ok(Value::Json(Json::Object(context.binding_data.clone()).to_string().into()));
         }
         let id = context.properties.get("id").and_then(Json::as_str).unwrap_or_default();

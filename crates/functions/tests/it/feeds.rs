@@ -81,7 +81,7 @@ async fn a_change_passes_through_inputs_function_and_outputs() {
             (None, Value::Text("back".into())),
         ]
     );
-    // Expressions of a query are the connector's: put into the text, they would let data change the query.
+    // The connector resolves the expressions of a query: values in the text would let data change the query.
     assert_eq!(feed.written()[0].0.get("sqlQuery"), Some(&json!("{x}")));
     host.handle.drain(Duration::from_secs(10)).await;
     assert!(!feed.is_owned(), "drain closes the source");
@@ -219,7 +219,7 @@ async fn an_output_that_fails_fails_the_invocation() {
         .function("f", &[trigger(), output], |_| async { outputs(&[("out", TypedData::String("x".into()))]) })
         .start()
         .await;
-    // The source is open by now or opens with this failure; either way the next one meets the sink.
+    // The source is open already, or its open fails with this error; either way the next error is that of the sink.
     feed.push(&json!(1), None);
     feed.completed(1).await;
     feed.fail_next("the hub is away");
@@ -409,12 +409,12 @@ async fn expressions_resolve_headers_query_route_and_body_of_a_request() {
     let request = format!("POST /api/f/7?q=1&headers=forged\nx-user: bob\n\n{body}");
     assert_eq!(host.send(&request).await.status, 204);
     assert_eq!(feed.written()[0].0["to"], "bob 1 1 7 one 3 True");
-    // A body that waits in a file is looked into too.
+    // The properties of a body in a file are read too.
     let large = body.replacen('{', &format!("{{\"rest\": \"{}\", ", "y".repeat(2 * 1024 * 1024)), 1);
     let request = format!("POST /api/f/7?q=1\nx-user: bob\n\n{large}");
     assert_eq!(host.send(&request).await.status, 204);
     assert_eq!(feed.written()[1].0["to"], "bob 1 1 7 one 3 True");
-    // A header that is not there is named in the log.
+    // The log names a missing header.
     assert_eq!(host.send("POST /api/f/7?q=1\n\n{}").await.status, 500);
     assert!(host.log().contains("no value for {headers.X-User}"), "{}", host.log());
 }

@@ -14,7 +14,7 @@ async fn start() -> Running {
     start_with("RawHttpBodyBytes TypedDataCollection").await
 }
 
-/// A worker that announces these capabilities, separated by blanks.
+/// A worker that reports these capabilities, separated by spaces.
 async fn start_with(capabilities: &str) -> Running {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers/scripted");
     let folder = folder.to_str().expect("a plain path").to_owned();
@@ -51,7 +51,7 @@ async fn values_of_any_size_are_returned_and_log_records_come_before_the_respons
     }
     running.pool.drain(std::time::Duration::from_secs(2)).await;
     let lines = running.seen.lines();
-    // It would have ended with 5, had it been sent a message that it did not announce.
+    // The worker exits with 5 if it gets a message without its capability.
     assert!(lines.iter().any(|line| line == "exited, signal: 15 (SIGTERM), asked: true"), "{lines:#?}");
 }
 
@@ -100,13 +100,13 @@ async fn an_http_request_has_the_fields_that_the_worker_understands() {
         running.pool.invoke(request("http", http.into()), InvokeOptions::default()).await.expect("answered");
     let Some(TypedData::Http(answer)) = answer.return_value else { panic!("HTTP") };
     assert_eq!(answer.status_code, "201");
-    // Method, url, headers, body, query, rawBody: no nullable maps, as the worker does not announce them.
+    // Method, url, headers, body, query, rawBody: no nullable maps, because the worker does not report the capability.
     assert_eq!(answer.headers["x-fields"], "1,2,3,4,15,17");
     assert_eq!(answer.body, TypedData::Bytes(Bytes::from_static(b"\xff\0")));
     running.pool.drain(std::time::Duration::from_secs(2)).await;
 }
 
-/// Bytes that are read when they are sent, as if from a file.
+/// Bytes that are read when they are sent, like those of a file.
 #[derive(Debug)]
 pub(crate) struct Elsewhere(pub(crate) Bytes);
 
@@ -124,10 +124,10 @@ pub(crate) fn elsewhere(bytes: impl Into<Bytes>) -> TypedData {
     TypedData::Stored(StoredBytes::new(Arc::new(Elsewhere(bytes.into()))))
 }
 
-/// Sends an HTTP request to a worker with these capabilities; gives the fields that it saw and the kind of the body.
+/// Sends an HTTP request to a worker with these capabilities; returns the fields that it got and the kind of the body.
 async fn check_http(capabilities: &str, content_type: &str, body: &'static [u8], expected: (&str, &str)) {
     let running = start_with(capabilities).await;
-    // From memory and from a file there is no difference.
+    // A body from memory and one from a file are the same.
     for sent in [TypedData::Bytes(Bytes::from_static(body)), elsewhere(Bytes::from_static(body))] {
         let http = RpcHttp {
             method: "POST".into(),
@@ -156,12 +156,12 @@ async fn check_http(capabilities: &str, content_type: &str, body: &'static [u8],
 async fn a_body_has_the_form_that_the_worker_announces() {
     let (text, bytes) = ("1", "3");
     check_http("RawHttpBodyBytes RpcHttpBodyOnly", "text/plain", b"hi", ("1,2,3,4", bytes)).await;
-    // As java's worker wants it.
+    // The form for the Java worker.
     check_http("RpcHttpBodyOnly", "application/json", b"{}", ("1,2,3,4", text)).await;
     check_http("RpcHttpBodyOnly", "application/octet-stream", b"hi", ("1,2,3,4", bytes)).await;
     check_http("RpcHttpBodyOnly", "Multipart/form-data; boundary=x", b"hi", ("1,2,3,4", bytes)).await;
     check_http("RpcHttpBodyOnly", "text/plain; charset=latin1", b"\xfc", ("1,2,3,4", bytes)).await;
-    // With rawBody beside it where the worker may look for it, and headers in the nullable map.
+    // With rawBody for workers that may read it, and headers in the nullable map.
     check_http("", "text/plain", b"hi", ("1,2,3,4,17", text)).await;
     let nullable = "UseNullableValueDictionaryForHttp RpcHttpBodyOnly RawHttpBodyBytes";
     check_http(nullable, "text/plain", b"hi", ("1,2,4,20", bytes)).await;
@@ -207,7 +207,7 @@ async fn an_abandoned_invocation_is_cancelled_if_the_worker_supports_it() {
         if is_told {
             running.seen.wait_for(&format!("line cancelled {id}")).await;
         }
-        // Another worker would have ended with 5, had it been told.
+        // A worker without the capability exits with 5 if it gets the message.
         let value = TypedData::String("next".into());
         let answer = running
             .pool

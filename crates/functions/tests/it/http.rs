@@ -21,7 +21,7 @@ fn result() -> serde_json::Value {
     json!({"type": "http", "name": "$return", "direction": "out"})
 }
 
-/// Answers with what the worker was asked, as text.
+/// Responds with the request of the worker, as text.
 async fn echo(request: InvocationRequest) -> Answer {
     let TypedData::Http(http) = &request.input_data[0].data else { return threw("no request") };
     let mut text = format!("{} {}\n", http.method, http.url);
@@ -35,7 +35,7 @@ async fn echo(request: InvocationRequest) -> Answer {
     returned(TypedData::String(text.into()))
 }
 
-/// Lets a function return this and shows the response.
+/// The response of a function that returns this value.
 async fn check(value: TypedData, request: &str, expected: Expect) {
     let host = Setup::default()
         .function("f", &[trigger(&[], "f"), result()], move |_| {
@@ -246,7 +246,7 @@ async fn a_request_without_a_valid_key_is_rejected_if_keys_are_enforced() {
     assert_eq!(status("GET /api/f?code=wrong").await, 401);
     assert_eq!(status("GET /admin/host/status").await, 401);
     assert_eq!(status("GET /admin/host/ping").await, 200);
-    // The master key is drawn on first use and kept.
+    // The master key is generated on first use and stored.
     let instance = state::Instance::new("functions-app").expect("a valid name");
     let key = state::Key::new("keys/exposed/host").expect("a valid key");
     let stored = registry.get(&instance, &key).await.expect("readable").expect("drawn");
@@ -267,7 +267,7 @@ async fn a_request_without_a_valid_key_is_rejected_if_keys_are_enforced() {
         "a function's key opens that function only"
     );
     assert_eq!(status(&format!("GET /api/root?code={own}")).await, 401);
-    // The header counts before the query.
+    // The header takes precedence over the query.
     assert_eq!(status(&format!("GET /api/f?code={own}\nx-functions-key: wrong")).await, 401);
     let put = format!(
         "PUT /admin/host/keys/ci?code={master}\ncontent-type: application/json\n\n{{\"name\":\"ci\",\"value\":\"own-value\"}}"
@@ -308,7 +308,7 @@ async fn cors_allows_listed_origins_only() {
         access-control-allow-credentials: true"#]]
     .assert_eq(&host.send("GET /api/f\norigin: https://page.test").await.text());
     assert_eq!(host.send("GET /api/f\norigin: https://evil.test").await.text(), "204");
-    // Nor does the function hear of a preflight from elsewhere.
+    // A preflight from another origin does not reach the function either.
     assert_eq!(host.send(&preflight.replace("page", "evil")).await.text(), "204");
     assert_eq!(host.send(&preflight.replace("https://page", "https://Page")).await.text(), "204");
 }
@@ -343,7 +343,7 @@ async fn limits_answer_413_and_429() {
     assert_eq!((first.status, second.text().as_str()), (204, "429\nx-function-scaleout: 1"));
 }
 
-/// Room for bodies that is all taken, as long as the second value lives.
+/// A budget for bodies without capacity, as long as the second value lives.
 async fn without_room() -> (Budget, Vec<BufferedBody>) {
     let options = http_messages::Options {
         memory_bytes_max: 1024 * 1024,
@@ -359,7 +359,7 @@ async fn without_room() -> (Budget, Vec<BufferedBody>) {
     (bodies, held)
 }
 
-/// The request of a call, and its body as the worker gets it.
+/// The request of an invocation, and its body for the worker.
 fn http_of(request: &InvocationRequest) -> (&RpcHttp, Bytes) {
     let TypedData::Http(http) = &request.input_data[0].data else { panic!("HTTP") };
     let body = match &http.body {
@@ -383,7 +383,7 @@ async fn a_large_body_reaches_the_worker_from_a_file() {
         .start()
         .await;
     let send = async |bytes: usize, is_chunked: bool| {
-        // JSON, so that properties would be found.
+        // JSON, so that it has properties.
         let mut content = br#"{"name":"x","rest":""#.to_vec();
         content.resize(bytes - 2, b'y');
         content.extend_from_slice(b"\"}");
@@ -435,7 +435,7 @@ async fn bytes_of_large_bodies_in_workers_are_limited() {
         while !waits(1) {
             tokio::task::yield_now().await;
         }
-        // Small ones pass meanwhile.
+        // Small bodies are sent in the meantime.
         assert_eq!(send(4).await.status, 204);
         entered.notified().await;
         release.notify_one();
@@ -465,13 +465,13 @@ async fn a_body_without_capacity_gets_503_with_retry_after() {
         );
         assert!(refused.body.starts_with("The request was rejected: the body waited"), "{}", refused.body);
     }
-    // Requests without a body need no room.
+    // Requests without a body need no capacity.
     assert_eq!(host.send("GET /api/f").await.status, 204);
     drop(held);
     assert_eq!(host.send("POST /api/f\n\n1234").await.status, 204);
 }
 
-/// A body that comes in these pieces and does not say how long it is, as `Transfer-Encoding: chunked` gives it.
+/// A body in these pieces without a known length, as with `Transfer-Encoding: chunked`.
 fn chunked(pieces: &[&'static [u8]]) -> http::Request<http_messages::Body> {
     let frames: Vec<_> = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from_static(piece)))).collect();
     let body = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
@@ -588,7 +588,7 @@ async fn a_client_that_disconnects_cancels_its_invocation_whose_end_is_still_rec
         while !log.recv().await.expect("a line").text.starts_with("Executed 'Functions.f' (Succeeded") {}
     };
     tokio::time::timeout(crate::fake::PATIENCE, executed).await.expect("in time");
-    // A call that is answered is not cancelled before its answer.
+    // A completed invocation is not cancelled before its response.
     ends.notify_one();
     assert_eq!(host.send("GET /api/f").await.status, 204);
 }

@@ -1,4 +1,4 @@
-//! Details of HTTP in which apps and tools rely on the vendor's host; each is a fact of its recordings.
+//! Details of HTTP for which apps and tools rely on the Azure Functions host; each is in its recordings.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +21,13 @@ fn http_of(request: &InvocationRequest) -> &RpcHttp {
     http
 }
 
-/// Answers with the request's address and route values.
+/// Responds with the address and route values of the request.
 async fn address(request: InvocationRequest) -> Answer {
     let http = http_of(&request);
     returned(TypedData::String(format!("{} {:?}", http.url, http.params).into()))
 }
 
-/// Answers with its own name.
+/// Responds with its own name.
 fn named(name: &'static str) -> impl Fn(InvocationRequest) -> std::future::Ready<Answer> {
     move |_| std::future::ready(returned(TypedData::String(name.to_owned().into())))
 }
@@ -113,7 +113,7 @@ async fn a_percent_sign_in_a_route_is_literal() {
     assert_eq!(host.send("GET /api/%25MISSING%25").await.body, "g", "no setting is missing");
 }
 
-/// Answers with the query and the metadata, as JSON.
+/// Responds with the query and the metadata, as JSON.
 async fn query_and_metadata(request: InvocationRequest) -> Answer {
     let metadata: BTreeMap<&String, String> =
         request.trigger_metadata.iter().map(|(name, value)| (name, format!("{value:?}"))).collect();
@@ -140,7 +140,7 @@ async fn query_values_are_joined_and_metadata_contains_the_last_one() {
     assert_eq!((&metadata["Name"], metadata.get("name")), (&json!("String(\"3\")"), None));
 }
 
-/// A host whose keys are known: `master`, `hostkey`, `sys` and, for the function `f`, `fnkey`.
+/// A host with known keys: `master`, `hostkey`, `sys` and, for the function `f`, `fnkey`.
 async fn host_with_keys() -> Host {
     let setup = Setup::default()
         .options(|options| options.enable_auth = true)

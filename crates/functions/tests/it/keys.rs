@@ -1,4 +1,4 @@
-//! How keys are checked without being read for each request.
+//! Key checks that do not read the registry for each request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use worker_protocol::TypedData;
 
 use crate::fake::{Host, PATIENCE, Setup, returned};
 
-/// A registry that counts how often a key is read.
+/// A registry that counts reads of keys.
 struct Counting {
     inner: Arc<dyn Registry>,
     reads: AtomicUsize,
@@ -73,7 +73,7 @@ fn setup() -> (Setup, Arc<Counting>) {
     (setup, counting)
 }
 
-/// Calls until the answer has this status, which what others write brings about in a moment.
+/// Repeats the request until its response has this status, which follows from a write of another host.
 async fn until(host: &Host, key: &str, status: u16) {
     let answered = async {
         while host.send(&format!("GET /api/f?code={key}")).await.status != status {
@@ -96,7 +96,7 @@ async fn a_key_check_reads_the_cache_and_sees_every_change() {
         counting.inner.put(&instance, &own, keys.into(), expect, durability, None).await.expect("written");
     };
     let reads = || counting.reads.load(Ordering::Relaxed);
-    // The first request draws the host's keys, and reads until the watch has told them.
+    // The first request generates the host's keys, and requests read the registry until the watch reports them.
     put("first").await;
     let cached = async {
         loop {
@@ -114,7 +114,7 @@ async fn a_key_check_reads_the_cache_and_sees_every_change() {
         assert_eq!(host.send("GET /api/f?code=wrong").await.status, 401);
     }
     assert_eq!(reads(), before);
-    // Another host of the same app changes a key, and removes all of the function's.
+    // Another host of the same app changes a key, and removes all keys of the function.
     put("second").await;
     until(&host, "second", 204).await;
     assert_eq!(host.send("GET /api/f?code=first").await.status, 401);

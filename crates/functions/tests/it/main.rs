@@ -1,4 +1,4 @@
-//! Feature tests of the functions host. One binary, so that the program is linked once.
+//! Feature tests of the functions host. One binary, so that it is linked once.
 
 mod app;
 mod fake;

@@ -1,4 +1,4 @@
-//! The whole host with the real pool and our own Node.js worker, on an app that needs no packages.
+//! The host with the real pool and our own Node.js worker, on an app that needs no packages.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -58,7 +58,7 @@ async fn a_node_app_starts_runs_fails_and_survives_the_death_of_its_worker() {
     assert!(failed.to_string().contains("as asked") && failed.to_string().contains("app.js:"), "{failed}");
     let before = handle.worker_pids();
     assert_eq!(handle.kill_workers(), before);
-    // The killed worker is given no more calls: the next call waits for the worker that takes the place of the killed one.
+    // The killed worker gets no further invocations: the next one waits for its replacement.
     handle.invoke("echo", &json!("again")).await.expect("it runs again");
     assert_ne!(handle.worker_pids(), before);
     let texts: Vec<String> = handle.logs().tail(0).into_iter().map(|line| line.text).collect();
@@ -96,7 +96,7 @@ async fn the_number_of_worker_processes_is_that_of_the_setting() {
     tokio::time::timeout(PATIENCE, all).await.expect("three processes start");
     let pids: std::collections::BTreeSet<_> = handle.worker_pids().into_iter().collect();
     assert_eq!(pids.len(), 3);
-    // Calls go to each of them in turn, so nothing is special about the first.
+    // Invocations go to each worker in turn.
     for _ in 0..6 {
         handle.invoke("echo", &json!("x")).await.expect("it runs");
     }

@@ -1,4 +1,4 @@
-//! HTTP proxying (`HttpUri`), with a scripted worker that behaves as .NET's does (`tests/workers/proxied`).
+//! HTTP proxying (`HttpUri`), with a scripted worker that behaves like the .NET worker (`tests/workers/proxied`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,12 +24,12 @@ use trace::Tracer;
 use crate::fake::{PATIENCE, Seen, body_of};
 use crate::feed::Feed;
 
-/// How long an answer may take where something of it never comes. The real wait is far shorter, but machines are slow at times.
+/// The longest duration of a response to a request that never completes. The real wait is far shorter, but machines can be slow.
 const SOON: Duration = Duration::from_secs(4);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A running host with a worker that takes HTTP requests itself.
+/// A running host with a worker that receives HTTP requests itself.
 pub(crate) struct Host {
     service: Service,
     pub(crate) handle: Handle,
@@ -82,7 +82,7 @@ impl Host {
         Self { service, handle, feed, metrics, _store: store, _dir: dir }
     }
 
-    /// Sends a request and gives the head of its response.
+    /// Sends a request and returns the head of its response.
     pub(crate) async fn begin(
         &self,
         method: &str,
@@ -115,7 +115,7 @@ impl Host {
         self.send("GET", path, &[], b"").await
     }
 
-    /// What came of a response body until it broke off.
+    /// The part of a response body before it was aborted.
     async fn broken(&self, path: &str) -> (u16, String) {
         let response = self.begin("GET", path, &[], body_of(b"")).await;
         let status = response.status().as_u16();
@@ -134,7 +134,7 @@ impl Host {
         self.handle.logs().tail(0).into_iter().map(|line| line.text).collect()
     }
 
-    /// Waits for a line of the log that begins so, and gives the rest of it.
+    /// Waits for a log line with this start, and returns the rest of it.
     pub(crate) async fn logged(&self, beginning: &str) -> String {
         let mut live = self.handle.logs().subscribe();
         let wait = async {
@@ -151,7 +151,7 @@ impl Host {
         waited.unwrap_or_else(|_| panic!("no line begins with {beginning:?}: {:#?}", self.lines()))
     }
 
-    /// How many proxied requests ended so.
+    /// The number of proxied requests with this outcome.
     fn ended(&self, how: &str) -> u32 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.metrics).expect("metrics are text");
@@ -217,7 +217,7 @@ async fn a_proxied_request_reaches_the_worker_with_forwarded_headers() {
     // Values of the route are text in the trigger metadata, and the invocation has nothing else of the request.
     assert_eq!([text(&json, "/metadata/category"), text(&json, "/metadata/id")], ["cats", "7"]);
     assert_eq!(text(&json, "/input"), "");
-    // Outputs count, although the serialized response among them does not.
+    // Outputs are written, although the serialized response among them is ignored.
     let written: Vec<Value> = host.feed.written().into_iter().map(|(_, value)| value).collect();
     assert_eq!(written, [Value::Text("stored".into())]);
     assert_eq!(host.get("nowhere").await.status, 404);
@@ -248,7 +248,7 @@ async fn a_failure_before_the_first_byte_is_a_500_and_a_later_one_breaks_the_con
         assert_eq!(host.broken(path).await, (200, "some bytes".to_owned()), "{path}");
     }
     assert_eq!((host.ended("Failed"), host.ended("BrokenOff")), (2, 3));
-    // A worker that dies has no answer of its own; the next one serves.
+    // A worker that dies sends no response; the next request gets one from its replacement.
     assert_eq!(host.get("dies").await.text(), "500");
     assert_eq!(host.get("missing").await.body, "no such card");
     host.end().await;
@@ -274,7 +274,7 @@ async fn a_function_that_returns_nothing_gets_204() {
     assert_eq!(host.get("nothing").await.text(), "204");
     assert!(began.elapsed() < SOON);
     assert_eq!(host.get("nocontent").await.status, 204);
-    // One that returned something is given more time for its response.
+    // A function that returned a value gets more time for its response.
     assert_eq!(host.get("returnsfirst").await.body, "at last");
     host.end().await;
 }
@@ -289,7 +289,7 @@ async fn bytes_of_request_and_response_are_streamed() {
     let mut body = response.into_body();
     let mut next =
         async || body.frame().await.map(|frame| frame.expect("unbroken").into_data().expect("data"));
-    // The first piece is back before the second one is sent.
+    // The first piece arrives before the second one is sent.
     assert_eq!(next().await.expect("a piece"), "first");
     upload.send(Bytes::from_static(b"second")).await.expect("wanted");
     assert_eq!(next().await.expect("a piece"), "second");
@@ -322,7 +322,7 @@ async fn a_client_that_disconnects_cancels_its_invocation_and_closes_the_connect
     };
     host.logged(&format!("cancelled {id}")).await;
     host.logged(&format!("closed {id}")).await;
-    // Its end is recorded, although nobody waits for it.
+    // Its end is recorded, although no client waits for it.
     host.logged("Executed 'Functions.hangs' (Failed").await;
     assert_eq!(host.ended("Abandoned"), 1);
     host.end().await;
@@ -337,7 +337,7 @@ async fn an_early_response_to_an_unfinished_upload_is_sent_at_once() {
     assert_eq!(response.status(), 413);
     let text = response.into_body().collect().await.expect("whole").to_bytes();
     assert_eq!(text, "too much");
-    // Nobody wants the rest of the upload.
+    // The rest of the upload is not needed.
     upload.closed().await;
     host.end().await;
 }
@@ -358,7 +358,7 @@ async fn an_upload_that_the_client_aborts_is_aborted_for_the_function_too() {
     assert!(host.logged("aborted ").await.ends_with(" after 5"));
     host.logged("Executed 'Functions.up' (Failed").await;
     assert_eq!(host.ended("Failed"), 1);
-    // It cost nobody else anything.
+    // Other requests are not affected.
     assert_eq!(host.get("missing").await.body, "no such card");
     host.end().await;
 }
@@ -372,7 +372,7 @@ async fn bindings_get_the_body_of_a_proxied_request() {
     let [(properties, value)] = &host.feed.written()[..] else { panic!("one item") };
     assert_eq!((properties["into"].as_str(), value), (Some("Ann"), &Value::Text("stored".into())));
     assert_eq!(host.send("POST", "bound", &[], &[b' '; 1001]).await.status, 413);
-    // What cannot be resolved fails the invocation, and the worker's own response does not count.
+    // An expression without a value fails the invocation; the response of the worker is ignored.
     assert_eq!(host.send("POST", "bound", &[], b"{}").await.status, 500);
     host.end().await;
 }

@@ -1,4 +1,4 @@
-//! The contract of ASP.NET Core integration, against what a real .NET worker said (`tests/workers/recorded`).
+//! ASP.NET Core integration, with the recorded messages of a .NET worker (`tests/workers/recorded`).
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::fake::body_of;
 use crate::proxy::Host;
 
-/// What a client saw: status, headers of the function, body, and whether the body ended well.
+/// The response as a client gets it: status, headers of the function, body, and whether the body was complete.
 type Outcome = (u16, Vec<(String, String)>, Vec<u8>, bool);
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -28,12 +28,12 @@ fn sorted(headers: impl Iterator<Item = (String, String)>) -> Vec<(String, Strin
     headers
 }
 
-/// What the client is to see of a recorded call.
+/// The expected response of a recorded call.
 fn expected(call: &Json) -> Outcome {
     let response = &call["response"];
     let chunks = response["chunks"].as_array().expect("chunks");
     let body: Vec<u8> = chunks.iter().flat_map(|chunk| bytes(chunk["hex"].as_str().expect("text"))).collect();
-    // The recorded answer of a function that throws has its message.
+    // The recorded response of a function that throws an exception has its message.
     let answer = bytes(call["answer"]["hex"].as_str().expect("text"));
     let failed = String::from_utf8_lossy(&answer).contains("thrown ");
     if failed && body.is_empty() {
@@ -76,7 +76,7 @@ async fn seen(host: &Host, call: &Json) -> Outcome {
 async fn each_recorded_call_of_an_asp_net_core_app_has_the_recorded_outcome() {
     let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers/recorded/aspnet.jsonl");
     let recording = std::fs::read_to_string(recording).expect("the recording is there");
-    // The app has a timer too, of whose runs there is no recording.
+    // The app has a timer too, whose runs are not recorded.
     let host = Host::with_worker("recorded", &[("AzureWebJobs.Tick.Disabled", "1")]).await;
     let infos = host.handle.functions();
     let mut served = 0;
@@ -85,13 +85,13 @@ async fn each_recorded_call_of_an_asp_net_core_app_has_the_recorded_outcome() {
         let call = &line["call"];
         let Some(name) = call["function"].as_str() else { continue };
         let info = infos.iter().find(|info| info.name == name).expect("the function is known");
-        // One has an output of an extension that this host has not.
+        // One has an output of an extension that this host does not support.
         if info.state != FunctionState::Ready {
             assert_eq!(name, "Two", "{:?}", info.state);
             continue;
         }
         let (seen, expected) = (seen(&host, call).await, expected(call));
-        // The recorded failure came with the first bytes, and may be known before any of them went to the client.
+        // The recorded failure came with the first bytes, and may be known before they are sent to the client.
         let is_early = !expected.3 && seen == (500, Vec::new(), Vec::new(), true);
         assert!(is_early || seen == expected, "{name}: {seen:?}, not {expected:?}: {:#?}", host.lines());
         served += 1;
@@ -102,7 +102,7 @@ async fn each_recorded_call_of_an_asp_net_core_app_has_the_recorded_outcome() {
     assert_eq!(differences, Vec::<String>::new());
     host.logged("Executed 'Functions.Throw' (Failed").await;
     host.logged("Executed 'Functions.ThrowLate' (Failed").await;
-    // The worker did not know the path of this call, and was told that nobody waits for it.
+    // The worker did not know the path of this call, and got a cancellation.
     host.logged("Executed 'Functions.Hello' (Failed").await;
     host.end().await;
 }

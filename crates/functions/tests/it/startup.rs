@@ -1,5 +1,5 @@
-//! Apps that do not start at first: what clients are told meanwhile, and that a mended app starts without a restart. With our own
-//! Node.js worker, on apps that need no packages.
+//! Apps that do not start at first: the responses meanwhile, and the start of a corrected app without a restart of the host. With our
+//! own Node.js worker, on apps that need no packages.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use trace::Tracer;
 
 use crate::fake::{PATIENCE, body_of};
 
-/// A host of an app in a folder of its own.
+/// A host of an app in its own folder.
 struct Host {
     service: Service,
     handle: Handle,
@@ -95,7 +95,7 @@ impl Host {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition is true.
 async fn until(is_so: impl Fn() -> bool) {
     let waiting = async {
         let mut tick = tokio::time::interval(Duration::from_millis(10));
@@ -110,7 +110,7 @@ fn write(dir: &Path, name: &str, text: &str) {
     std::fs::write(dir.join(name), text).expect("a file is written");
 }
 
-/// An app whose function `check` throws unless the setting `GREETING` is what it shall be.
+/// An app whose function `check` throws an exception unless the setting `GREETING` has the expected value.
 const APP: &str = "
 const core = require('@azure/functions-core');
 core.setProgrammingModel({
@@ -163,7 +163,7 @@ async fn an_app_with_unreadable_files_reports_the_reason() {
     host.starts().await;
 }
 
-/// What an app needs may be away without a file of the app changing: a database, a program.
+/// A database or program that an app needs may become available without a change of the app's files.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_app_is_started_again_after_a_pause_and_its_reason_is_logged_once() {
     let elsewhere = tempfile::tempdir().expect("a temporary folder");

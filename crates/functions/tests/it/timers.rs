@@ -1,4 +1,4 @@
-//! Timers: schedule, lease, memory.
+//! Timers: schedule, lease, schedule monitor.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn timer(schedule: &str, more: Json) -> Json {
     binding
 }
 
-/// A host with one timer that reports what it is given.
+/// A host with one timer that reports its trigger data.
 fn ticking(schedule: &str, more: Json) -> (Setup, mpsc::UnboundedReceiver<Json>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let script = move |request: InvocationRequest| {
@@ -40,7 +40,7 @@ async fn a_timer_fires_repeatedly() {
     let host = setup.start().await;
     for _ in 0..3 {
         let seen = next(&mut fired).await;
-        // A schedule faster than a minute is not remembered.
+        // The status of a schedule faster than a minute is not stored.
         assert_eq!(
             seen,
             json!({"Schedule": {"AdjustForDST": false}, "ScheduleStatus": null, "IsPastDue": false})
@@ -83,7 +83,7 @@ async fn a_missed_run_is_made_up_after_a_restart() {
     let stored = registry.get(&instance, &key).await.expect("readable").expect("there");
     let stored: Json = serde_json::from_slice(&stored.value).expect("JSON");
     assert!(stored["Last"].as_str().expect("text") > "2025", "{stored}");
-    // The next start has nothing to make up for.
+    // The next start has no missed run.
     let (mut again, mut fired) = ticking("0 0 0 1 1 *", json!({"runOnStartup": true}));
     again.store = store;
     let host = again.start().await;
@@ -104,7 +104,7 @@ async fn only_one_host_at_a_time_runs_a_timer() {
     next(&mut fired_first).await;
     assert!(fired_second.try_recv().is_err(), "the second host waits");
     first.handle.drain(PATIENCE).await;
-    // The lease was given back, so that the second host takes over without waiting for it to expire.
+    // The lease was released, so that the second host acquires it before it expires.
     next(&mut fired_second).await;
     second.handle.drain(PATIENCE).await;
 }
@@ -164,7 +164,7 @@ async fn a_timer_run_at_startup_or_by_name_gets_its_schedule_status() {
         "{}",
         host.log()
     );
-    // The run that was let end is remembered before the triggers stop.
+    // The status of the last run is stored before the triggers stop.
     let by_name = async { host.handle.invoke("tick", &json!("x")).await.expect("it runs") };
     host.handle.drain(PATIENCE).await;
     by_name.await;
