@@ -53,7 +53,7 @@ pub(crate) struct Served {
 
 /// A service that runs.
 pub(crate) struct RunningService {
-    id: ServiceId,
+    pub(crate) id: ServiceId,
     row: &'static Row,
     pub(crate) handle: Arc<dyn ServiceHandle>,
     join: Option<Box<dyn ServiceJoin>>,
@@ -62,18 +62,21 @@ pub(crate) struct RunningService {
     about: String,
 }
 
+impl RunningService {
+    /// What the log calls it while it is waited for.
+    fn what(&self) -> String {
+        let what = self.row.drain.what;
+        self.id.name.as_ref().map_or_else(|| what.to_owned(), |name| format!("{what} '{name}'"))
+    }
+}
+
 impl Process {
-    /// Drains the services of a stage, in the order of the table. `told` hears what is waited for.
-    pub(crate) async fn drain_stage(
-        &mut self,
-        stage: Stage,
-        limit: Duration,
-        mut told: impl FnMut(&'static str),
-    ) {
+    /// Drains the services of a stage, in the order in which they were started. `told` hears what is waited for.
+    pub(crate) async fn drain_stage(&mut self, stage: Stage, limit: Duration, mut told: impl FnMut(&str)) {
         let of_stage = self.services.iter_mut().filter(|service| service.row.drain.stage == stage);
         for service in of_stage {
             let Some(join) = service.join.take() else { continue };
-            told(service.row.drain.what);
+            told(&service.what());
             join.drain(limit).await;
         }
     }
@@ -83,7 +86,7 @@ impl Process {
     pub(crate) async fn drain_services(
         &mut self,
         limit: Duration,
-        mut told: impl FnMut(&'static str),
+        mut told: impl FnMut(&str),
         listeners: impl Future<Output = ()>,
     ) {
         let began = Instant::now();
@@ -114,7 +117,7 @@ pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Proces
     let guard = Guard::new(config, &mut metrics);
     let edge_metrics = edge::Metrics::register(&mut metrics);
     let keys = made_keys(config, table, &data)?;
-    let mut assembly = Assembly::new(plan, table, &guard, &resources, keys, &mut metrics);
+    let mut assembly = Assembly::new(plan, table, &guard, (&resources, &supervisor), keys, &mut metrics);
     assembly.start(Phase::Storage, &data).await?;
     note_parts(&mut data, &resources, assembly.parts())?;
     let running: Vec<&ConfiguredService> = assembly.wanted().map(|(service, _)| service).collect();
@@ -161,8 +164,8 @@ fn open_resources(
     metrics: &mut Registry,
 ) -> anyhow::Result<Resources> {
     let accept_loss = state_embedded::AcceptLoss {
-        journal: data.accepts(Part::Journal),
-        registry: data.accepts(Part::Registry),
+        journal: data.accepts(&Part::Journal),
+        registry: data.accepts(&Part::Registry),
     };
     let options = state_embedded::Options { accept_loss, ..config.state.clone() };
     let store = state_embedded::Store::open_supervised(data.path().join("state"), &options, supervisor)?;
@@ -177,7 +180,6 @@ fn open_resources(
         store,
         egress: egress.with_bodies(bodies.clone()),
         bodies,
-        supervisor: supervisor.clone(),
     })
 }
 
@@ -199,6 +201,7 @@ struct Assembly<'a> {
     table: Table,
     guard: &'a Guard,
     resources: &'a Resources,
+    supervisor: &'a Supervisor,
     metrics: &'a mut Registry,
     keys: keys::MadeKeys,
     services: Vec<RunningService>,
@@ -215,7 +218,7 @@ impl<'a> Assembly<'a> {
         plan: &'a Plan,
         table: Table,
         guard: &'a Guard,
-        resources: &'a Resources,
+        (resources, supervisor): (&'a Resources, &'a Supervisor),
         keys: keys::MadeKeys,
         metrics: &'a mut Registry,
     ) -> Self {
@@ -224,6 +227,7 @@ impl<'a> Assembly<'a> {
             table,
             guard,
             resources,
+            supervisor,
             metrics,
             keys,
             services: Vec::new(),
@@ -260,16 +264,25 @@ impl<'a> Assembly<'a> {
             if let (Some(key), Some(made)) = (options.primary_key(), self.keys.get(&service.id.to_string())) {
                 key.get_or_insert_with(|| made.clone());
             }
+            let label = service.id.to_string();
+            let is_default = service.id.is_default();
+            let (supervisor, metrics) = if is_default {
+                (self.supervisor.clone(), &mut *self.metrics)
+            } else {
+                let labelled = self.metrics.sub_registry_with_label(("service".into(), label.clone().into()));
+                (self.supervisor.named(&label), labelled)
+            };
             let starting = Starting {
                 id: &service.id,
                 options,
                 config: &self.plan.config,
-                app: &self.plan.app,
+                app: service.app.as_deref().unwrap_or(&self.plan.app),
                 environment: &self.plan.environment,
                 only_checks: self.plan.only_checks,
                 data,
                 resources: self.resources,
-                metrics: self.metrics,
+                supervisor,
+                metrics,
                 upstreams: &self.upstreams,
                 default_routes: &default_routes,
                 addresses: &self.addresses,
@@ -320,17 +333,22 @@ fn ready(
     let running = running.iter().find(|running| running.id == service.id);
     ReadyService {
         id: service.id.clone(),
-        title: services::row(table, service.section).title,
+        title: title(services::row(table, service.section).title, &service.id),
         about: running.map(|running| running.about.clone()).unwrap_or_default(),
         address: addresses.get(&service.id),
     }
+}
+
+fn title(title: &str, id: &ServiceId) -> String {
+    id.name.as_ref().map_or_else(|| title.to_owned(), |name| format!("{title} {name}"))
 }
 
 /// A service's part of the admin API.
 fn mounted(service: &RunningService) -> admin::Mounted {
     let own = format!("/chappe/api/{}", service.id);
     let own = service.handle.admin(&own).map(|operations| (own, operations));
-    let shortcuts = service.row.admin_shortcuts.iter().filter_map(|name| {
+    let shortcuts = service.row.admin_shortcuts.iter().filter(|_| service.id.is_default());
+    let shortcuts = shortcuts.filter_map(|name| {
         let operations = service.handle.admin("/chappe/api")?;
         Some((format!("/chappe/api/{name}"), operations))
     });
@@ -341,7 +359,8 @@ fn mounted(service: &RunningService) -> admin::Mounted {
             Box::pin(async move { handle.info().await });
         info
     };
-    admin::Mounted { operations: own.into_iter().chain(shortcuts).collect(), info: Box::new(info) }
+    let name = (!service.id.is_default()).then(|| service.id.to_string());
+    admin::Mounted { name, operations: own.into_iter().chain(shortcuts).collect(), info: Box::new(info) }
 }
 
 /// A listener with its service.

@@ -21,7 +21,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
     total: Duration,
-    step: Arc<Mutex<&'static str>>,
+    step: Arc<Mutex<String>>,
 }
 
 /// The process was not drained in time.
@@ -32,12 +32,12 @@ pub(crate) struct Limit {
 )]
 pub(crate) struct Overdue {
     limit_s: u64,
-    step: &'static str,
+    step: String,
 }
 
 impl Limit {
     pub(crate) fn new(total: Duration) -> Self {
-        Self { total, step: Arc::new(Mutex::new("the services")) }
+        Self { total, step: Arc::new(Mutex::new("the services".to_owned())) }
     }
 
     /// All time that draining may take.
@@ -46,8 +46,8 @@ impl Limit {
     }
 
     /// Notes what is waited for from now on, for the message.
-    pub(crate) fn step(&self, step: &'static str) {
-        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    pub(crate) fn step(&self, step: &str) {
+        step.clone_into(&mut self.step.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Waits until the limit is reached.
@@ -101,7 +101,7 @@ impl Limit {
     }
 
     fn overdue(&self) -> Overdue {
-        let step = *self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        let step = self.step.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Overdue { limit_s: self.total.as_secs(), step }
     }
 }

@@ -25,6 +25,8 @@ mod services;
 mod signals;
 mod tail;
 mod telemetry;
+#[cfg(test)]
+mod toy;
 mod trust;
 mod wiring;
 

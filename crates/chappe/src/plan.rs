@@ -168,6 +168,7 @@ fn validate(config: &Config) -> Result<(), PlanError> {
     for service in &config.services {
         service.options.validate(&service.id.to_string(), &targets).map_err(PlanError::Service)?;
     }
+    check_services(config)?;
     if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
         return Err(PlanError::HalfCertificate);
     }
@@ -203,6 +204,34 @@ pub(crate) fn data_dir(app: &Path, named: Option<&Path>, configured: Option<&Pat
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether services of one kind are apart.
+fn check_services(config: &Config) -> Result<(), PlanError> {
+    let wrong = |text: String| Err(PlanError::Service(text));
+    for (at, service) in config.services.iter().enumerate() {
+        let id = &service.id;
+        if service.section.has_app && !id.is_default() && service.app.is_none() {
+            return wrong(format!("[{id}]: name the folder of its app: {id}.app = \"folder\""));
+        }
+        for other in config.services[..at].iter().filter(|other| other.id.service == id.service) {
+            if service.app.is_some() && service.app == other.app {
+                return wrong(format!(
+                    "[{id}] and [{}] run the same app: give each a folder of its own",
+                    other.id
+                ));
+            }
+            if let (Some((key, value)), Some(account)) = (service.options.account(), other.options.account())
+                && (key, value) == account
+            {
+                return wrong(format!(
+                    "[{}] and [{id}] have the same {key}, {value:?}, and would share what they keep: set {id}.{key} to another one",
+                    other.id
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is room for the largest body of each kind.

@@ -81,9 +81,9 @@ impl FromIterator<(ServiceId, SocketAddr)> for Addresses {
 }
 
 impl Addresses {
-    /// Where the default service of a section listens.
-    pub(crate) fn of(&self, service: &str) -> Option<SocketAddr> {
-        self.0.iter().find(|(id, _)| id.service == service).map(|(_, address)| *address)
+    /// Every port.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = u16> {
+        self.0.values().map(SocketAddr::port)
     }
 
     /// Where a service listens.
@@ -153,7 +153,7 @@ fn bind_port(service: &ServiceId, host: &str, port: u16) -> Result<Listener, Bin
 mod tests {
     use super::*;
 
-    const GATEWAY: ServiceId = ServiceId { service: "gateway" };
+    const GATEWAY: ServiceId = ServiceId::unnamed("gateway");
 
     /// A port that something else has, and what holds it.
     fn taken_port() -> (std::net::TcpListener, u16) {

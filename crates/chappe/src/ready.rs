@@ -25,7 +25,7 @@ pub(crate) struct Ready {
 /// A service, and where it is.
 pub(crate) struct ReadyService {
     pub(crate) id: ServiceId,
-    pub(crate) title: &'static str,
+    pub(crate) title: String,
     /// What people find there, such as `files, /api, /client`.
     pub(crate) about: String,
     /// None where it takes no connections of its own, or does not run.
@@ -33,14 +33,16 @@ pub(crate) struct ReadyService {
 }
 
 impl Ready {
-    /// The base address of functions with an HTTP trigger: their own port, or the gateway.
-    pub(crate) fn functions_url(&self) -> String {
-        let address = self.address("functions").or_else(|| self.address("gateway"));
+    /// The base address of a service for people: its own port, or the gateway.
+    pub(crate) fn base(&self, id: &ServiceId) -> String {
+        let own = self.services.iter().find(|ready| ready.id == *id).and_then(|ready| ready.address);
+        let address = own.or_else(|| self.address("gateway"));
         address.map(|address| self.shown(address)).unwrap_or_default()
     }
 
-    fn address(&self, service: &str) -> Option<SocketAddr> {
-        self.services.iter().find(|ready| ready.id.service == service)?.address
+    fn address(&self, service: &'static str) -> Option<SocketAddr> {
+        let id = ServiceId::unnamed(service);
+        self.services.iter().find(|ready| ready.id == id)?.address
     }
 
     fn shown(&self, address: SocketAddr) -> String {
@@ -52,7 +54,7 @@ impl Ready {
         let public = self.public_url.clone();
         public
             .or_else(|| self.address("gateway").map(|address| self.shown(address)))
-            .unwrap_or_else(|| self.functions_url())
+            .unwrap_or_else(|| self.base(&ServiceId::unnamed("functions")))
     }
 
     /// The services with their addresses.
@@ -64,7 +66,7 @@ impl Ready {
     fn urls_with(&self, scheme: &str) -> serde_json::Value {
         let urls = self.services.iter().map(|ready| {
             let own = ready.address.map(|address| Addresses::url(scheme, address));
-            let public = self.public_url.clone().filter(|_| ready.id.service == "gateway");
+            let public = self.public_url.clone().filter(|_| ready.id == ServiceId::unnamed("gateway"));
             (ready.id.to_string(), json!(public.or(own)))
         });
         serde_json::Value::Object(urls.collect())
@@ -131,8 +133,8 @@ mod tests {
     #[test]
     fn the_banner_shows_what_is_there_and_nothing_else() {
         let service = |service, title, about: &str, address: &str| ReadyService {
-            id: ServiceId { service },
-            title,
+            id: ServiceId::unnamed(service),
+            title: str::to_owned(title),
             about: about.to_owned(),
             address: address.parse().ok(),
         };

@@ -183,11 +183,14 @@ fn announce(plan: &Plan, ready: &Ready, pretty: bool) {
 
 /// Says what the services run, once they know; and what to open, where that is the app's page.
 fn list(process: &Process, is_demo: bool, as_text: bool) -> impl Future<Output = ()> + Send + use<> {
-    let handles: Vec<_> = process.services.iter().map(|service| Arc::clone(&service.handle)).collect();
-    let base = process.ready_line.functions_url();
+    let handles: Vec<_> = process
+        .services
+        .iter()
+        .map(|service| (Arc::clone(&service.handle), process.ready_line.base(&service.id)))
+        .collect();
     let mut open = is_demo.then(|| process.ready_line.gateway_url());
     async move {
-        for handle in handles {
+        for (handle, base) in handles {
             let Some(mut text) = handle.listing(&base).await else { continue };
             if let Some(url) = open.take() {
                 text += &format!("\n  Open {url}\n");

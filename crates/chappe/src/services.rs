@@ -15,6 +15,8 @@ mod realtime;
 mod row;
 
 pub(crate) use gateway::missing_folder;
+#[cfg(test)]
+pub(crate) use row::Drain;
 pub(crate) use row::{Findings, Phase, Resources, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 
 use crate::config::Section;

@@ -24,6 +24,8 @@ use crate::wait::{Turned, Wait};
 #[derive(Clone, Debug, Default)]
 pub struct Supervisor {
     shared: Arc<Shared>,
+    /// What the names of the parts begin with.
+    prefix: Arc<str>,
 }
 
 #[derive(Debug, Default)]
@@ -73,18 +75,28 @@ impl Supervisor {
         let shared = Shared { components, metrics, ..Shared::default() };
         #[cfg(feature = "testing")]
         shared.testing.arm_from_environment();
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), prefix: Arc::default() }
     }
 
     /// A supervisor whose threads are run by [`simulation::turn`](crate::simulation::turn), in the thread that starts them.
     #[cfg(feature = "simulation")]
     pub fn simulated() -> Self {
-        Self { shared: Arc::new(Shared { threads: Threads::Simulated, ..Shared::default() }) }
+        Self {
+            shared: Arc::new(Shared { threads: Threads::Simulated, ..Shared::default() }),
+            prefix: Arc::default(),
+        }
+    }
+
+    /// The same supervisor for one of several services of a kind: the names of its parts begin with `service`, as in
+    /// `realtime.chat: shard 0`.
+    #[must_use]
+    pub fn named(&self, service: &str) -> Self {
+        Self { shared: Arc::clone(&self.shared), prefix: format!("{}{service}: ", self.prefix).into() }
     }
 
     /// Adds a part of the process to the list of readiness. It counts as starting until it says otherwise. Names are unique.
     pub fn component(&self, name: &str) -> Component {
-        self.shared.components.add(name)
+        self.shared.components.add(&format!("{}{name}", self.prefix))
     }
 
     /// The parts that are not ready; empty where the process is.
@@ -180,7 +192,7 @@ impl Supervisor {
     ) -> io::Result<Thread> {
         let (supervisor, unit) = (self.clone(), self.unit(name));
         self.shared.threads.start(builder.name(thread_name(name)), move || {
-            let component = supervisor.component(&unit.name);
+            let component = supervisor.shared.components.add(&unit.name);
             let mut pauses = Pauses::default();
             let mut began = None;
             move |wait| {
@@ -215,7 +227,7 @@ impl Supervisor {
     ) -> io::Result<JoinHandle<()>> {
         let (supervisor, unit) = (self.clone(), self.unit(name));
         builder.name(thread_name(name)).spawn(move || {
-            let component = supervisor.component(&unit.name);
+            let component = supervisor.shared.components.add(&unit.name);
             let mut pauses = Pauses::default();
             loop {
                 component.set_ready();
@@ -232,13 +244,14 @@ impl Supervisor {
     /// the task gave, `None` after a panic.
     pub async fn essential<F: Future>(&self, name: &str, task: impl FnOnce(Unit) -> F) -> Option<F::Output> {
         let unit = self.unit(name);
+        let name = Arc::clone(&unit.name);
         match catch(task(unit)).await {
             Ok(output) => {
-                self.fail(name, &End::Returned);
+                self.fail(&name, &End::Returned);
                 Some(output)
             }
             Err(panic) => {
-                self.fail(name, &End::Panicked(panic));
+                self.fail(&name, &End::Panicked(panic));
                 None
             }
         }
@@ -256,7 +269,7 @@ impl Supervisor {
                 Ok(output) => return output,
                 Err(panic) => {
                     let pause = pauses.after(began.elapsed());
-                    self.restart(&component, name, &panic);
+                    self.restart(&component, &unit.name, &panic);
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -271,7 +284,7 @@ impl Supervisor {
 
     fn unit(&self, name: &str) -> Unit {
         Unit {
-            name: name.into(),
+            name: format!("{}{name}", self.prefix).into(),
             is_released: Arc::default(),
             #[cfg(feature = "testing")]
             faults: Arc::clone(&self.shared.testing),

@@ -1,5 +1,6 @@
 //! [`start`]: the admin API as a service.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -48,6 +49,8 @@ pub(crate) struct Facts {
 
 /// A service's part of the API.
 pub(crate) struct Mounted {
+    /// None for a default service, whose facts stand at the top of `/chappe/api/info`.
+    pub(crate) name: Option<String>,
     /// Path prefixes below which its operations are.
     pub(crate) operations: Vec<(String, UpstreamService)>,
     /// What it tells of itself in `/chappe/api/info`.
@@ -132,7 +135,7 @@ impl State {
         let mut page = String::new();
         match prometheus_client::encoding::text::encode(&mut page, &self.metrics) {
             Ok(()) => {
-                let mut response = text(StatusCode::OK, page);
+                let mut response = text(StatusCode::OK, in_families(&page));
                 let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
                 response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
                 response
@@ -151,7 +154,10 @@ impl State {
         let mut info = self.facts.ready_line.clone();
         for service in &self.facts.services {
             for (key, value) in (service.info)().await {
-                info[key] = value;
+                match &service.name {
+                    None => info[key] = value,
+                    Some(name) => info["services"][name][key] = value,
+                }
             }
         }
         info
@@ -181,6 +187,31 @@ impl tower::Service<Request<Body>> for Service {
     }
 }
 
+/// Puts the samples of each metric together under one description, as OpenMetrics asks: services of one kind describe the same metrics,
+/// each with a label of its own.
+fn in_families(page: &str) -> String {
+    let mut families: Vec<(&str, Vec<&str>, Vec<&str>)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut current = 0;
+    for line in page.lines().filter(|line| *line != "# EOF") {
+        let described = line.strip_prefix("# ").and_then(|rest| rest.split(' ').nth(1));
+        if let Some(name) = described {
+            current = *places.entry(name).or_insert_with(|| {
+                families.push((name, Vec::new(), Vec::new()));
+                families.len() - 1
+            });
+        }
+        let Some((_, descriptions, samples)) = families.get_mut(current) else { continue };
+        match described {
+            Some(_) if descriptions.contains(&line) => {}
+            Some(_) => descriptions.push(line),
+            None => samples.push(line),
+        }
+    }
+    let lines = families.iter().flat_map(|(_, descriptions, samples)| descriptions.iter().chain(samples));
+    lines.map(|line| format!("{line}\n")).collect::<String>() + "# EOF\n"
+}
+
 fn text(status: StatusCode, content: impl Into<String>) -> Response<Body> {
     let mut response = http_messages::text(status, content.into());
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
@@ -191,4 +222,18 @@ fn json_response(content: &Value) -> Response<Body> {
     let mut response = text(StatusCode::OK, content.to_string());
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_of_two_services_of_one_kind_are_described_once() {
+        let page = "# HELP a_b Counts.\n# TYPE a_b counter\na_b_total 1\n# HELP c Is.\n# TYPE c gauge\nc 2\n\
+                    # HELP a_b Counts.\n# TYPE a_b counter\na_b_total{service=\"x.y\"} 3\n# EOF\n";
+        let expected = "# HELP a_b Counts.\n# TYPE a_b counter\na_b_total 1\na_b_total{service=\"x.y\"} 3\n\
+                        # HELP c Is.\n# TYPE c gauge\nc 2\n# EOF\n";
+        assert_eq!(in_families(page), expected);
+    }
 }

@@ -1,5 +1,8 @@
 //! From one table of values to the configuration. Errors keep their place in the text that was read.
 
+use std::path::PathBuf;
+
+use functions::nearest;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use toml::Spanned;
@@ -15,11 +18,12 @@ pub(super) fn read(sections: &[&'static Section], mut root: DeTable<'_>) -> Resu
     let mut services = Vec::new();
     let mut listeners = listeners(sections, root.remove("listen"))?;
     for section in sections {
-        let options = root.remove(section.name).map(section.parse).transpose()?;
-        let listen = listeners.remove(0);
-        let options = options.unwrap_or_else(section.defaults);
-        let id = ServiceId { service: section.name };
-        services.push(ConfiguredService { id, section, listen, options });
+        let mut table = root.remove(section.name);
+        let named = table.as_mut().map(|table| named(section, table)).transpose()?;
+        let options = table.map(section.parse).transpose()?.unwrap_or_else(section.defaults);
+        let (id, listen) = (ServiceId::unnamed(section.name), listeners.remove(0));
+        services.push(ConfiguredService { id, section, listen, app: None, options });
+        services.extend(named.unwrap_or_default());
     }
     if let Some((key, known)) = unknown(&root, sections) {
         let value = root.remove(key.get_ref().as_ref()).expect("its key is there");
@@ -27,6 +31,52 @@ pub(super) fn read(sections: &[&'static Section], mut root: DeTable<'_>) -> Resu
     }
     let config = Config::deserialize(Deserializer::from(Spanned::new(0..0, root)))?;
     Ok(Config { services, ..config })
+}
+
+/// Takes the tables of named services out of a section: those under keys that are no options.
+fn named(
+    section: &'static Section,
+    table: &mut Spanned<DeValue<'_>>,
+) -> Result<Vec<ConfiguredService>, Error> {
+    let DeValue::Table(table) = table.get_mut() else { return Ok(Vec::new()) };
+    let keys = (section.keys)();
+    let is_named = |(key, value): &(&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+        value.get_ref().is_table() && !keys.contains(&key.get_ref().as_ref())
+    };
+    let names: Vec<Spanned<DeString<'_>>> =
+        table.iter().filter(is_named).map(|(key, _)| key.clone()).collect();
+    let mut services = Vec::new();
+    for key in names {
+        let value = table.remove(key.get_ref().as_ref()).expect("its key is there");
+        let name = key.get_ref().clone();
+        // A misspelt option must not become a service.
+        if !section.may_be_named || nearest(&name, keys.iter().copied()).is_some() {
+            return Err(wrong_key(key, value, keys));
+        }
+        let id = match ServiceId::named(section.name, &name) {
+            Ok(id) => id,
+            Err(error) => return Err(error_at(key, value, &error.to_string())),
+        };
+        services.push(named_service(section, id, value)?);
+    }
+    Ok(services)
+}
+
+/// Reads the table of a named service: the options of its section, where it listens, and the app that it runs.
+fn named_service(
+    section: &'static Section,
+    id: ServiceId,
+    mut value: Spanned<DeValue<'_>>,
+) -> Result<ConfiguredService, Error> {
+    let DeValue::Table(table) = value.get_mut() else { unreachable!("only tables are services") };
+    let listen = table.remove("listen").map(|value| Listen::deserialize(ValueDeserializer::from(value)));
+    let app = if section.has_app { table.remove("app") } else { None };
+    let app = app.map(|value| PathBuf::deserialize(ValueDeserializer::from(value))).transpose()?;
+    // Any free port: clients are told the one that it has.
+    let listen = listen.transpose()?.unwrap_or_else(|| Listen::default_port(0));
+    let mut options = (section.parse)(value)?;
+    options.set_name(id.name.as_deref().unwrap_or_default());
+    Ok(ConfiguredService { id, section, listen, app, options })
 }
 
 /// Where each service listens, in the order of the sections.
@@ -56,14 +106,17 @@ fn unknown<'i>(
 }
 
 /// An error at a key.
-pub(super) fn wrong_key<'i>(
-    key: Spanned<DeString<'i>>,
-    value: Spanned<DeValue<'i>>,
-    known: &[&str],
-) -> Error {
+fn wrong_key<'i>(key: Spanned<DeString<'i>>, value: Spanned<DeValue<'i>>, known: &[&str]) -> Error {
     let table = DeTable::from_iter([(key, value)]);
     let result = Deserializer::from(Spanned::new(0..0, table)).deserialize_map(OneOf(known));
     result.expect_err("the key is none of them")
+}
+
+/// An error at a key, with a text of its own.
+fn error_at<'i>(key: Spanned<DeString<'i>>, value: Spanned<DeValue<'i>>, text: &str) -> Error {
+    let table = DeTable::from_iter([(key, value)]);
+    let result = Deserializer::from(Spanned::new(0..0, table)).deserialize_map(Never(text));
+    result.expect_err("no key is accepted")
 }
 
 fn unknown_field<E: de::Error>(key: &str, known: &[&str]) -> E {
@@ -96,6 +149,30 @@ impl<'de> Visitor<'de> for OneOf<'_> {
             map.next_value::<IgnoredAny>()?;
         }
         Ok(())
+    }
+}
+
+/// Accepts no key, and says why.
+#[derive(Clone, Copy)]
+struct Never<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for Never<'_> {
+    type Value = ();
+
+    fn deserialize<D: de::Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
+        Err(de::Error::custom(self.0))
+    }
+}
+
+impl<'de> Visitor<'de> for Never<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        map.next_key_seed(self).map(drop)
     }
 }
 

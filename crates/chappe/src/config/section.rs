@@ -16,10 +16,16 @@ pub(crate) struct Section {
     pub(crate) name: &'static str,
     /// Where it listens on localhost unless configured otherwise; `None`: it takes no connections of its own.
     pub(crate) port: Option<u16>,
+    /// Whether there may be several, each with a name, as in `[realtime.chat]`.
+    pub(crate) may_be_named: bool,
+    /// Whether each runs an app of its own: the key `app` names the folder.
+    pub(crate) has_app: bool,
     /// The name that routes call the service by; `None`: no route leads to it.
     pub(crate) target: Option<&'static str>,
     /// Reads the options.
     pub(crate) parse: ParseOptions,
+    /// The options' keys.
+    pub(crate) keys: fn() -> &'static [&'static str],
     /// The options where nothing is configured.
     pub(crate) defaults: fn() -> Box<dyn ServiceOptions>,
 }
@@ -48,6 +54,14 @@ pub(crate) trait ServiceOptions: Values + Send + Sync {
     /// The largest bodies that the options allow.
     fn bodies(&self) -> Vec<BodyBound> {
         Vec::new()
+    }
+
+    /// Takes the name of the service, where it is one of several.
+    fn set_name(&mut self, _name: &str) {}
+
+    /// What no two services of a section may have in common: the option, and its value.
+    fn account(&self) -> Option<(&'static str, &str)> {
+        None
     }
 
     /// The key of the service, where it has one and it is configured.
@@ -85,15 +99,21 @@ pub(crate) enum Kept {
 pub(crate) trait Values: Any {
     fn boxed_clone(&self) -> Box<dyn ServiceOptions>;
     fn as_any(&self) -> &dyn Any;
+    /// The values as they could stand in `chappe.toml`.
+    fn to_table(&self) -> toml::Table;
 }
 
-impl<O: ServiceOptions + Clone> Values for O {
+impl<O: ServiceOptions + Clone + Serialize> Values for O {
     fn boxed_clone(&self) -> Box<dyn ServiceOptions> {
         Box::new(self.clone())
     }
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn to_table(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("options are tables of plain values")
     }
 }
 
@@ -116,7 +136,26 @@ impl Section {
     where
         O: ServiceOptions + Default + for<'de> Deserialize<'de>,
     {
-        Self { name, port, target, parse: parse::<O>, defaults: || Box::new(O::default()) }
+        Self {
+            name,
+            may_be_named: true,
+            has_app: false,
+            port,
+            target,
+            parse: parse::<O>,
+            keys: fields::<O>,
+            defaults: || Box::new(O::default()),
+        }
+    }
+
+    /// Each of several runs an app of its own.
+    pub(crate) const fn with_app(self) -> Self {
+        Self { has_app: true, ..self }
+    }
+
+    /// There is one only.
+    pub(crate) const fn only_one(self) -> Self {
+        Self { may_be_named: false, ..self }
     }
 }
 

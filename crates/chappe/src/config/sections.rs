@@ -57,13 +57,16 @@ pub(crate) struct ConfiguredService {
     /// Where it listens: `host:port`, port 0 for any free one, or `off`. A port that is configured and taken ends the start; a default
     /// one moves to a free port in development mode.
     pub(crate) listen: Listen,
+    /// The folder of the app that a named service runs; the default one runs the app of the process.
+    pub(crate) app: Option<PathBuf>,
     pub(crate) options: Box<dyn ServiceOptions>,
 }
 
 impl ConfiguredService {
     /// The name that routes call it by; `None`: no route leads to it.
     pub(crate) fn target(&self) -> Option<String> {
-        self.section.target.map(str::to_owned)
+        let target = self.section.target?;
+        Some(self.id.name.as_ref().map_or_else(|| target.to_owned(), |name| format!("{target}.{name}")))
     }
 }
 
@@ -141,6 +144,7 @@ impl Config {
         self.tls.certificate_file.iter_mut().for_each(resolve);
         self.tls.key_file.iter_mut().for_each(resolve);
         for service in &mut self.services {
+            service.app.iter_mut().for_each(resolve);
             service.options.resolve_paths(base);
         }
     }
@@ -174,7 +178,10 @@ impl Config {
 
     /// Where the default service of this section listens.
     pub(crate) fn listen(&self, section: &str) -> Option<&Listen> {
-        self.services.iter().find(|service| service.section.name == section).map(|service| &service.listen)
+        self.services
+            .iter()
+            .find(|service| service.id.service == section && service.id.is_default())
+            .map(|service| &service.listen)
     }
 }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::check::check;
+use super::check::{check, databases};
+use super::manifest::Manifest;
 use crate::private;
 
 /// Files that are copied as they are. They change in one step or never.
@@ -25,8 +26,16 @@ pub(crate) fn backup(folder: &Path, to: &Path) -> anyhow::Result<()> {
     }
     private::make_folder(&beside).with_context(|| format!("make {}", beside.display()))?;
     state_embedded::backup(&folder.join("state"), &beside.join("state")).context("back up the state")?;
-    documents::backup(&folder.join("documents"), &beside.join("documents"))
-        .context("back up the documents")?;
+    let manifest = Manifest::read(folder)?;
+    for database in databases(&manifest) {
+        if let Some(parent) = beside.join(&database).parent() {
+            std::fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+        }
+        documents::backup(&folder.join(&database), &beside.join(&database))
+            .context("back up the documents")?;
+    }
+    // What else a named service keeps: keys of apps.
+    copy_named(folder, &beside)?;
     for name in PLAIN {
         copy_if_there(&folder.join(name), &beside.join(name))?;
     }
@@ -44,6 +53,23 @@ pub(crate) fn backup(folder: &Path, to: &Path) -> anyhow::Result<()> {
     }
     std::fs::rename(&beside, to)
         .with_context(|| format!("rename {} to {}", beside.display(), to.display()))?;
+    Ok(())
+}
+
+/// Copies the keys of named functions hosts.
+fn copy_named(folder: &Path, to: &Path) -> anyhow::Result<()> {
+    let named = folder.join("instances");
+    if !named.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(&named).with_context(|| format!("list {}", named.display()))? {
+        let service = Path::new("instances").join(entry?.file_name());
+        let keys = service.join("function-keys.json");
+        if folder.join(&keys).is_file() {
+            private::make_folder(&to.join(&service)).context("make a folder for keys")?;
+            copy_if_there(&folder.join(&keys), &to.join(&keys))?;
+        }
+    }
     Ok(())
 }
 

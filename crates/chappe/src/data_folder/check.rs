@@ -1,16 +1,18 @@
 //! `chappe check --data`: reads everything in a data folder that no process has open, and says what is damaged.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::DataFolderError;
 use super::manifest::Manifest;
+use super::part::{Part, documents_folder};
 use http_messages::error_chain;
 
 /// Says what is wrong with the folder, each a line for people; nothing if all is sound. Changes nothing.
 pub(crate) fn check(folder: &Path) -> Result<Vec<String>, DataFolderError> {
     let manifest = Manifest::read(folder)?;
-    let (state, documents) = (folder.join("state"), folder.join("documents"));
-    if manifest.parts().next().is_none() && !state.exists() && !documents.exists() {
+    let state = folder.join("state");
+    let databases: Vec<_> = databases(&manifest).map(|database| folder.join(database)).collect();
+    if manifest.parts().next().is_none() && !state.exists() && !databases.iter().any(|path| path.exists()) {
         return Ok(vec![format!(
             "{} is no data folder, or a new one: there is nothing in it to check",
             folder.display()
@@ -27,9 +29,19 @@ pub(crate) fn check(folder: &Path) -> Result<Vec<String>, DataFolderError> {
         let found = state_embedded::verify(&state);
         complaints.extend(found.unwrap_or_else(|error| vec![error_chain(&error)]));
     }
-    if documents.exists() {
-        let found = documents::verify(&documents);
+    for database in databases.iter().filter(|database| database.exists()) {
+        let found = documents::verify(database);
         complaints.extend(found.unwrap_or_else(|error| vec![error_chain(&error)]));
     }
     Ok(complaints)
+}
+
+/// Where the document services of a data folder keep their databases, below it. The default one may be there without being listed: the
+/// list is younger.
+pub(super) fn databases(manifest: &Manifest) -> impl Iterator<Item = PathBuf> {
+    let named = manifest.parts().filter_map(|part| match part {
+        Part::Documents(Some(name)) => Some(documents_folder(Some(&name))),
+        _ => None,
+    });
+    std::iter::once(documents_folder(None)).chain(named)
 }

@@ -21,7 +21,7 @@ pub(crate) enum DataFolderError {
     #[error(
         "the data folder {} lacks a part that it had: {} ({} is missing); nothing was changed. Restore a backup, or go on \
          without what it held ({}) with --accept-loss={part}",
-        folder.display(), part.name(), missing.display(), part.holds()
+        folder.display(), part, missing.display(), part.holds()
     )]
     Missing {
         /// The data folder.

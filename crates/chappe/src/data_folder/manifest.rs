@@ -38,7 +38,7 @@ impl Manifest {
         let mut manifest = Self { content: Content { version: 1, ..Content::default() }, is_changed: true };
         if folder.join("state").exists() || folder.join("documents").exists() {
             // Which ids they have is seen when they are opened.
-            for part in [Part::Journal, Part::Registry, Part::Documents] {
+            for part in [Part::Journal, Part::Registry, Part::Documents(None)] {
                 manifest.content.parts.insert(part, String::new());
             }
         } else {
@@ -60,16 +60,16 @@ impl Manifest {
     }
 
     pub(super) fn parts(&self) -> impl Iterator<Item = Part> {
-        self.content.parts.keys().copied()
+        self.content.parts.keys().cloned()
     }
 
     /// The id of a part, where it is known.
-    pub(super) fn id(&self, part: Part) -> Option<&str> {
-        self.content.parts.get(&part).map(String::as_str).filter(|id| !id.is_empty())
+    pub(super) fn id(&self, part: &Part) -> Option<&str> {
+        self.content.parts.get(part).map(String::as_str).filter(|id| !id.is_empty())
     }
 
-    pub(super) fn set(&mut self, part: Part, id: &str) {
-        let before = self.content.parts.insert(part, id.to_owned());
+    pub(super) fn set(&mut self, part: &Part, id: &str) {
+        let before = self.content.parts.insert(part.clone(), id.to_owned());
         self.is_changed |= before.as_deref() != Some(id);
     }
 

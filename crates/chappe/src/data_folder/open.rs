@@ -36,7 +36,7 @@ impl OpenData {
     }
 
     /// Whether to go on where data of a part is known to be lost.
-    pub(crate) fn accepts(&self, part: Part) -> bool {
+    pub(crate) fn accepts(&self, part: &Part) -> bool {
         self.folder.as_ref().is_some_and(|folder| folder.accepts(part))
     }
 
@@ -79,16 +79,20 @@ impl DataFolder {
     }
 
     /// Whether to go on where data of a part is known to be lost.
-    pub(super) fn accepts(&self, part: Part) -> bool {
-        self.accepted.contains(&part)
+    pub(super) fn accepts(&self, part: &Part) -> bool {
+        self.accepted.contains(part)
     }
 
     fn refuse_missing_parts(&self) -> Result<(), DataFolderError> {
-        for part in self.manifest.parts().filter(|part| !self.accepts(*part)) {
+        for part in self.manifest.parts().filter(|part| !self.accepts(part)) {
             for witness in part.witnesses() {
                 let missing = self.path.join(witness);
                 if !missing.exists() {
-                    return Err(DataFolderError::Missing { folder: self.path.clone(), part, missing });
+                    return Err(DataFolderError::Missing {
+                        folder: self.path.clone(),
+                        part: part.clone(),
+                        missing,
+                    });
                 }
             }
         }
@@ -102,16 +106,16 @@ impl DataFolder {
     /// If a part is another than the one that was there, or the list cannot be written.
     pub(super) fn note(&mut self, parts: &[(Part, String)]) -> Result<(), DataFolderError> {
         for (part, found) in parts {
-            match self.manifest.id(*part) {
-                Some(expected) if expected != found && !self.accepts(*part) => {
+            match self.manifest.id(part) {
+                Some(expected) if expected != found && !self.accepts(part) => {
                     return Err(DataFolderError::Another {
                         folder: self.path.clone(),
-                        part: *part,
+                        part: part.clone(),
                         found: found.clone(),
                         expected: expected.to_owned(),
                     });
                 }
-                _ => self.manifest.set(*part, found),
+                _ => self.manifest.set(part, found),
             }
         }
         self.manifest.write_if_changed(&self.path)

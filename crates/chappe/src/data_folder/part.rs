@@ -1,67 +1,75 @@
 //! [`Part`]: what a data folder holds, by what is lost with it.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 /// A part of the data folder that holds what was acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) enum Part {
     /// Kept messages, connection events.
     Journal,
     /// Users' groups, function keys, positions of triggers, leases.
     Registry,
-    /// Databases, containers and items.
-    Documents,
+    /// Databases, containers and items of the default document service, or of the one that has this name.
+    Documents(Option<String>),
     /// Account keys that were made on first start.
     Keys,
 }
 
 /// A text that names no part.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no part of a data folder; the parts are journal, registry, documents and keys")]
+#[error(
+    "{0:?} is no part of a data folder; the parts are journal, registry, documents, documents.NAME (of [documents.NAME]) and keys"
+)]
 pub(crate) struct UnknownPart(String);
 
 impl Part {
-    pub(crate) const ALL: [Self; 4] = [Self::Journal, Self::Registry, Self::Documents, Self::Keys];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Journal => "journal",
-            Self::Registry => "registry",
-            Self::Documents => "documents",
-            Self::Keys => "keys",
-        }
-    }
-
     /// What is lost with it, for people.
-    pub(super) const fn holds(self) -> &'static str {
+    pub(super) const fn holds(&self) -> &'static str {
         match self {
             Self::Journal => "kept messages and connection events",
             Self::Registry => {
                 "function keys, users' groups, positions of triggers and the list of kept messages"
             }
-            Self::Documents => "databases, containers and items",
+            Self::Documents(_) => "databases, containers and items",
             Self::Keys => "the account keys that clients use",
         }
     }
 
     /// Files that are there whenever the part is.
-    pub(super) const fn witnesses(self) -> &'static [&'static str] {
+    pub(super) fn witnesses(&self) -> Vec<PathBuf> {
         match self {
-            Self::Journal => &["state/format", "state/journal"],
-            Self::Registry => &["state/format", "state/registry.sqlite"],
-            Self::Documents => &["documents/documents.sqlite"],
-            Self::Keys => &["keys.json"],
+            Self::Journal => vec!["state/format".into(), "state/journal".into()],
+            Self::Registry => vec!["state/format".into(), "state/registry.sqlite".into()],
+            Self::Documents(name) => vec![documents_folder(name.as_deref()).join("documents.sqlite")],
+            Self::Keys => vec!["keys.json".into()],
         }
     }
 }
 
+/// Where a document service keeps its database, below the data folder.
+pub(crate) fn documents_folder(name: Option<&str>) -> PathBuf {
+    name.map_or_else(|| "documents".into(), |name| named_folder(&format!("documents.{name}")))
+}
+
+/// The folder of a named service, below the data folder.
+pub(crate) fn named_folder(service: &str) -> PathBuf {
+    Path::new("instances").join(service)
+}
+
 impl fmt::Display for Part {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        match self {
+            Self::Journal => formatter.write_str("journal"),
+            Self::Registry => formatter.write_str("registry"),
+            Self::Documents(None) => formatter.write_str("documents"),
+            Self::Documents(Some(name)) => write!(formatter, "documents.{name}"),
+            Self::Keys => formatter.write_str("keys"),
+        }
     }
 }
 
@@ -69,7 +77,31 @@ impl FromStr for Part {
     type Err = UnknownPart;
 
     fn from_str(text: &str) -> Result<Self, UnknownPart> {
-        let found = Self::ALL.into_iter().find(|part| part.name() == text);
-        found.ok_or_else(|| UnknownPart(text.to_owned()))
+        match text {
+            "journal" => Ok(Self::Journal),
+            "registry" => Ok(Self::Registry),
+            "documents" => Ok(Self::Documents(None)),
+            "keys" => Ok(Self::Keys),
+            _ => match text.strip_prefix("documents.") {
+                Some(name) if !name.is_empty() && !name.contains(['/', '\\', '.']) => {
+                    Ok(Self::Documents(Some(name.to_owned())))
+                }
+                _ => Err(UnknownPart(text.to_owned())),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for Part {
+    type Error = UnknownPart;
+
+    fn try_from(text: String) -> Result<Self, UnknownPart> {
+        text.parse()
+    }
+}
+
+impl From<Part> for String {
+    fn from(part: Part) -> Self {
+        part.to_string()
     }
 }

@@ -16,7 +16,7 @@ use crate::guard::{Audience, Rules};
 
 pub(super) static ROW: Row = Row {
     // Health, metrics and the rest of the admin API on a port of their own; the gateway serves them to this machine.
-    section: Section::of::<NoOptions>("admin", None, Some("chappe")),
+    section: Section::of::<NoOptions>("admin", None, Some("chappe")).only_one(),
     title: "Admin",
     routes: &["/chappe", "/healthz", "/readyz", "/metrics"],
     rules: Some(&Rules {

@@ -10,7 +10,7 @@ use gateway::UpstreamService;
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::config::{BodyBound, Kept, Section, ServiceOptions};
-use crate::data_folder::Part;
+use crate::data_folder::{Part, documents_folder};
 use crate::guard::{Audience, Rules};
 
 pub(super) static ROW: Row = Row {
@@ -42,6 +42,12 @@ impl ServiceOptions for documents::Options {
         Some(("public_url", self.public_url.as_deref()?))
     }
 
+    fn set_name(&mut self, name: &str) {
+        if self.account == Self::default().account {
+            name.clone_into(&mut self.account);
+        }
+    }
+
     fn primary_key(&mut self) -> Option<&mut Option<String>> {
         Some(&mut self.primary_key)
     }
@@ -53,21 +59,22 @@ fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     if !options.development_key {
         options.signature_age_max_s.get_or_insert(SIGNATURE_AGE_MAX_S);
     }
-    options.data_dir = starting.data.path().join("documents");
-    options.accept_loss = starting.data.accepts(Part::Documents);
+    let part = Part::Documents(starting.id.name.clone());
+    options.data_dir = starting.data.path().join(documents_folder(starting.id.name.as_deref()));
+    options.accept_loss = starting.data.accepts(&part);
     let resources = starting.resources;
     let dependencies = documents::Dependencies {
         tracer: resources.tracer.clone(),
         bodies: resources.bodies.clone(),
-        supervisor: resources.supervisor.clone(),
+        supervisor: starting.supervisor.clone(),
     };
     let started = documents::start(options, dependencies, starting.metrics);
     let (service, handle, join) = started.context("the document service cannot start")?;
-    let component = resources.supervisor.component("documents files");
+    let component = starting.supervisor.component("documents files");
     component.set_ready();
     handle.when_damaged(move |why| component.set_not_ready(why));
     starting.embedded.documents.insert(starting.id.clone(), (service.clone(), handle.clone()));
-    let parts = vec![(Part::Documents, handle.store_id())];
+    let parts = vec![(part, handle.store_id())];
     Ok(Started {
         service: UpstreamService::new(service),
         handle: Arc::new(handle),

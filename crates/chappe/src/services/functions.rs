@@ -1,6 +1,6 @@
 //! The functions host: the app's functions, their triggers and bindings. Keys are asked for as soon as any service listens beyond this machine, or `public_url` leads others here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
 use super::row::{Drain, Findings, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
-use crate::config::{BodyBound, ConfiguredService, Kept, Section, ServiceOptions};
+use crate::config::{BodyBound, ConfiguredService, Kept, Section, ServiceId, ServiceOptions};
+use crate::data_folder::{self, named_folder};
 use crate::guard::{Audience, Rules};
 use crate::keys;
 use crate::wiring::{self, Here, Reachable};
@@ -23,7 +24,7 @@ use http_messages::error_chain;
 
 pub(super) static ROW: Row = Row {
     // The port of Functions Core Tools.
-    section: Section::of::<functions::Options>("functions", Some(7071), Some("functions")),
+    section: Section::of::<functions::Options>("functions", Some(7071), Some("functions")).with_app(),
     title: "Functions",
     routes: &["/api", "/runtime"],
     // Functions are the app's, and so are their keys and CORS. Administration asks for no key in development mode.
@@ -58,10 +59,11 @@ impl ServiceOptions for functions::Options {
 
 async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     let (data_dir, resources) = (starting.data.path(), starting.resources);
+    let own_dir = own_folder(starting.id, data_dir)?;
     let development = starting.config.is_development();
     let mut options: functions::Options = starting.options();
     options.app_dir = starting.app.to_owned();
-    options.cache_dir = Some(data_dir.join("workers"));
+    options.cache_dir = Some(own_dir.join("workers"));
     options.ignored_dirs = vec![data_dir.to_owned()];
     options.development = development;
     options.runs_triggers = !starting.only_checks;
@@ -82,12 +84,12 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
         connectors,
         bodies: resources.bodies.clone(),
         tracer: resources.tracer.clone(),
-        supervisor: resources.supervisor.clone(),
+        supervisor: starting.supervisor.clone(),
         workers: None,
     };
     let (service, handle, join) = functions::start(options, dependencies, starting.metrics)?;
     if asks_for_keys {
-        tell_master_key(&handle, data_dir, development).await?;
+        tell_master_key(&handle, &own_dir, development).await?;
     }
     let service = UpstreamService::new(service);
     Ok(Started {
@@ -99,18 +101,43 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     })
 }
 
+/// Where the host keeps files of its own: the data folder, or a folder in it where it is one of several.
+fn own_folder(id: &ServiceId, data_dir: &Path) -> anyhow::Result<PathBuf> {
+    if id.is_default() {
+        return Ok(data_dir.to_owned());
+    }
+    let folder = data_dir.join(named_folder(&id.to_string()));
+    data_folder::make(&folder)?;
+    Ok(folder)
+}
+
 /// How connection strings name the services of this process.
 fn here(starting: &Starting<'_>) -> Here {
     let reachable = |service: &ConfiguredService| Reachable {
         id: service.id.clone(),
-        emulator_port: service.section.port,
-        is_behind_gateway: starting
-            .default_routes
-            .iter()
-            .any(|(_, target)| service.section.target == Some(target)),
+        // The emulators' ports stand for the default services.
+        emulator_port: service.section.port.filter(|_| service.id.is_default()),
+        gateways: gateways_to(service, starting),
     };
     let services = starting.config.services.iter().map(reachable).collect();
     Here::new(services, starting.addresses.clone(), starting.config.public_url.as_deref())
+}
+
+/// The gateways that lead to a service by the path where its clients expect it.
+fn gateways_to(service: &ConfiguredService, starting: &Starting<'_>) -> Vec<ServiceId> {
+    let Some(target) = service.target() else { return Vec::new() };
+    let of_section =
+        starting.default_routes.iter().find(|(_, default)| service.section.target == Some(default));
+    let Some((path, default)) = of_section else { return Vec::new() };
+    let leads = |gateway: &&ConfiguredService| {
+        let Some(options) = gateway.options.as_any().downcast_ref::<gateway::Options>() else { return false };
+        let mut routes = options.routes.iter();
+        match routes.find(|route| route.path.trim_end_matches('/') == *path) {
+            Some(route) => route.service.as_ref() == Some(&target),
+            None => *default == target,
+        }
+    };
+    starting.config.services.iter().filter(leads).map(|gateway| gateway.id.clone()).collect()
 }
 
 /// Tells the functions host who calls; it knows nothing of connections.

@@ -70,6 +70,16 @@ impl ServiceOptions for realtime::Options {
         ]
     }
 
+    fn set_name(&mut self, name: &str) {
+        if self.instance == Self::default().instance {
+            name.clone_into(&mut self.instance);
+        }
+    }
+
+    fn account(&self) -> Option<(&'static str, &str)> {
+        Some(("instance", &self.instance))
+    }
+
     fn primary_key(&mut self) -> Option<&mut Option<String>> {
         Some(&mut self.primary_key)
     }
@@ -86,7 +96,7 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
         registry: resources.store.registry(),
         egress: resources.egress.clone(),
         bodies: resources.bodies.clone(),
-        supervisor: resources.supervisor.clone(),
+        supervisor: starting.supervisor.clone(),
         listeners: Vec::new(),
     };
     let started = realtime::start(options, dependencies, starting.metrics).await;

@@ -73,7 +73,7 @@ pub(crate) struct Drain {
     pub(crate) what: &'static str,
 }
 
-/// When a service drains; within a stage, in the order of the table.
+/// When a service drains; within a stage, in the order in which they were started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// Clients are told to come back before the listeners close, so that none of them meets a refused port first.
@@ -90,7 +90,6 @@ pub(crate) struct Resources {
     pub(crate) store: state_embedded::Store,
     pub(crate) egress: egress::Client,
     pub(crate) bodies: Budget,
-    pub(crate) supervisor: Supervisor,
 }
 
 /// What a service is started with.
@@ -107,6 +106,8 @@ pub(crate) struct Starting<'a> {
     pub(crate) only_checks: bool,
     pub(crate) data: &'a OpenData,
     pub(crate) resources: &'a Resources,
+    /// The supervisor, by whose parts this service is told from others of its kind.
+    pub(crate) supervisor: Supervisor,
     pub(crate) metrics: &'a mut Registry,
     /// The services that were started before, guarded, by the names that routes call them by.
     pub(crate) upstreams: &'a BTreeMap<String, UpstreamService>,

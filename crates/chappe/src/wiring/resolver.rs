@@ -22,8 +22,8 @@ pub(crate) struct Reachable {
     pub(crate) id: ServiceId,
     /// Where the public emulator of this service listens: an app's unedited `local.settings.json` names this port.
     pub(crate) emulator_port: Option<u16>,
-    /// Whether gateways lead to it.
-    pub(crate) is_behind_gateway: bool,
+    /// The gateways by which its clients come.
+    pub(crate) gateways: Vec<ServiceId>,
 }
 
 impl Here {
@@ -43,39 +43,47 @@ impl Here {
     fn is(&self, uri: &Uri, service: &Reachable) -> bool {
         let Some(host) = uri.host() else { return false };
         let public = self.public_url.as_deref().and_then(|url| url.parse::<Uri>().ok());
-        if public.as_ref().and_then(Uri::host).is_some_and(|public| public.eq_ignore_ascii_case(host)) {
+        let is_public =
+            public.as_ref().and_then(Uri::host).is_some_and(|public| public.eq_ignore_ascii_case(host));
+        if is_public && service.id.is_default() {
             return true;
         }
         let own = self.addresses.get(&service.id);
-        let gateway = self.addresses.of("gateway").map(|address| address.port());
         let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(default_port);
         let port_is_ours = own.is_some_and(|own| own.port() == port)
             || service.emulator_port == Some(port)
-            || (service.is_behind_gateway && gateway == Some(port));
+            || service.gateways.iter().any(|gateway| self.port(gateway) == Some(port));
         is_this_machine(host, own) && port_is_ours
     }
 
     /// The base address for clients of a realtime service: the public one where it is configured, because only the operator knows what a
-    /// proxy in front of us is called. Otherwise, for clients that reached us at `origin`, that origin where the gateway or the realtime
-    /// service listens there, otherwise the realtime service's own port under the same host name.
+    /// proxy in front of us is called. Otherwise, for clients that reached us at `origin`, that origin, unless another service than this
+    /// one or its gateway listens there: then the service's own port under the same host name.
     pub(crate) fn client_base(&self, id: &ServiceId, origin: Option<&Uri>, configured: &str) -> String {
+        let configured = configured.trim_end_matches('/');
+        let gateways = self.services.iter().find(|service| service.id == *id);
+        let gateways = gateways.map(|service| service.gateways.as_slice()).unwrap_or_default();
         if let Some(public) = &self.public_url {
-            return public.clone();
+            // It leads to the default gateway, and with it to what lies behind.
+            let leads_here = id.is_default() || gateways.iter().any(ServiceId::is_default);
+            return if leads_here { public.clone() } else { configured.to_owned() };
         }
-        let Some(origin) = origin else { return configured.trim_end_matches('/').to_owned() };
+        let Some(origin) = origin else { return configured.to_owned() };
         let scheme = origin.scheme_str().unwrap_or("http");
-        let Some(host) = origin.host() else { return configured.trim_end_matches('/').to_owned() };
-        let port = origin.port_u16();
-        let is_of = |service: &str| self.addresses.of(service).is_some_and(|own| Some(own.port()) == port);
-        match self.addresses.get(id) {
-            Some(own) if is_of("functions") => format!("{scheme}://{host}:{}", own.port()),
-            _ => match port {
-                Some(port) => format!("{scheme}://{host}:{port}"),
-                // A proxy in front of us, on its scheme's own port.
-                None => format!("{scheme}://{host}"),
-            },
-        }
+        let Some(host) = origin.host() else { return configured.to_owned() };
+        let Some(port) = origin.port_u16() else {
+            // A proxy in front of us, on its scheme's own port.
+            return format!("{scheme}://{host}");
+        };
+        let leads_here = self.port(id) == Some(port) || gateways.iter().any(|id| self.port(id) == Some(port));
+        let is_another = !leads_here && self.addresses.ports().any(|known| known == port);
+        let port = self.port(id).filter(|_| is_another).unwrap_or(port);
+        format!("{scheme}://{host}:{port}")
+    }
+
+    fn port(&self, id: &ServiceId) -> Option<u16> {
+        self.addresses.get(id).map(|address| address.port())
     }
 }
 
@@ -92,17 +100,19 @@ fn is_this_machine(host: &str, own: Option<SocketAddr>) -> bool {
 mod tests {
     use super::*;
 
-    const REALTIME: ServiceId = ServiceId { service: "realtime" };
+    const REALTIME: ServiceId = ServiceId::unnamed("realtime");
 
     fn here(public_url: Option<&str>) -> Here {
         let ports = [("gateway", 9080), ("functions", 9071), ("realtime", 9888), ("documents", 9081)];
-        let address = |(service, port)| (ServiceId { service }, SocketAddr::from(([127, 0, 0, 1], port)));
+        let address =
+            |(service, port)| (ServiceId::unnamed(service), SocketAddr::from(([127, 0, 0, 1], port)));
         let addresses = ports.into_iter().map(address).collect();
-        let services = [("realtime", 8888, true), ("documents", 8081, false)];
-        let services = services.map(|(service, port, is_behind_gateway)| Reachable {
-            id: ServiceId { service },
+        let services =
+            [("realtime", 8888, vec![ServiceId::unnamed("gateway")]), ("documents", 8081, Vec::new())];
+        let services = services.map(|(service, port, gateways)| Reachable {
+            id: ServiceId::unnamed(service),
             emulator_port: Some(port),
-            is_behind_gateway,
+            gateways,
         });
         Here::new(services.to_vec(), addresses, public_url)
     }
@@ -122,6 +132,43 @@ mod tests {
         assert!(!realtime("http://192.168.1.9:8888") && !realtime("nonsense"));
         assert!(here.named_by("http://localhost:8081/", "documents").is_some());
         assert!(here.named_by("http://localhost:9080/", "documents").is_none());
+    }
+
+    #[test]
+    fn named_services_are_told_apart_by_their_ports() {
+        let (chat, mobile) = (
+            ServiceId::named("realtime", "chat").expect("a name"),
+            ServiceId::named("gateway", "mobile").expect("a name"),
+        );
+        let ports = [
+            (ServiceId::unnamed("gateway"), 9080),
+            (ServiceId::unnamed("functions"), 9071),
+            (REALTIME, 9888),
+            (chat.clone(), 9889),
+            (mobile.clone(), 9090),
+        ];
+        let addresses = ports.map(|(id, port)| (id, SocketAddr::from(([127, 0, 0, 1], port))));
+        let reachable = |id, emulator_port, gateways| Reachable { id, emulator_port, gateways };
+        let services = vec![
+            reachable(REALTIME, Some(8888), vec![ServiceId::unnamed("gateway")]),
+            reachable(chat.clone(), None, vec![mobile]),
+        ];
+        let here = Here::new(services.clone(), addresses.clone().into_iter().collect(), None);
+        let named_by = |endpoint| here.named_by(endpoint, "realtime").map(ToString::to_string);
+        assert_eq!(named_by("http://localhost:9889").as_deref(), Some("realtime.chat"));
+        assert_eq!(named_by("http://localhost:9090").as_deref(), Some("realtime.chat"));
+        assert_eq!(named_by("http://localhost:9080").as_deref(), Some("realtime"));
+        let base = |id, origin: &str| here.client_base(id, origin.parse().ok().as_ref(), "http://c/");
+        assert_eq!(base(&chat, "http://localhost:9071"), "http://localhost:9889");
+        assert_eq!(
+            base(&chat, "http://localhost:9080"),
+            "http://localhost:9889",
+            "that gateway leads elsewhere"
+        );
+        assert_eq!(base(&chat, "http://localhost:9090"), "http://localhost:9090");
+        let public = Here::new(services, addresses.into_iter().collect(), Some("https://live.example.org"));
+        assert_eq!(public.client_base(&chat, None, "http://c/"), "http://c");
+        assert_eq!(public.client_base(&REALTIME, None, "http://c/"), "https://live.example.org");
     }
 
     #[test]

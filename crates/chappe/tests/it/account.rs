@@ -20,6 +20,11 @@ impl Account {
         Self::with_key(process, DEVELOPMENT_COSMOS_KEY)
     }
 
+    /// With that key, at a service of another name than `documents`.
+    pub(crate) fn named(process: &ChildProcess, service: &str) -> Self {
+        Self { http: process.http(service), ..Self::of(process) }
+    }
+
     pub(crate) fn with_key(process: &ChildProcess, key: &str) -> Self {
         Self {
             http: process.http("documents"),

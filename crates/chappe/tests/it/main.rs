@@ -11,6 +11,7 @@ mod drain;
 mod exposure;
 mod guard;
 mod hostile;
+mod instances;
 mod life;
 mod realtime;
 mod refusals;

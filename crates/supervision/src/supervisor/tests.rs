@@ -92,6 +92,17 @@ async fn a_restarting_thread_runs_again_after_a_panic() {
     thread.expect("a thread can be started").join().expect("the panic was caught");
 }
 
+#[tokio::test]
+async fn parts_of_a_named_service_bear_its_name() {
+    let supervisor = Supervisor::default();
+    let chat = supervisor.named("realtime.chat");
+    let _component = chat.component("files");
+    assert_eq!(supervisor.not_ready()[0].component, "realtime.chat: files");
+    supervisor.panic_next("realtime.chat: history");
+    chat.essential("history", |unit| async move { unit.fault_point() }).await;
+    assert_eq!(supervisor.failed().await.unit, "realtime.chat: history");
+}
+
 #[test]
 fn components_say_whether_they_are_ready() {
     let supervisor = Supervisor::default();

@@ -17,7 +17,7 @@ use super::*;
 use crate::ports::Addresses;
 use crate::wiring::Reachable;
 
-const ID: ServiceId = ServiceId { service: "realtime" };
+const ID: ServiceId = ServiceId::unnamed("realtime");
 
 const DEFAULT_SETTING: &str = "AzureSignalRConnectionString";
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
@@ -68,7 +68,7 @@ impl Bench {
     }
 
     fn here(&self) -> Arc<Here> {
-        let reachable = Reachable { id: ID, emulator_port: None, is_behind_gateway: true };
+        let reachable = Reachable { id: ID, emulator_port: None, gateways: Vec::new() };
         Arc::new(Here::new(vec![reachable], [(ID, self.address)].into_iter().collect(), None))
     }
 
