@@ -11,4 +11,4 @@ pub(crate) mod error_table;
 mod service;
 
 pub(crate) use access::OwnPort;
-pub(crate) use service::{Facts, Handle, Join, Mounted, start};
+pub(crate) use service::{Facts, Handle, Join, Mounted, Reload, start};

@@ -39,6 +39,8 @@ pub(crate) struct Process {
     pub(crate) component: Component,
     pub(crate) services: Vec<RunningService>,
     pub(crate) resources: Resources,
+    pub(crate) guard: Guard,
+    pub(crate) admin: Option<admin::Handle>,
     data: OpenData,
 }
 
@@ -138,7 +140,7 @@ pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Proces
         authority,
         shows_https: plan.shows_https,
     };
-    if let Some(admin) = admin {
+    if let Some(admin) = &admin {
         let facts = admin::Facts {
             ready_line: ready_line.facts(),
             supervisor: supervisor.clone(),
@@ -153,7 +155,7 @@ pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Proces
         Some(serve(service, listener.with_tls(tls.clone()), &guard, config))
     };
     let served = services.iter().filter_map(listen).collect();
-    Ok(Process { served, ready_line, supervisor, component, services, resources, data })
+    Ok(Process { served, ready_line, supervisor, component, services, resources, guard, admin, data })
 }
 
 /// What all services share: the journal and the registry in the data folder, bodies, requests that we make.

@@ -31,6 +31,9 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Load the configuration and the app as `start` would, say what is wrong with them, and end; nothing listens, no function runs
     Check(CheckArgs),
+    /// Print what is configured, or the schema of chappe.toml
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Copy the data folder, also while a process works with it; the copy can be put in its place
     Backup(BackupArgs),
     /// Print where the certificate of the development authority is, and how .NET, Node.js, Python, Java and browsers trust it
@@ -87,6 +90,25 @@ pub(crate) struct CheckArgs {
         reason = "clap tells by it: not given, given without a value, given with one"
     )]
     pub(crate) data: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    pub(crate) shared: SharedArgs,
+    #[command(flatten)]
+    pub(crate) func: FuncArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every value that `start` would use, and where it came from: default, file and line, variable, flag. Secrets are hidden
+    Show(Box<ShowArgs>),
+    /// Print the JSON Schema of chappe.toml, by which editors complete and check it
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The folder of the function app
+    #[arg(default_value = ".")]
+    pub(crate) app: PathBuf,
     #[command(flatten)]
     pub(crate) shared: SharedArgs,
     #[command(flatten)]
@@ -171,7 +193,7 @@ pub(crate) struct SharedArgs {
     /// Run no functions: only the realtime service, the document service and the gateway
     #[arg(long)]
     pub(crate) no_functions: bool,
-    /// Print one line of JSON on standard output when everything listens; logs go to standard error
+    /// Print one line of JSON on standard output when everything listens; logs go to standard error. `config show` prints JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -194,6 +216,13 @@ impl LogFlag {
 }
 
 impl StartArgs {
+    /// The folder of the app.
+    pub(crate) fn app(&self) -> &Path {
+        self.func.script_root.as_deref().unwrap_or(&self.app)
+    }
+}
+
+impl ShowArgs {
     /// The folder of the app.
     pub(crate) fn app(&self) -> &Path {
         self.func.script_root.as_deref().unwrap_or(&self.app)

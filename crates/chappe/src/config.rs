@@ -9,9 +9,11 @@ mod guard;
 mod layers;
 mod listen;
 mod read;
+pub(crate) mod schema;
 mod section;
 mod sections;
 mod service_id;
+pub(crate) mod show;
 pub(crate) mod web_address;
 
 pub(crate) use error::{ConfigError, Origin};

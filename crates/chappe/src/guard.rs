@@ -17,7 +17,7 @@ mod refusal;
 mod rules;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use gateway::UpstreamService;
@@ -29,7 +29,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tower::Service;
 
-use crate::config::Config;
+use crate::config::{Config, GuardSection};
 use headers::TrustedProxies;
 use policy::Policy;
 pub(crate) use rules::{Audience, Rules};
@@ -40,9 +40,18 @@ pub(crate) struct Guard(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    development: bool,
+    public_url: Option<String>,
+    /// Swapped as a whole when `[guard]` changes.
+    checks: RwLock<Arc<Checks>>,
+    refused: Family<Labels, Counter>,
+}
+
+/// What follows from `[guard]`.
+#[derive(Debug)]
+struct Checks {
     policy: Policy,
     proxies: TrustedProxies,
-    refused: Family<Labels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,11 +79,16 @@ impl Guard {
     pub(crate) fn new(config: &Config, metrics: &mut Registry) -> Self {
         let refused = Family::default();
         metrics.register("guard_refused", "Requests that no service saw, by reason", refused.clone());
-        Self(Arc::new(Shared {
-            policy: Policy::new(config.is_development(), config.public_url.as_deref(), &config.guard.hosts),
-            proxies: TrustedProxies::new(&config.guard),
-            refused,
-        }))
+        let (development, public_url) = (config.is_development(), config.public_url.clone());
+        let checks = RwLock::new(Arc::new(Checks::new(development, public_url.as_deref(), &config.guard)));
+        Self(Arc::new(Shared { development, public_url, checks, refused }))
+    }
+
+    /// Takes other names and proxies, for requests that come from now on.
+    pub(crate) fn set(&self, section: &GuardSection) {
+        let shared = &self.0;
+        let checks = Checks::new(shared.development, shared.public_url.as_deref(), section);
+        *shared.checks.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(checks);
     }
 
     /// Guards everything that comes in on one listener: the name by which this process is called, and headers that only a trusted
@@ -90,19 +104,19 @@ impl Guard {
 
     /// The answer to a request that no service is to see.
     fn refusal(&self, place: Place, request: &mut Request<Body>) -> Option<Response<Body>> {
-        let shared = &self.0;
+        let checks = Arc::clone(&self.0.checks.read().unwrap_or_else(PoisonError::into_inner));
         match place {
             Place::Listener => {
                 let peer = request.extensions().get::<edge::Peer>().map(|peer| peer.remote.ip());
-                shared.proxies.strip(peer, request.headers_mut());
-                if !shared.policy.admits_host(request.uri()) {
+                checks.proxies.strip(peer, request.headers_mut());
+                if !checks.policy.admits_host(request.uri()) {
                     self.refused(Reason::Host, request);
                     return Some(refusal::host(request.uri().host().unwrap_or_default()));
                 }
             }
             Place::Service(rules) => {
                 let audience = rules.audience(request.uri().path());
-                if !shared.policy.admits_page(audience, request.method(), request.uri(), request.headers()) {
+                if !checks.policy.admits_page(audience, request.method(), request.uri(), request.headers()) {
                     self.refused(Reason::ForeignPage, request);
                     return Some(refusal::foreign_page(request.headers()));
                 }
@@ -122,6 +136,15 @@ impl Guard {
                 path = request.uri().path(),
                 "a request was refused that may come from a foreign web page (said once, counted in guard_refused); docs/guard.md says which are"
             );
+        }
+    }
+}
+
+impl Checks {
+    fn new(development: bool, public_url: Option<&str>, section: &GuardSection) -> Self {
+        Self {
+            policy: Policy::new(development, public_url, &section.hosts),
+            proxies: TrustedProxies::new(section),
         }
     }
 }

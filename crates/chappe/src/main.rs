@@ -20,6 +20,7 @@ mod plan;
 mod ports;
 mod private;
 mod ready;
+mod reload;
 mod run;
 mod services;
 mod signals;
@@ -35,7 +36,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, ConfigCommand};
 use crate::plan::Plan;
 
 /// Gives memory back when thousands of clients have left. glibc keeps every page that has one small piece still in use, which after a
@@ -61,6 +62,13 @@ fn main() -> ExitCode {
             let plan = if check.data.is_some() { Plan::start } else { Plan::check };
             plan(sections(), check.app(), &check.shared, &check.func)
         }
+        Command::Config(ConfigCommand::Schema) => {
+            ready::print(config::schema::TEXT.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Command::Config(ConfigCommand::Show(show)) => {
+            Plan::start(sections(), show.app(), &show.shared, &show.func)
+        }
         Command::Backup(backup) => {
             let made = data_folder::backup::backup(&backup.data_dir, &backup.to);
             if made.is_ok() {
@@ -81,6 +89,12 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::USAGE);
         }
     };
+    if let Command::Config(_) = &cli.command {
+        let settings = config::show::settings(&plan.config, &plan.layers);
+        let text = if plan.json { config::show::to_json } else { config::show::to_toml }(&settings);
+        ready::print(text.trim());
+        return ExitCode::SUCCESS;
+    }
     if let Command::Check(check) = &cli.command {
         if check.data.is_some() {
             return plan.data_dir.as_deref().map_or(ExitCode::SUCCESS, check_data);

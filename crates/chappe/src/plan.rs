@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::cli::{FuncArgs, FuncFlagError, SharedArgs};
 use crate::config::{Config, ConfigError, ConfiguredService, Kept, Layers, Listen, Origin, Section};
@@ -47,11 +49,30 @@ pub(crate) enum PlanError {
     Demo(#[from] demo::PrepareError),
 }
 
+/// What shows that a file has changed: when it was written, and its length; `None` where it is not there.
+pub(crate) type FileState = Option<(SystemTime, u64)>;
+
+/// What a file is like now.
+pub(crate) fn file_state(file: &Path) -> FileState {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// Makes the plan again, from the same command line and the sources as they are now.
+pub(crate) type Replan = Arc<dyn Fn() -> Result<Plan, PlanError> + Send + Sync>;
+
 /// Everything that was decided before the first port opens.
 pub(crate) struct Plan {
     /// The folder of the function app.
     pub(crate) app: PathBuf,
     pub(crate) config: Config,
+    pub(crate) replan: Replan,
+    /// The configuration file, whether it is there or not.
+    pub(crate) file: PathBuf,
+    /// What the file was like before it was read; a later change shows by it.
+    pub(crate) file_state: FileState,
+    /// The sources of the configuration.
+    pub(crate) layers: Layers,
     /// Where data is kept; none for a temporary folder.
     pub(crate) data_dir: Option<PathBuf>,
     /// Parts of the data folder of which a loss is accepted.
@@ -111,6 +132,9 @@ impl Plan {
         demo: bool,
     ) -> Result<Self, PlanError> {
         let app = absolute(app);
+        let replan = replan(sections.clone(), &app, shared, func, demo);
+        let file = shared.config.clone().unwrap_or_else(|| app.join("chappe.toml"));
+        let file_state = file_state(&file);
         let (mut layers, mut environment) = layers(sections, &app, shared.config.as_deref(), &shared.set)?;
         if let Some(port) = shared.gateway_port {
             let flag = Origin::Flag(format!("--gateway-port {port}"));
@@ -141,16 +165,26 @@ impl Plan {
         for (key, value, flag) in func.configuration(&layers.config()?, shared.port)? {
             layers.set(&key, &value, &Origin::Flag(flag))?;
         }
-        let mut config = layers.config()?;
-        for service in &mut config.services {
-            service.options.take_environment(&environment);
+        for service in &layers.config()?.services {
+            for (key, variable) in service.options.variables() {
+                if let Some(value) = environment.get(*variable) {
+                    let value = toml::Value::String(value.clone()).to_string();
+                    let origin = Origin::Variable((*variable).to_owned());
+                    layers.set(&format!("{}.{key}", service.id), &value, &origin)?;
+                }
+            }
         }
+        let config = layers.config()?;
         validate(&config)?;
         let data_dir = (!shared.ephemeral)
             .then(|| data_dir(&app, shared.data_dir.as_deref(), config.data_dir.as_deref()));
         Ok(Self {
             app,
             config,
+            replan,
+            file,
+            file_state,
+            layers,
             data_dir,
             accept_loss: shared.accept_loss.clone(),
             json: shared.json,
@@ -160,6 +194,17 @@ impl Plan {
             environment,
         })
     }
+}
+
+fn replan(
+    sections: Vec<&'static Section>,
+    app: &Path,
+    shared: &SharedArgs,
+    func: &FuncArgs,
+    demo: bool,
+) -> Replan {
+    let (app, shared, func) = (app.to_owned(), shared.clone(), func.clone());
+    Arc::new(move || Plan::new(sections.clone(), &app, &shared, &func, demo))
 }
 
 /// Finds what is wrong with a configuration beyond what reading it finds.

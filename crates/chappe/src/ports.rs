@@ -29,7 +29,7 @@ pub(crate) enum PortsError {
         service: ServiceId,
         listen: Listen,
         #[source]
-        cause: BindError,
+        cause: Box<BindError>,
     },
     /// The default port is taken, and clients on other machines could not learn where the service is instead.
     #[error(
@@ -40,7 +40,7 @@ pub(crate) enum PortsError {
         service: ServiceId,
         listen: Listen,
         #[source]
-        cause: BindError,
+        cause: Box<BindError>,
     },
 }
 
@@ -106,7 +106,7 @@ fn bind(service: &ServiceId, listen: &Listen, development: bool) -> Result<Optio
     let Listen::On { host, port, is_default } = listen else { return Ok(None) };
     let cause = match bind_port(service, host, *port) {
         Ok(listener) => return Ok(Some(listener)),
-        Err(cause) => cause,
+        Err(cause) => Box::new(cause),
     };
     let (service, listen) = (service.clone(), listen.clone());
     if !is_default {
@@ -115,7 +115,7 @@ fn bind(service: &ServiceId, listen: &Listen, development: bool) -> Result<Optio
     if !development {
         return Err(PortsError::Default { service, listen, cause });
     }
-    let why = match &cause {
+    let why = match &*cause {
         BindError::Taken { holder, .. } => {
             let holder = holder.as_ref().map_or_else(
                 || "another program, which this user cannot see".to_owned(),
@@ -138,7 +138,7 @@ fn bind(service: &ServiceId, listen: &Listen, development: bool) -> Result<Optio
             );
             Ok(Some(listener))
         }
-        Err(cause) => Err(PortsError::Default { service, listen, cause }),
+        Err(cause) => Err(PortsError::Default { service, listen, cause: Box::new(cause) }),
     }
 }
 

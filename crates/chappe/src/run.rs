@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use anyhow::Context;
 use supervision::{Failure, Supervisor, Unit};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admin::Reload;
 use crate::assemble::{Process, Served, assemble};
 use crate::demo;
 use crate::drain::{Limit, Overdue};
 use crate::exit::{self, Logged};
 use crate::plan::Plan;
 use crate::ready::{self, Ready};
+use crate::reload::Reloader;
 use crate::services::Table;
-use crate::signals::Signals;
-use crate::telemetry::{self, Exporter, LogStream};
+use crate::signals::{Hangups, Signals};
+use crate::telemetry::{self, Exporter, LevelHandle, LogStream};
 
 /// What is added to the configured times for what is stored, and for the last spans.
 const STORE_DRAIN: Duration = Duration::from_secs(5);
@@ -27,7 +29,7 @@ const FAILED_DRAIN: Duration = Duration::from_secs(3);
 /// Runs until asked to end, or until a part ends without which it cannot go on.
 pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
     let stream = if plan.json { LogStream::Stderr } else { LogStream::Stdout };
-    let pretty = telemetry::start_logging(&plan.config.telemetry, stream);
+    let (pretty, log) = telemetry::start_logging(&plan.config.telemetry, stream);
     match edge::raise_open_files() {
         Ok(files) => tracing::debug!(files, "as many files as the process may open"),
         Err(cause) => tracing::warn!(%cause, "the bound on open files stays where the shell put it"),
@@ -38,7 +40,7 @@ pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
         if plan.demo {
             demo::install_packages(&plan.app, pretty).await?;
         }
-        serve(plan, table, pretty).await
+        serve(plan, table, pretty, log).await
     });
     // Whoever asked twice does not want to wait for work that blocks.
     runtime.shutdown_background();
@@ -54,7 +56,7 @@ pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
     }
 }
 
-async fn serve(plan: Plan, table: Table, pretty: bool) -> anyhow::Result<()> {
+async fn serve(plan: Plan, table: Table, pretty: bool, log: LevelHandle) -> anyhow::Result<()> {
     let mut process = assemble(&plan, table).await?;
     let (stopping, stop) = watch::channel(false);
     let (first_stopping, first_stop) = watch::channel(false);
@@ -70,11 +72,15 @@ async fn serve(plan: Plan, table: Table, pretty: bool) -> anyhow::Result<()> {
     // Before anybody is told that we are ready, and may ask us to end.
     let mut signals = Signals::watch();
     limit.guard()?;
+    let reloading = follow_configuration(&plan, &process, log);
     announce(&plan, &process.ready_line, pretty);
     let listing = tokio::spawn(list(&process, plan.demo, pretty && !plan.json));
 
     let failure = end_is_due(&mut signals, &supervisor, &limit).await;
     listing.abort();
+    reloading.abort();
+    // Aborted: it has nothing to finish.
+    let _ = reloading.await;
     if failure.is_none() {
         process.component.set_not_ready("draining");
     }
@@ -110,6 +116,37 @@ async fn serve(plan: Plan, table: Table, pretty: bool) -> anyhow::Result<()> {
         () = signals.asked_to_end() => tracing::warn!("asked again: ending at once"),
     }
     failure.map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+/// Applies changes of the configuration until it is aborted.
+fn follow_configuration(plan: &Plan, process: &Process, log: LevelHandle) -> JoinHandle<()> {
+    let running = process.services.iter().map(|service| (service.id.clone(), Arc::clone(&service.handle)));
+    let reloader = Reloader::new(plan, running.collect(), process.guard.clone(), log);
+    if let Some(admin) = &process.admin {
+        let reloader = reloader.clone();
+        let reload: Reload = Box::new(move || {
+            let reloader = reloader.clone();
+            Box::pin(async move {
+                let report = reloader.reload().await.map_err(|error| error.to_string())?;
+                serde_json::to_value(report).map_err(|error| error.to_string())
+            })
+        });
+        admin.set_reload(reload);
+    }
+    let (supervisor, file) = (process.supervisor.clone(), plan.file.clone());
+    let (first, watches_file) = (plan.file_state, plan.config.reload_on_change);
+    // From here on, so that none is missed, and none ends the process.
+    let hangups = Arc::new(Mutex::new(Hangups::watch()));
+    tokio::spawn(async move {
+        let follow = |unit: Unit| {
+            let (reloader, file, hangups) = (reloader.clone(), file.clone(), Arc::clone(&hangups));
+            async move {
+                unit.fault_point();
+                reloader.follow(&mut *hangups.lock().await, &file, first, watches_file).await;
+            }
+        };
+        supervisor.restarting("configuration", follow).await;
+    })
 }
 
 /// Serves each listener in a task of its own, until it is told to stop; those that close first are told by `first_stop`.

@@ -11,6 +11,36 @@ pub(crate) struct Signals {
     interrupt: Option<signal::unix::Signal>,
 }
 
+/// Watches for SIGHUP, by which daemons are told to read their configuration again.
+pub(crate) struct Hangups {
+    #[cfg(unix)]
+    hangup: Option<signal::unix::Signal>,
+}
+
+impl Hangups {
+    pub(crate) fn watch() -> Self {
+        #[cfg(unix)]
+        {
+            use signal::unix::{SignalKind, signal};
+            let hangup = signal(SignalKind::hangup());
+            let hangup = hangup.inspect_err(|cause| tracing::warn!(%cause, "SIGHUP cannot be watched")).ok();
+            Self { hangup }
+        }
+        #[cfg(not(unix))]
+        Self {}
+    }
+
+    /// Waits for the next one; for ever where there is none.
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(hangup) = &mut self.hangup {
+            hangup.recv().await;
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
 impl Signals {
     pub(crate) fn watch() -> Self {
         #[cfg(unix)]

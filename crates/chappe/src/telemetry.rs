@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogFormat, TelemetrySection};
 
@@ -24,9 +25,26 @@ pub(crate) enum LogStream {
     Stderr,
 }
 
+/// Changes what is logged. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct LevelHandle(reload::Handle<EnvFilter, Registry>);
+
+impl LevelHandle {
+    /// Logs what a filter lets pass, from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the text is no filter; the level stays as it was.
+    pub(crate) fn set(&self, level: &str) -> Result<(), String> {
+        let filter = EnvFilter::builder().parse(level);
+        let filter = filter.map_err(|cause| format!("{level:?} is not a log filter ({cause})"))?;
+        self.0.reload(filter).map_err(|cause| cause.to_string())
+    }
+}
+
 /// Starts logging; returns whether the lines are text for people. A wrong filter is logged and never fatal: changing the level
 /// must not stop the service.
-pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> bool {
+pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> (bool, LevelHandle) {
     let (filter, complaint) = match EnvFilter::builder().parse(&options.level) {
         Ok(filter) => (filter, None),
         Err(cause) => {
@@ -35,6 +53,7 @@ pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> bo
             (EnvFilter::new("info"), Some(complaint))
         }
     };
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter).with(span_fields::SpanFields);
     let pretty = match options.format {
         LogFormat::Text => true,
@@ -52,7 +71,7 @@ pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> bo
     if let Some(complaint) = complaint {
         tracing::warn!("{complaint}");
     }
-    pretty
+    (pretty, LevelHandle(handle))
 }
 
 impl LogStream {

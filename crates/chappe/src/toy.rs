@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gateway::Upstream;
+use gateway::UpstreamService;
 use http::{Request, Response, StatusCode};
 use http_messages::Body;
 use prometheus_client::metrics::counter::Counter;
@@ -82,7 +82,7 @@ fn start(starting: Starting<'_>) -> Started {
     });
     let handle = Arc::new(Handle { greeting: options.greeting, component: Arc::new(component) });
     Started {
-        service: Upstream::new(service),
+        service: UpstreamService::new(service),
         handle,
         join: Box::new(Join),
         parts: Vec::new(),
@@ -97,10 +97,10 @@ struct Handle {
 
 #[async_trait]
 impl ServiceHandle for Handle {
-    fn admin(&self, mount: &str) -> Option<Upstream> {
+    fn admin(&self, mount: &str) -> Option<UpstreamService> {
         let (greeting, component, mount) =
             (self.greeting.clone(), Arc::clone(&self.component), mount.to_owned());
-        Some(Upstream::new(service_fn(move |request: Request<Body>| {
+        Some(UpstreamService::new(service_fn(move |request: Request<Body>| {
             let response = match request.uri().path().strip_prefix(&mount) {
                 Some("/greeting") => http_messages::text(StatusCode::OK, greeting.clone()),
                 Some("/wind-up") => {

@@ -4,13 +4,13 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::policy::AddressPolicy;
 use crate::proxy::ProxyChoice;
 
 /// Limits and roads of one client.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Longest time to get a connection, in milliseconds: resolving, connecting, asking a proxy, TLS. Default 10000.
@@ -39,7 +39,7 @@ pub struct Options {
 }
 
 /// Which HTTP is spoken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HttpVersion {
     /// HTTP/2 where TLS agrees on it, otherwise HTTP/1.1.

@@ -7,10 +7,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Which addresses may be reached. `deny` goes first, then `allow`, then `base`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AddressPolicy {
     /// What holds for addresses that no list names. Default `allow-all`.
@@ -22,7 +22,7 @@ pub struct AddressPolicy {
 }
 
 /// What holds for addresses that no list names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Base {
     /// They may be reached.
@@ -35,8 +35,8 @@ pub enum Base {
 }
 
 /// A network: an address and the number of leading bits that count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Cidr {
     network: IpAddr,
     prefix_bits: u8,
@@ -46,6 +46,12 @@ pub struct Cidr {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a network; write for example 10.0.0.0/8, fd00::/8 or 192.0.2.7")]
 pub struct CidrError(String);
+
+impl From<Cidr> for String {
+    fn from(network: Cidr) -> Self {
+        network.to_string()
+    }
+}
 
 impl AddressPolicy {
     /// Every address may be reached.

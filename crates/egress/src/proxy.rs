@@ -6,13 +6,13 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::Authority;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::OptionsError;
 use crate::policy::Cidr;
 
 /// Where a client looks for proxies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyChoice {
     /// In `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or the same in small letters, which go first.
@@ -25,12 +25,12 @@ pub enum ProxyChoice {
 }
 
 /// Proxies by name. Addresses of this host itself are always reached directly.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProxyUrls {
-    /// The proxy for `http` requests, such as `http://user:password@proxy:3128`. Default none.
+    /// The proxy for `http` requests, such as `http://user:password@proxy:3128`. A secret. Default none.
     pub http: Option<String>,
-    /// The proxy for `https` requests. Default none.
+    /// The proxy for `https` requests. A secret. Default none.
     pub https: Option<String>,
     /// Hosts that are reached directly: names (with all below them), addresses, networks, each with an optional port, or `*`.
     /// Default none.

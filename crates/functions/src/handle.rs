@@ -9,11 +9,14 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::app::App;
+use crate::cors_options::cors_policy;
 use crate::error::{Error, InvokeFunctionError};
 use crate::function_info::{FunctionInfo, in_error, startup_listing};
+use crate::http::CurrentCors;
 use crate::invoke::Invoker;
 use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
+use crate::options::Options;
 use crate::running_app::{AppPhase, RunningApp};
 use crate::setting_use::SettingUse;
 
@@ -27,6 +30,7 @@ struct Shared {
     app: App,
     invoker: Invoker,
     keys: AppKeys,
+    cors: CurrentCors,
     phase: watch::Receiver<AppPhase>,
     shutdown: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -47,12 +51,13 @@ impl Handle {
         app: App,
         invoker: Invoker,
         keys: AppKeys,
+        cors: CurrentCors,
         phase: watch::Receiver<AppPhase>,
         shutdown: watch::Sender<bool>,
         task: JoinHandle<()>,
     ) -> Self {
         let task = Mutex::new(Some(task));
-        Self { shared: Arc::new(Shared { app, invoker, keys, phase, shutdown, task }) }
+        Self { shared: Arc::new(Shared { app, invoker, keys, cors, phase, shutdown, task }) }
     }
 
     /// The master key, created now if there is none yet: it permits calls of every function and of `/admin`, which shows all other
@@ -74,6 +79,16 @@ impl Handle {
     /// If the keys cannot be read.
     pub async fn has_void_keys(&self) -> Result<bool, Error> {
         self.shared.keys.has_void_keys().await.map_err(|error| Error::Keys(error_chain(&error)))
+    }
+
+    /// Lets pages of other origins call the app from now on, as the CORS options say; the rest of the options counts at a start only.
+    ///
+    /// # Errors
+    ///
+    /// If one of the exposed headers is no name of a header; the policy of before stays.
+    pub fn set_cors(&self, options: &Options) -> Result<(), Error> {
+        self.shared.cors.set(cors_policy(options, &self.shared.app)?);
+        Ok(())
     }
 
     /// The app as its files and settings describe it.

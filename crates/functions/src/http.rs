@@ -23,7 +23,7 @@ use http_messages::{Body, empty};
 use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use body::PERMIT_BYTES;
-pub(crate) use cors::CorsPolicy;
+pub(crate) use cors::{CorsPolicy, CurrentCors};
 pub(crate) use dispatch::Dispatch;
 pub use extensions::{ClientAddress, PublicOrigin};
 pub(crate) use proxy::client as proxy_client;
@@ -41,7 +41,8 @@ impl Dispatch {
     /// Handles one request.
     pub(crate) async fn handle(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let origin = request.headers().get(http::header::ORIGIN).cloned();
-        let mut response = match self.cors.preflight(request.method(), request.headers()) {
+        let cors = self.cors.get();
+        let mut response = match cors.preflight(request.method(), request.headers()) {
             Some(headers) => {
                 let mut response = empty(StatusCode::NO_CONTENT);
                 *response.headers_mut() = headers;
@@ -50,7 +51,7 @@ impl Dispatch {
             None => Arc::clone(&self).route(request).await,
         };
         if let Some(origin) = &origin {
-            self.cors.allow(origin, response.headers_mut());
+            cors.allow(origin, response.headers_mut());
         }
         // Custom headers are not added to 429.
         if response.status() != StatusCode::TOO_MANY_REQUESTS {

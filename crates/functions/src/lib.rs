@@ -14,6 +14,7 @@ mod admin;
 pub mod app;
 mod closest_name;
 mod connectors;
+mod cors_options;
 mod dependencies;
 mod error;
 mod expression;

@@ -19,11 +19,12 @@ pub struct Options {
     pub development: bool,
     /// Whether keys are enforced; if not, every caller may call every function, as with Core Tools. Default false. Since 0.1.0.
     pub enable_auth: bool,
-    /// Allowed origins of browsers (CORS), or `*`; empty = those of `local.settings.json`. Default empty. Since 0.1.0.
+    /// Allowed origins of browsers (CORS), or `*`; empty = those of `local.settings.json`. Reloads. Default empty. Since 0.1.0.
     pub cors_origins: Vec<String>,
-    /// Whether requests from these origins may contain credentials. Default: the value of `local.settings.json`. Since 0.1.0.
+    /// Whether requests from these origins may contain credentials. Reloads. Default: the value of `local.settings.json`. Since 0.1.0.
     pub cors_credentials: Option<bool>,
-    /// Response headers that pages of these origins may read, in addition to those that browsers always expose. Default empty.
+    /// Response headers that pages of these origins may read, in addition to those that browsers always expose. Reloads.
+    /// Default empty.
     /// Since 0.1.0.
     pub cors_exposed_headers: Vec<String>,
     /// Largest request body, in bytes; the setting `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it. Default 104857600.

@@ -15,11 +15,12 @@ use supervision::{Supervisor, Unit};
 use tokio::sync::{Semaphore, watch};
 
 use crate::app::App;
+use crate::cors_options::cors_policy;
 use crate::dependencies::Dependencies;
 use crate::error::Error;
 use crate::handle::{Handle, Join};
 use crate::host;
-use crate::http::{CorsPolicy, Dispatch, PERMIT_BYTES, proxy_client};
+use crate::http::{CurrentCors, Dispatch, PERMIT_BYTES, proxy_client};
 use crate::invoke::{ActiveInvocations, Invoker, WorkerLog};
 use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
@@ -121,7 +122,8 @@ impl Service {
             supervisor: dependencies.supervisor,
         };
         let task = tokio::spawn(run(supervisor, startup, triggers, phase_tx, follow_keys));
-        let handle = Handle::new(app, invoker, handle_keys, phase, shutdown_sender, task);
+        let cors = dispatch.cors.clone();
+        let handle = Handle::new(app, invoker, handle_keys, cors, phase, shutdown_sender, task);
         Ok((Self { dispatch: Arc::new(dispatch) }, handle))
     }
 }
@@ -198,16 +200,6 @@ fn dispatch(
         (options.worker_bodies_bytes_max / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
     let outstanding =
         http.outstanding_requests_max.map_or(options.requests_max, |max| max.min(options.requests_max));
-    let origins =
-        if options.cors_origins.is_empty() { &app.local.cors_origins } else { &options.cors_origins };
-    let credentials = options.cors_credentials.unwrap_or(app.local.cors_credentials);
-    let cors = CorsPolicy::new(origins, credentials).exposing(&options.cors_exposed_headers);
-    let cors = cors.ok_or_else(|| {
-        let names = options.cors_exposed_headers.join(", ");
-        Error::Setting(format!(
-            "functions.cors_exposed_headers has \"{names}\", of which one is not a valid header name"
-        ))
-    })?;
     let header = |(name, value): &(String, String)| {
         let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
         parsed.ok_or_else(|| {
@@ -221,7 +213,7 @@ fn dispatch(
         phase,
         keys,
         is_auth_enforced: options.enable_auth,
-        cors,
+        cors: CurrentCors::new(cors_policy(options, app)?),
         body_bytes_max: body_bytes_max(options, app)?,
         start_wait: Duration::from_millis(options.start_wait_ms),
         outstanding: Arc::new(Semaphore::new(outstanding.min(Semaphore::MAX_PERMITS))),

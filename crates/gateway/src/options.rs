@@ -8,7 +8,7 @@ use crate::{Route, RouteError, RouteTarget};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The routes. The longest matching path wins, whatever their order. Default: none. Since 0.1.0.
+    /// The routes. The longest matching path wins, whatever their order. Reloads. Default: none. Since 0.1.0.
     pub routes: Vec<Route>,
 }
 

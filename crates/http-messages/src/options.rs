@@ -1,9 +1,9 @@
 //! [`Options`]: the bounds.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Bounds over all bodies that the process holds at a time: of requests, and of the answers that it reads.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Most bytes of bodies in memory, at least 1 MiB. An eighth is kept for bodies of at most 64 KiB. A body that is larger than

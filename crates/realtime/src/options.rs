@@ -17,9 +17,10 @@ pub use login::{DynamicKeyOptions, OpenIdOptions};
 pub struct Options {
     /// The account that the hubs belong to. Two instances in one process share nothing. Default: `default`. Since 0.1.0.
     pub instance: String,
-    /// The key that signs the tokens we hand out and is accepted in tokens. Default: absent. Since 0.1.0.
+    /// The key that signs the tokens we hand out and is accepted in tokens. A secret. Default: absent. Since 0.1.0.
     pub primary_key: Option<String>,
-    /// A second key that is accepted in tokens, so that the first can be replaced. Default: absent. Since 0.1.0.
+    /// A second key that is accepted in tokens, so that the first can be replaced. A secret. Default: absent.
+    /// Since 0.1.0.
     pub secondary_key: Option<String>,
     /// Whether the key that the SignalR emulator publishes is accepted as well. Anybody knows it, so the program around sets it
     /// only where the listeners are bound to loopback. Default: false.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The time by which keys and leases expire.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Settings of the embedded store. Every field has a default; unknown keys are errors.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Settings of the journal.
@@ -31,7 +31,7 @@ pub struct AcceptLoss {
 }
 
 /// Settings of the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JournalOptions {
     /// Size of a segment file, in bytes, at least 64 KiB. A larger append gets a larger segment. Default: 64 MiB. Since 0.1.0.
@@ -54,7 +54,7 @@ pub struct JournalOptions {
 }
 
 /// Settings of the registry and the leases.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryOptions {
     /// Size of the queue of the registry's writer, in bytes of values. When it is full, callers wait. Default: 32 MiB. Since

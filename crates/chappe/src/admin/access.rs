@@ -11,6 +11,7 @@ pub(super) enum AdminError {
     NotThisMachine,
     NoSuchPath,
     NoTraceId,
+    InvalidConfiguration,
 }
 
 /// In the extensions of a request that came in on the admin port: whoever opened that port decided who reaches it.
@@ -44,6 +45,7 @@ impl AdminError {
             Self::NotThisMachine => &error_table::NOT_THIS_MACHINE,
             Self::NoSuchPath => &ADMIN_NO_SUCH_PATH,
             Self::NoTraceId => &error_table::NO_TRACE_ID,
+            Self::InvalidConfiguration => &error_table::INVALID_CONFIGURATION,
         }
     }
 
@@ -52,11 +54,17 @@ impl AdminError {
             Self::NotThisMachine => "Only this machine may ask, by the name localhost or a loopback address.",
             Self::NoSuchPath => "The admin API has no such operation.",
             Self::NoTraceId => "A trace id is 32 lower-case hexadecimal digits.",
+            Self::InvalidConfiguration => "The configuration is wrong, and nothing was changed.",
         }
     }
 
     pub(super) fn respond(self) -> Response<Body> {
-        self.description().json_response(self.message())
+        self.respond_with(self.message())
+    }
+
+    /// With a message that says more.
+    pub(super) fn respond_with(self, message: &str) -> Response<Body> {
+        self.description().json_response(message)
     }
 }
 

@@ -24,4 +24,14 @@ http_messages::error_table! {
         why: "A trace id has 32 lower-case hexadecimal digits.",
         action: "Use the second field of a `traceparent` header.",
     }
+
+    INVALID_CONFIGURATION = {
+        code: "admin-invalid-configuration",
+        statuses: [UNPROCESSABLE_ENTITY],
+        fault: Caller,
+        retry: AfterChange,
+        happened: "`POST /chappe/api/reload` read a configuration that is wrong.",
+        why: "Nothing was changed: the process goes on with the configuration that it had. The message says what is wrong and where, as `chappe check` does.",
+        action: "Correct the file, and ask again; `chappe config show` prints what would count.",
+    }
 }

@@ -35,6 +35,7 @@ pub(crate) struct Handle {
 pub(crate) struct Join(());
 
 struct State {
+    reload: OnceLock<Reload>,
     facts: Facts,
     metrics: Registry,
 }
@@ -57,6 +58,10 @@ pub(crate) struct Mounted {
     pub(crate) info: Info,
 }
 
+/// Reads the configuration again: what became of it as JSON, or what is wrong with it.
+pub(crate) type Reload =
+    Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Value, String>> + Send>> + Send + Sync>;
+
 /// Asks a service what it tells of itself.
 pub(crate) type Info =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Map<String, Value>> + Send>> + Send + Sync>;
@@ -71,7 +76,16 @@ impl Handle {
     /// Gives the API what it tells about. Only the first call counts.
     pub(crate) fn open(&self, facts: Facts, metrics: Registry) {
         // There is one assembly, and it opens once.
-        let _ = self.state.set(Arc::new(State { facts, metrics }));
+        let _ = self.state.set(Arc::new(State { reload: OnceLock::new(), facts, metrics }));
+    }
+}
+
+impl Handle {
+    /// Lets the API reload the configuration. Only the first call counts, after [`Handle::open`].
+    pub(crate) fn set_reload(&self, reload: Reload) {
+        if let Some(state) = self.state.get() {
+            let _ = state.reload.set(reload);
+        }
     }
 }
 
@@ -97,6 +111,10 @@ impl State {
             (&Method::GET, "/chappe/api/info", _) => {
                 let state = Arc::clone(self);
                 return Box::pin(async move { Ok(json_response(&state.info().await)) });
+            }
+            (&Method::POST, "/chappe/api/reload", _) => {
+                let state = Arc::clone(self);
+                return Box::pin(async move { Ok(state.reload().await) });
             }
             (&Method::GET, _, _) if path.starts_with("/chappe/api/traces/") => self.trace(path),
             _ => match self.operation(path) {
@@ -161,6 +179,14 @@ impl State {
             }
         }
         info
+    }
+
+    async fn reload(&self) -> Response<Body> {
+        let Some(reload) = self.reload.get() else { return AdminError::NoSuchPath.respond() };
+        match reload().await {
+            Ok(report) => json_response(&report),
+            Err(why) => AdminError::InvalidConfiguration.respond_with(&why),
+        }
     }
 
     fn trace(&self, path: &str) -> Response<Body> {

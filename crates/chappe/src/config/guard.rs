@@ -3,43 +3,44 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// By which names the process may be called, and which proxy may say who a caller is.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct GuardSection {
     /// Host names by which browsers and apps may call this process, beside `localhost`, addresses, the names that containers have
     /// for their host, and the host of `public_url`. In development mode (only this machine can connect) other names are refused;
     /// otherwise only where this list is not empty. Without scheme and port, such as `dev.example.test`. For names of this machine: a
-    /// name by which other machines come through a proxy belongs into `public_url`, which ends development mode. Default: none.
-    /// Since 0.1.0.
+    /// name by which other machines come through a proxy belongs into `public_url`, which ends development mode. Reloads.
+    /// Default: none. Since 0.1.0.
     pub(crate) hosts: Vec<HostName>,
     /// Addresses or networks of proxies that may send `x-ms-client-principal*`, `x-ms-token-*`, `x-arr-clientcert`, `x-arr-ssl` and
     /// `x-forwarded-for`, such as `["10.0.0.0/8", "::1"]`. From everybody else these headers are removed, and `x-forwarded-for` becomes
-    /// the address that the request came from. Default: none. Since 0.1.0.
+    /// the address that the request came from. Reloads. Default: none. Since 0.1.0.
     pub(crate) trusted_proxies: Vec<Network>,
     /// A secret of at least 16 characters that such a proxy sends in the header `x-chappe-proxy-secret`. Alone, it is enough; with
-    /// `trusted_proxies`, both must hold. Default: none. Since 0.1.0.
+    /// `trusted_proxies`, both must hold. A secret. Reloads. Default: none.
+    /// Since 0.1.0.
     pub(crate) trusted_proxy_secret: Option<Secret>,
 }
 
 /// The name of a host, in lower case, without a port.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct HostName(String);
 
 /// The addresses that share their first bits; one address is a network of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Network {
     address: IpAddr,
     prefix: u8,
 }
 
 /// A secret of sufficient length. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Secret(String);
 
 /// Why a value under `[guard]` cannot be used.
@@ -123,6 +124,24 @@ impl TryFrom<String> for Secret {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let length = text.chars().count();
         if length < Self::LENGTH_MIN { Err(InvalidGuard::Secret { length }) } else { Ok(Self(text)) }
+    }
+}
+
+impl From<HostName> for String {
+    fn from(name: HostName) -> Self {
+        name.0
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        format!("{}/{}", network.address, network.prefix)
+    }
+}
+
+impl From<Secret> for String {
+    fn from(secret: Secret) -> Self {
+        secret.0
     }
 }
 

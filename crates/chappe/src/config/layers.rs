@@ -103,6 +103,18 @@ impl Layers {
         Ok(())
     }
 
+    /// Where a value came from; `None` for a default.
+    pub(crate) fn origin(&self, path: &str) -> Option<&Origin> {
+        let mut path = path;
+        loop {
+            if let Some(origin) = self.origins.get(path) {
+                return Some(origin);
+            }
+            // A list or table that was set as a whole.
+            path = path.rsplit_once('.')?.0;
+        }
+    }
+
     fn add_file(&mut self, file: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(file)
             .map_err(|cause| ConfigError::Unreadable { file: file.to_owned(), cause })?;

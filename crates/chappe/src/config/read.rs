@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use functions::nearest;
+use functions::closest_name;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use toml::Spanned;
@@ -50,7 +50,7 @@ fn named(
         let value = table.remove(key.get_ref().as_ref()).expect("its key is there");
         let name = key.get_ref().clone();
         // A misspelt option must not become a service.
-        if !section.may_be_named || nearest(&name, keys.iter().copied()).is_some() {
+        if !section.may_be_named || closest_name(&name, keys.iter().copied()).is_some() {
             return Err(wrong_key(key, value, keys));
         }
         let id = match ServiceId::named(section.name, &name) {

@@ -1,7 +1,6 @@
 //! What the configuration knows of a service: the name of its section, its default port, and its options, whatever their type.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -48,8 +47,10 @@ pub(crate) trait ServiceOptions: Values + Send + Sync {
         Ok(())
     }
 
-    /// Takes what the environment of the process configures, where the options name nothing else.
-    fn take_environment(&mut self, _environment: &BTreeMap<String, String>) {}
+    /// Options that variables of other products set, where nothing else does: option and variable.
+    fn variables(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
 
     /// The largest bodies that the options allow.
     fn bodies(&self) -> Vec<BodyBound> {

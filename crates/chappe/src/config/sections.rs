@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::guard::GuardSection;
 use super::listen::Listen;
@@ -13,7 +13,7 @@ use super::service_id::ServiceId;
 use super::web_address;
 
 /// Everything that can be configured. Each section is the `Options` of the crate that it belongs to.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// The services, in the order of their table.
@@ -29,6 +29,9 @@ pub(crate) struct Config {
     pub(crate) public_url: Option<String>,
     /// Whether the functions of the app run at all. Default: true. Since 0.1.0.
     pub(crate) run_functions: bool,
+    /// Whether a change of the configuration file is applied at once, as far as it can be; otherwise SIGHUP, and `POST
+    /// /chappe/api/reload`, ask for it. Default: true. Since 0.1.0.
+    pub(crate) reload_on_change: bool,
     /// Longest time that connections of clients and invocations may take to end once the process was asked to, in milliseconds.
     /// Requests that still run then have `edge.drain_timeout_ms`, and 5 seconds are added for what is stored; when all that is over
     /// the process ends, whatever blocks it, with status 1. Default: 20000. Since 0.1.0.
@@ -71,7 +74,7 @@ impl ConfiguredService {
 }
 
 /// Certificates. Without them a local authority makes a development certificate, kept in the data folder.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsSection {
     /// A PEM file with the certificate chain. Default: none. Since 0.1.0.
@@ -81,10 +84,10 @@ pub(crate) struct TlsSection {
 }
 
 /// Logs and traces.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TelemetrySection {
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,realtime=debug`. Default: `info`.
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,realtime=debug`. Reloads. Default: `info`.
     /// Since 0.1.0.
     pub(crate) level: String,
     /// `text`, `json`, or `auto` for text on a terminal and JSON otherwise. Default: `auto`. Since 0.1.0.
@@ -98,7 +101,7 @@ pub(crate) struct TelemetrySection {
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     /// Text on a terminal, JSON otherwise.
@@ -118,6 +121,7 @@ impl Default for Config {
             data_dir: None,
             public_url: None,
             run_functions: true,
+            reload_on_change: true,
             drain_timeout_ms: NonZeroU64::new(20_000).expect("not zero"),
             guard: GuardSection::default(),
             edge: edge::Options::default(),
@@ -168,6 +172,30 @@ impl Config {
         let of_gateway = self.public_url.as_deref().map(|url| ("public_url".to_owned(), url));
         let mut public = of_gateway.into_iter().chain(own).filter(|(_, url)| !web_address::is_loopback(url));
         listens.or_else(|| public.next().map(|(key, url)| Exposure::PublicAddress(key, url.to_owned())))
+    }
+
+    /// All values as they could stand in `chappe.toml`; what is not set is absent.
+    pub(crate) fn to_table(&self) -> toml::Table {
+        let mut root = toml::Table::try_from(self).expect("options are tables of plain values");
+        let mut listen = toml::Table::new();
+        for service in &self.services {
+            let mut table = service.options.to_table();
+            let address = toml::Value::String(service.listen.to_string());
+            let Some(name) = &service.id.name else {
+                listen.insert(service.id.service.to_owned(), address);
+                root.insert(service.id.service.to_owned(), table.into());
+                continue;
+            };
+            table.insert("listen".to_owned(), address);
+            if let Some(app) = &service.app {
+                table.insert("app".to_owned(), app.display().to_string().into());
+            }
+            // The default service of a section comes before the ones with names.
+            let section = root.get_mut(service.id.service).and_then(toml::Value::as_table_mut);
+            section.expect("the default service is there").insert(name.clone(), table.into());
+        }
+        root.insert("listen".to_owned(), listen.into());
+        root
     }
 
     /// The options of the default service whose options are of this type.

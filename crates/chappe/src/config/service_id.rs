@@ -13,7 +13,7 @@ pub(crate) struct ServiceId {
 
 /// Why a service cannot have a name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidName {
+pub(crate) enum ServiceNameError {
     #[error(
         "`{0}` is no name for a service: use at most {NAME_LENGTH_MAX} lower-case letters, digits and hyphens, beginning with a letter"
     )]
@@ -36,13 +36,13 @@ impl ServiceId {
     /// # Errors
     ///
     /// If the name could not stand in paths, labels and names of folders.
-    pub(crate) fn named(service: &'static str, name: &str) -> Result<Self, InvalidName> {
+    pub(crate) fn named(service: &'static str, name: &str) -> Result<Self, ServiceNameError> {
         let is_valid = name.starts_with(|first: char| first.is_ascii_lowercase())
             && name.len() <= NAME_LENGTH_MAX
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         match name {
-            "default" => Err(InvalidName::Default),
-            _ if !is_valid => Err(InvalidName::Malformed(name.to_owned())),
+            "default" => Err(ServiceNameError::Default),
+            _ if !is_valid => Err(ServiceNameError::Malformed(name.to_owned())),
             _ => Ok(Self { service, name: Some(name.to_owned()) }),
         }
     }
@@ -82,8 +82,11 @@ mod tests {
             assert_eq!(id.listen_option(), format!("realtime.{name}.listen"));
         }
         for name in ["", "Chat", "1a", "a_b", "a.b", "a/b", &"a".repeat(33)] {
-            assert!(matches!(ServiceId::named("realtime", name), Err(InvalidName::Malformed(_))), "{name}");
+            assert!(
+                matches!(ServiceId::named("realtime", name), Err(ServiceNameError::Malformed(_))),
+                "{name}"
+            );
         }
-        assert_eq!(ServiceId::named("realtime", "default"), Err(InvalidName::Default));
+        assert_eq!(ServiceId::named("realtime", "default"), Err(ServiceNameError::Default));
     }
 }

@@ -19,9 +19,7 @@ fn used() -> tempfile::TempDir {
 }
 
 fn make_parts(folder: &Path) {
-    for witness in
-        [Part::Journal, Part::Registry, Part::Documents(None)].iter().flat_map(|part| part.witnesses())
-    {
+    for witness in [Part::Journal, Part::Registry, Part::Documents(None)].iter().flat_map(Part::witnesses) {
         let path = folder.join(witness);
         std::fs::create_dir_all(path.parent().expect("a witness has a folder"))
             .expect("a folder can be made");

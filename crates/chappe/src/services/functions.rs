@@ -168,6 +168,11 @@ impl ServiceHandle for Handle {
         Some(UpstreamService::new(functions::Admin::new(self.clone(), mount)))
     }
 
+    fn reload(&self, options: &dyn ServiceOptions) -> Result<(), String> {
+        let options = options.as_any().downcast_ref().expect("a row has the options of its section");
+        self.set_cors(options).map_err(|error| error.to_string())
+    }
+
     async fn info(&self) -> Map<String, Value> {
         Map::from_iter([("workers".to_owned(), json!(self.worker_pids()))])
     }

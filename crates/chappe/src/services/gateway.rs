@@ -47,19 +47,35 @@ impl ServiceOptions for Options {
 fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     let configured: Options = starting.options();
     let about = about(&configured, &starting);
-    let options = with_default_routes(&configured, &starting);
+    let defaults = starting.default_routes.to_vec();
+    let targets: Vec<String> = starting.upstreams.keys().cloned().collect();
+    let options = with_default_routes(&configured, &defaults, &targets);
     let dependencies = Dependencies { upstreams: starting.upstreams.clone() };
     let (service, handle, join) = gateway::start(&options, dependencies, starting.metrics)?;
     Ok(Started {
         service: UpstreamService::new(service),
-        handle: Arc::new(handle),
+        handle: Arc::new(Handle { gateway: handle, defaults, targets }),
         join: Box::new(join),
         parts: Vec::new(),
         about,
     })
 }
 
-impl ServiceHandle for gateway::Handle {}
+/// A gateway that runs, with what its configured routes are completed by.
+struct Handle {
+    gateway: gateway::Handle,
+    defaults: Vec<(&'static str, &'static str)>,
+    targets: Vec<String>,
+}
+
+impl ServiceHandle for Handle {
+    fn reload(&self, options: &dyn ServiceOptions) -> Result<(), String> {
+        let configured =
+            options.as_any().downcast_ref::<Options>().expect("a row has the options of its section");
+        let options = with_default_routes(configured, &self.defaults, &self.targets);
+        self.gateway.set_routes(&options).map_err(|error| error.to_string())
+    }
+}
 
 #[async_trait]
 impl ServiceJoin for gateway::Join {
@@ -83,9 +99,13 @@ fn about(configured: &Options, starting: &Starting<'_>) -> String {
 }
 
 /// The configured routes, and those that every gateway has unless one of them takes the same path.
-fn with_default_routes(configured: &Options, starting: &Starting<'_>) -> Options {
-    let upstreams = starting.upstreams;
-    let runs = |route: &Route| route.service.as_ref().is_none_or(|service| upstreams.contains_key(service));
+fn with_default_routes(
+    configured: &Options,
+    defaults: &[(&'static str, &'static str)],
+    targets: &[String],
+) -> Options {
+    let is_there = |target: &str| targets.iter().any(|known| known == target);
+    let runs = |route: &Route| route.service.as_ref().is_none_or(|service| is_there(service));
     let (mut routes, idle): (Vec<Route>, Vec<Route>) = configured.routes.iter().cloned().partition(runs);
     for route in idle {
         tracing::warn!(
@@ -97,9 +117,9 @@ fn with_default_routes(configured: &Options, starting: &Starting<'_>) -> Options
     for (path, folder) in configured.folders().iter().filter(|(_, folder)| !folder.is_dir()) {
         tracing::warn!("{}", missing_folder(path, folder));
     }
-    for (path, target) in starting.default_routes {
+    for (path, target) in defaults {
         let taken = routes.iter().any(|route| route.path.trim_end_matches('/') == *path);
-        if !taken && upstreams.contains_key(*target) {
+        if !taken && is_there(target) {
             routes.push(Route::to_service(path, target));
         }
     }

@@ -1,6 +1,5 @@
 //! The realtime service: SignalR clients, app servers, and the REST operations.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,11 +52,13 @@ impl ServiceOptions for realtime::Options {
     }
 
     /// The identity of the machine, where the configuration names no other: App Service tells by two variables where its tokens are.
-    fn take_environment(&mut self, environment: &BTreeMap<String, String>) {
-        let upstream = &mut self.upstream;
-        if upstream.identity_endpoint.is_none() && upstream.identity_header.is_none() {
-            upstream.identity_endpoint = environment.get("IDENTITY_ENDPOINT").cloned();
-            upstream.identity_header = environment.get("IDENTITY_HEADER").cloned();
+    fn variables(&self) -> &'static [(&'static str, &'static str)] {
+        match (&self.upstream.identity_endpoint, &self.upstream.identity_header) {
+            (None, None) => &[
+                ("upstream.identity_endpoint", "IDENTITY_ENDPOINT"),
+                ("upstream.identity_header", "IDENTITY_HEADER"),
+            ],
+            _ => &[],
         }
     }
 

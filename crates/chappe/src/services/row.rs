@@ -152,6 +152,15 @@ pub(crate) trait ServiceHandle: Send + Sync {
         Map::new()
     }
 
+    /// Applies what may change while it runs, of options that were validated.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be applied; the ones of before stay.
+    fn reload(&self, _options: &dyn ServiceOptions) -> Result<(), String> {
+        Err("this service takes no changes while it runs".to_owned())
+    }
+
     /// Waits until it is known what it runs, and lists that for people; `base` is its address. `None` where there is nothing to list.
     async fn listing(&self, _base: &str) -> Option<String> {
         None

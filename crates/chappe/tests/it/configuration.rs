@@ -154,3 +154,59 @@ fn values_that_cannot_be_meant_are_refused_with_their_place() {
         check(folder.path(), &arguments, 64, &[what, why]);
     }
 }
+
+#[tokio::test]
+async fn every_value_is_shown_with_its_origin_and_no_secret() {
+    let file = "data_dir = \"kept\"\n\n[realtime]\nprimary_key = \"not for eyes\"\nmode = \"serverless\"\n\n\
+                [realtime.chat]\nprimary_key = \"nor this\"\n\n[[realtime.upstream.templates]]\nurl_template = \
+                \"https://x.example/?code=hidden-too\"\n";
+    let folder = folder_with("chappe.toml", file);
+    let variable = "CHAPPE_REALTIME__POLL_INTERVAL_MS=4000";
+    let show = [
+        variable,
+        BINARY,
+        "config",
+        "show",
+        "--no-functions",
+        "--set",
+        "telemetry.level=debug",
+        "--gateway-port",
+        "9",
+    ];
+    let (code, text) = ChildProcess::fail("/usr/bin/env", folder.path(), &show).await.expect("it runs");
+    assert_eq!(code, Some(0), "{text}");
+    let at = |line: usize| format!("# {}:{line}", folder.path().join("chappe.toml").display());
+    for (section, key, origin) in [
+        ("realtime", "mode = \"serverless\"", at(5)),
+        ("realtime", "primary_key = \"(hidden)\"", at(4)),
+        (
+            "realtime",
+            "poll_interval_ms = 4000",
+            "# the environment variable CHAPPE_REALTIME__POLL_INTERVAL_MS".to_owned(),
+        ),
+        ("realtime.chat", "primary_key = \"(hidden)\"", at(8)),
+        ("realtime.upstream", "request_timeout_ms = 100000", "# default".to_owned()),
+        ("telemetry", "level = \"debug\"", "# the flag --set telemetry.level=debug".to_owned()),
+        ("listen", "gateway = \"localhost:9\"", "# the flag --gateway-port 9".to_owned()),
+        ("listen", "documents = \"localhost:8081\"", "# default".to_owned()),
+    ] {
+        let part = text.split(&format!("\n[{section}]\n")).nth(1).expect(section);
+        let part = part.split("\n[").next().expect("it has a beginning");
+        assert!(
+            part.lines().any(|line| line == format!("{key} {origin}")),
+            "{section}: {key} {origin} in\n{part}"
+        );
+    }
+    for secret in ["not for eyes", "nor this", "hidden-too"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    text.parse::<toml::Table>().expect("it is TOML");
+    let (_, text) =
+        ChildProcess::fail(BINARY, folder.path(), &["config", "show", "--no-functions", "--json"])
+            .await
+            .expect("it runs");
+    let shown: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let values = shown["values"].as_array().expect("a list");
+    let mode = values.iter().find(|value| value["key"] == "realtime.mode").expect("it is there");
+    assert_eq!((&mode["value"], &mode["from"]["line"]), (&"serverless".into(), &5.into()));
+}

@@ -42,12 +42,12 @@ async fn two_functions_hosts_run_two_apps_each_with_a_gateway() {
     }
     let gateway = process.http("gateway");
     let info = gateway.get("/chappe/api/info").await.expect("it answers");
-    let info: serde_json::Value = info.json().expect("JSON");
+    let info = info.json().expect("JSON");
     let pids = [&info["workers"], &info["services"]["functions.side"]["workers"]];
     assert!(pids[0].is_array() && pids[1].is_array() && pids[0] != pids[1], "{info}");
     let path = "/chappe/api/functions.side/workers/kill";
     let killed = gateway.send("POST", path, &[], "").await.expect("it answers");
-    assert_eq!(killed.json::<serde_json::Value>().expect("JSON")["killed"], *pids[1]);
+    assert_eq!(killed.json().expect("JSON")["killed"], *pids[1]);
     process.terminate().await.expect("it can be asked to end");
     let (code, log) = process.wait().await.expect("it ends");
     assert_eq!(code, Some(0), "{log}");

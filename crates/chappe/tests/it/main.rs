@@ -15,6 +15,7 @@ mod instances;
 mod life;
 mod realtime;
 mod refusals;
+mod reload;
 mod sockets;
 mod supervision;
 mod tail;

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use http_messages::Budget;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::cors::CorsPolicy;
+use super::cors::CurrentCors;
 use crate::app::App;
 use crate::keys::AppKeys;
 use crate::log::Logs;
@@ -21,7 +21,7 @@ pub(crate) struct Dispatch {
     pub(crate) phase: tokio::sync::watch::Receiver<AppPhase>,
     pub(crate) keys: AppKeys,
     pub(crate) is_auth_enforced: bool,
-    pub(crate) cors: CorsPolicy,
+    pub(crate) cors: CurrentCors,
     pub(crate) body_bytes_max: usize,
     pub(crate) start_wait: Duration,
     /// Limits active and waiting requests.

@@ -19,7 +19,7 @@ pub struct Options {
     /// Where tokens of a managed identity are asked for, by the protocol of App Service. Default: the variable
     /// `IDENTITY_ENDPOINT`. Since 0.1.0.
     pub identity_endpoint: Option<String>,
-    /// The secret that the identity endpoint asks for. Default: the variable `IDENTITY_HEADER`. Since 0.1.0.
+    /// What the identity endpoint asks for. A secret. Default: the variable `IDENTITY_HEADER`. Since 0.1.0.
     pub identity_header: Option<String>,
     /// Longest time for one request, answer included, in milliseconds. Of an answer to a stream, longest time until it begins, and
     /// between two parts of it. Default: 100000, as the emulator. Since 0.1.0.
@@ -56,7 +56,8 @@ pub struct Options {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TemplateOptions {
-    /// Where to send it: an http or https address, in which `{hub}`, `{category}` and `{event}` are replaced. Since 0.1.0.
+    /// Where to send it: an http or https address, in which `{hub}`, `{category}` and `{event}` are replaced. A secret, as it
+    /// may hold a key (`?code=`). Since 0.1.0.
     pub url_template: String,
     /// Hubs; case does not matter. Default: `*`. Since 0.1.0.
     pub hub_pattern: String,
