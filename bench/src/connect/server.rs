@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_messages::Body;
 use prometheus_client::registry::Registry;
 use realtime::Mode;
-use realtime::events::{ConnectionEvent, ConnectionListener, EventKind, Undelivered};
+use realtime::events::{ConnectionEvent, ConnectionListener, DeliveryError, EventKind};
 use realtime::upstream::TemplateOptions;
 use realtime_engine::Hub;
 use tokio::runtime::Runtime;
@@ -108,7 +108,7 @@ impl ConnectionListener for Told {
         true
     }
 
-    async fn deliver(&self, event: &ConnectionEvent) -> Result<(), Undelivered> {
+    async fn deliver(&self, event: &ConnectionEvent) -> Result<(), DeliveryError> {
         let index = usize::from(event.what.kind() == EventKind::Disconnected);
         self.0[index].fetch_add(1, Ordering::AcqRel);
         Ok(())

@@ -1,9 +1,9 @@
-//! Connection events: that clients came and went is told to whoever listens, at least once, also after a crash.
+//! Connection events: `connected` and `disconnected` are delivered to listeners at least once, also after a crash.
 //!
-//! Where somebody wants to hear the end of a hub's connections, each is recorded on disk before its handshake is answered; the
-//! record goes when its `disconnected` has arrived, or lies among the dead letters.
+//! If a listener wants the `disconnected` events of a hub, each of its connections is recorded on disk before its handshake is answered; the
+//! record is removed when the `disconnected` is delivered, or is a dead letter.
 //!
-//! Not its concern: what is said to a listener (`upstream` for webhooks), and in what order beside calls (`upstream/lanes.rs`).
+//! Not its concern: what is said to a listener (`upstream` for webhooks), and in what order beside calls (`upstream/connection_queues.rs`).
 //!
 //! Know these first: [`ConnectionListener`], [`ConnectionEvent`], [`DeadLetter`]. Start reading at `events/listener.rs`.
 
@@ -15,10 +15,12 @@ mod retry;
 mod store;
 
 pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLettersError};
-pub use listener::{ConnectionEvent, ConnectionListener, EventKind, Happened, NODE_LOST, Retry, Undelivered};
+pub use listener::{
+    ConnectionChange, ConnectionEvent, ConnectionListener, DeliveryError, EventKind, NODE_LOST, Retry,
+};
 pub use options::Options;
 
 pub(crate) use dead_letters::DeadLetters;
-pub(crate) use record::{Life, Place};
+pub(crate) use record::{ProcessRun, RecordKey};
 pub(crate) use retry::Retries;
 pub(crate) use store::{LoadError, Records};

@@ -1,11 +1,12 @@
-//! The realtime service in the dialect of Azure SignalR Service: clients negotiate and connect to hubs; apps send to hubs,
-//! groups, users and connections over REST or in this process.
+//! The realtime service, compatible with Azure SignalR Service: clients negotiate and connect to hubs; apps send to hubs, groups, users and
+//! connections over REST or in this process.
 //!
-//! Not its concern: listeners and TLS (`edge`), routes in front of it (`gateway`), functions that answer what clients call.
+//! Not its concern: sockets and delivery (`realtime-engine`), listeners and TLS (`edge`), routes in front of it (`gateway`), functions that handle
+//! invocations.
 //!
-//! Know these first: [`Service`] (HTTP), [`Handle`] (in process), [`realtime_engine`] (the sockets), [`upstream`] (who answers what clients
-//! call), [`servers`] (app servers, who may do so instead), [`events`] (who hears that they come and go). Start reading at `service.rs`,
-//! then `service/client.rs` for the way of a client, `service/rest.rs` for that of a message, and `servers.rs` for app servers.
+//! Know these first: [`start`] (how the parts are connected), [`Service`] (HTTP), [`Handle`] (in process), [`upstream`] (webhooks that handle the
+//! invocations of clients), [`servers`] (app servers, which may handle them instead), [`events`] (connection events for listeners). Start reading
+//! at `service.rs`, then `service/client.rs` for requests of clients, `service/rest.rs` for the REST API, and `servers.rs` for app servers.
 
 mod admin;
 mod authentication;

@@ -57,7 +57,7 @@ pub struct Dependencies {
 pub struct Join {
     shared: Arc<Shared>,
     engine: EngineJoin,
-    upstreams: upstream::Running,
+    upstreams: upstream::Join,
     history: Option<history::Join>,
     sweeper: tokio::task::JoinHandle<()>,
 }
@@ -218,10 +218,10 @@ fn dispatcher(
     // Read for each request: a key that was replaced must not sign any more.
     let keys = upstream::KeySource::new(move || keys.current());
     let sender = upstream::Sender::new(&options.upstream, rules, keys, egress, tracer, metrics.clone());
-    Ok(Dispatcher::new(upstream::Parts {
+    Ok(Dispatcher::new(upstream::Dependencies {
         sender,
         listeners,
-        records: events::Records::new(keys_of_state, instance.clone(), node, events::Life::now()),
+        records: events::Records::new(keys_of_state, instance.clone(), node, events::ProcessRun::now()),
         dead_letters: events::DeadLetters::new(journal, instance.clone(), &options.events),
         options: options.upstream.clone(),
         event_options: options.events.clone(),

@@ -1,26 +1,28 @@
-//! The serverless upstream: what clients call becomes a request to a webhook, and its answer their completion, in the protocol of
+//! Upstreams of Serverless mode: invocations of clients become requests to webhooks, and the responses their completions, in the protocol of
 //! Azure SignalR Service.
 //!
-//! Not its concern: sockets (`engine`), what is kept of connections until their end was told (`events`), function triggers.
+//! Not its concern: sockets (`realtime-engine`), records of connections until their `disconnected` is delivered (`events`), function triggers.
 //!
-//! Know these first: [`Options`] (the rules), [`Methods`] (calls that this process answers). What is decided is pure:
-//! `template.rs` (where to), `request.rs` (what is said), `answer.rs` (what comes of the answer), `lanes.rs` (in which order).
-//! Start reading at `dispatcher.rs`, then `owner.rs`.
+//! Know these first: [`Options`] (the templates), [`Methods`] (invocations that this process handles itself). The decisions are pure:
+//! `template.rs` (the URL), `request.rs` (the request), `response.rs` (the completion), `connection_queues.rs` (the order). Start reading at
+//! `dispatcher.rs`, then `scheduler.rs`.
 
-mod answer;
 mod claims;
+mod clients;
+mod connection_queues;
 mod dispatcher;
 mod file;
 mod identity;
-mod inbox;
-mod lanes;
+mod input_queue;
 mod load;
 mod methods;
 mod metrics;
 mod options;
-mod owner;
 mod request;
+mod response;
+mod scheduler;
 mod send;
+mod shared;
 mod streams;
 mod template;
 mod webhook;
@@ -32,9 +34,9 @@ pub use methods::{Methods, is_own};
 pub use options::{Auth, Options, TemplateOptions};
 pub use template::TemplateError;
 
-#[cfg(feature = "fuzzing")]
-pub(crate) use answer::{Awaited, StreamReader, to_client};
-pub(crate) use dispatcher::{Dispatcher, Parts, Running};
+pub(crate) use dispatcher::{Dependencies, Dispatcher, Join};
 pub(crate) use load::load;
 pub(crate) use metrics::Metrics;
+#[cfg(feature = "fuzzing")]
+pub(crate) use response::{Awaited, StreamReader, to_client};
 pub(crate) use send::{KeySource, Sender};

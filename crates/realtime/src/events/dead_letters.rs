@@ -10,7 +10,7 @@ use state::{
 };
 
 use super::Options;
-use super::listener::{ConnectionEvent, Happened};
+use super::listener::{ConnectionChange, ConnectionEvent};
 use super::record::unix_ms;
 
 /// The journal's name.
@@ -107,8 +107,8 @@ impl DeadLetter {
         let client = &event.client;
         let client_context = client.client_context.as_deref();
         let (reason, error) = match &event.what {
-            Happened::Connected => (None, None),
-            Happened::Disconnected { reason, error } => (Some(reason.to_string()), error.as_deref()),
+            ConnectionChange::Connected => (None, None),
+            ConnectionChange::Disconnected { reason, error } => (Some(reason.to_string()), error.as_deref()),
         };
         Self {
             number: 0,

@@ -30,7 +30,7 @@ pub trait ConnectionListener: Send + Sync + 'static {
     /// # Errors
     ///
     /// If it did not arrive, with what is to be done next.
-    async fn deliver(&self, event: &ConnectionEvent) -> Result<(), Undelivered>;
+    async fn deliver(&self, event: &ConnectionEvent) -> Result<(), DeliveryError>;
 }
 
 /// What happened to a connection.
@@ -39,14 +39,14 @@ pub struct ConnectionEvent {
     /// Which one, and what its client brought along.
     pub client: ClientConnection,
     /// What happened.
-    pub what: Happened,
+    pub what: ConnectionChange,
     /// When.
     pub at: SystemTime,
 }
 
 /// What can happen to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum ConnectionChange {
     /// Its handshake was answered.
     Connected,
     /// It ended.
@@ -58,7 +58,7 @@ pub enum Happened {
     },
 }
 
-/// The two kinds of [`Happened`].
+/// The two kinds of [`ConnectionChange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// A client has connected.
@@ -70,7 +70,7 @@ pub enum EventKind {
 /// Why an event did not arrive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
-pub struct Undelivered {
+pub struct DeliveryError {
     /// For the operator: in logs, and in the dead letter.
     pub cause: String,
     /// What is to be done.
@@ -88,7 +88,7 @@ pub enum Retry {
     After(Duration),
 }
 
-impl Happened {
+impl ConnectionChange {
     /// Its kind.
     pub fn kind(&self) -> EventKind {
         match self {

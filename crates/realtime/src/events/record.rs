@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use signalr_protocol::{HubProtocol, TransportType};
 use state::Instance;
 
-use super::listener::{ConnectionEvent, Happened, NODE_LOST};
+use super::listener::{ConnectionChange, ConnectionEvent, NODE_LOST};
 use realtime_engine::{ClientConnection, ClientContext, ConnectionId, Hub, NodeId, RemoteEndpoint, UserId};
 
 /// The form of records; a newer one is left alone.
@@ -20,12 +20,12 @@ const PREFIX: &str = "realtime/connections";
 
 /// The start of a process, in milliseconds since 1970: tells its records from those of earlier processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Life(pub(crate) u64);
+pub(crate) struct ProcessRun(pub(crate) u64);
 
 /// Where a record is: which process wrote it, and for which connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
-    pub(crate) life: Life,
+pub(crate) struct RecordKey {
+    pub(crate) life: ProcessRun,
     pub(crate) connection: ConnectionId,
 }
 
@@ -72,14 +72,14 @@ pub(crate) enum UnreadableRecord {
     Protocol(String),
 }
 
-impl Life {
+impl ProcessRun {
     /// The life of a process that starts now.
     pub(crate) fn now() -> Self {
         Self(unix_ms(SystemTime::now()))
     }
 }
 
-impl Place {
+impl RecordKey {
     /// What the keys of all records of a node begin with.
     pub(crate) fn prefix(node: NodeId) -> String {
         format!("{PREFIX}/{}/", node.0)
@@ -91,7 +91,7 @@ impl Place {
 
     pub(crate) fn parse(key: &str, node: NodeId) -> Option<Self> {
         let (life, connection) = key.strip_prefix(&Self::prefix(node))?.split_once('/')?;
-        let life = Life(u64::from_str_radix(life, 16).ok()?);
+        let life = ProcessRun(u64::from_str_radix(life, 16).ok()?);
         Some(Self { life, connection: ConnectionId::parse(connection).ok()? })
     }
 }
@@ -117,7 +117,7 @@ impl<'a> Record<'a> {
     /// A connection that has ended, as the event says.
     pub(crate) fn ended(event: &'a ConnectionEvent) -> Self {
         let mut record = Self::open(&event.client);
-        if let Happened::Disconnected { reason, error } = &event.what {
+        if let ConnectionChange::Disconnected { reason, error } = &event.what {
             record.ended = Some(Ended {
                 reason: reason.as_ref().into(),
                 error: error.as_deref().map(Cow::Borrowed),
@@ -171,11 +171,11 @@ impl<'a> Record<'a> {
                 let error = ended.error.map(|error| error.as_ref().into());
                 let reason = Cow::Owned(ended.reason.into_owned());
                 let at = UNIX_EPOCH + Duration::from_millis(ended.at_unix_ms);
-                (Happened::Disconnected { reason, error }, at)
+                (ConnectionChange::Disconnected { reason, error }, at)
             }
             None => {
                 let error = Some("the process that held the connection was lost".into());
-                (Happened::Disconnected { reason: Cow::Borrowed(NODE_LOST), error }, now)
+                (ConnectionChange::Disconnected { reason: Cow::Borrowed(NODE_LOST), error }, now)
             }
         };
         Ok(ConnectionEvent { client, what, at })
@@ -225,13 +225,13 @@ mod tests {
         assert_eq!(format!("{:?}", event.client), format!("{:?}", client()));
         assert_eq!(event.at, UNIX_EPOCH + Duration::from_secs(9));
         let error = Some("the process that held the connection was lost".into());
-        assert_eq!(event.what, Happened::Disconnected { reason: NODE_LOST.into(), error });
+        assert_eq!(event.what, ConnectionChange::Disconnected { reason: NODE_LOST.into(), error });
     }
 
     #[test]
     fn an_ended_connection_keeps_its_reason() {
         for error in [None, Some("slow".into())] {
-            let what = Happened::Disconnected { reason: "ClientClosed".into(), error };
+            let what = ConnectionChange::Disconnected { reason: "ClientClosed".into(), error };
             let at = UNIX_EPOCH + Duration::from_millis(1234);
             let event = ConnectionEvent { client: client(), what: what.clone(), at };
             let late = late(&Record::ended(&event).to_bytes());
@@ -260,11 +260,11 @@ mod tests {
 
     #[test]
     fn a_place_survives_its_key() {
-        let place = Place { life: Life(0xfeed), connection: client().id };
-        let key = place.key(NodeId(7));
+        let record_key = RecordKey { life: ProcessRun(0xfeed), connection: client().id };
+        let key = record_key.key(NodeId(7));
         assert_eq!(key, format!("realtime/connections/7/000000000000feed/{}", "A".repeat(27)));
-        assert_eq!(Place::parse(&key, NodeId(7)), Some(place));
-        assert_eq!(Place::parse(&key, NodeId(8)), None);
-        assert_eq!(Place::parse("realtime/connections/7/x/y", NodeId(7)), None);
+        assert_eq!(RecordKey::parse(&key, NodeId(7)), Some(record_key));
+        assert_eq!(RecordKey::parse(&key, NodeId(8)), None);
+        assert_eq!(RecordKey::parse("realtime/connections/7/x/y", NodeId(7)), None);
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use state::{Durability, Expect, Instance, Key, Registry, RegistryError};
 
 use super::listener::ConnectionEvent;
-use super::record::{Life, Place, Record, UnreadableRecord};
+use super::record::{ProcessRun, Record, RecordKey, UnreadableRecord};
 use realtime_engine::{ClientConnection, ConnectionId, NodeId};
 
 /// Records read at a time when the process starts.
@@ -18,7 +18,7 @@ pub(crate) struct Records {
     registry: Arc<dyn Registry>,
     instance: Instance,
     node: NodeId,
-    life: Life,
+    life: ProcessRun,
 }
 
 /// Why a record gave nothing.
@@ -31,70 +31,76 @@ pub(crate) enum LoadError {
 }
 
 impl Records {
-    pub(crate) fn new(registry: Arc<dyn Registry>, instance: Instance, node: NodeId, life: Life) -> Self {
+    pub(crate) fn new(
+        registry: Arc<dyn Registry>,
+        instance: Instance,
+        node: NodeId,
+        life: ProcessRun,
+    ) -> Self {
         Self { registry, instance, node, life }
     }
 
     /// Where this process keeps the record of a connection.
-    pub(crate) fn place(&self, connection: ConnectionId) -> Place {
-        Place { life: self.life, connection }
+    pub(crate) fn record_key(&self, connection: ConnectionId) -> RecordKey {
+        RecordKey { life: self.life, connection }
     }
 
     /// Remembers a connection, durably.
     pub(crate) async fn open(&self, client: &ClientConnection) -> Result<(), RegistryError> {
-        self.put(self.place(client.id), Record::open(client).to_bytes()).await
+        self.put(self.record_key(client.id), Record::open(client).to_bytes()).await
     }
 
     /// Remembers how a connection ended, durably.
     pub(crate) async fn end(&self, event: &ConnectionEvent) -> Result<(), RegistryError> {
-        self.put(self.place(event.client.id), Record::ended(event).to_bytes()).await
+        self.put(self.record_key(event.client.id), Record::ended(event).to_bytes()).await
     }
 
     /// Forgets a connection.
-    pub(crate) async fn forget(&self, place: Place) -> Result<(), RegistryError> {
-        self.registry.delete(&self.instance, &self.key(place), Expect::Anything).await.map(drop)
+    pub(crate) async fn forget(&self, record_key: RecordKey) -> Result<(), RegistryError> {
+        self.registry.delete(&self.instance, &self.key(record_key), Expect::Anything).await.map(drop)
     }
 
     /// The `disconnected` that a record still owes; `None` where there is no record any more.
     pub(crate) async fn load(
         &self,
-        place: Place,
+        record_key: RecordKey,
         now: SystemTime,
     ) -> Result<Option<ConnectionEvent>, LoadError> {
-        let entry = self.registry.get(&self.instance, &self.key(place)).await.map_err(LoadError::Registry)?;
+        let entry =
+            self.registry.get(&self.instance, &self.key(record_key)).await.map_err(LoadError::Registry)?;
         let Some(entry) = entry else { return Ok(None) };
         let record = Record::parse(&entry.value)?;
-        Ok(Some(record.disconnected(&self.instance, place.connection, now)?))
+        Ok(Some(record.disconnected(&self.instance, record_key.connection, now)?))
     }
 
     /// The records that earlier processes left, at most `places_max`.
-    pub(crate) async fn left_over(&self, places_max: usize) -> Result<Vec<Place>, RegistryError> {
-        let prefix = Place::prefix(self.node);
-        let (mut places, mut after) = (Vec::new(), None);
+    pub(crate) async fn left_over(&self, places_max: usize) -> Result<Vec<RecordKey>, RegistryError> {
+        let prefix = RecordKey::prefix(self.node);
+        let (mut record_keys, mut after) = (Vec::new(), None);
         loop {
             let page = self.registry.list(&self.instance, &prefix, after.as_ref(), PAGE_KEYS).await?;
-            let Some(last) = page.last() else { return Ok(places) };
+            let Some(last) = page.last() else { return Ok(record_keys) };
             after = Some(last.key.clone());
-            let found = page.iter().filter_map(|entry| Place::parse(entry.key.as_str(), self.node));
-            places.extend(found.filter(|place| place.life != self.life));
-            if places.len() >= places_max {
+            let found = page.iter().filter_map(|entry| RecordKey::parse(entry.key.as_str(), self.node));
+            record_keys.extend(found.filter(|record_key| record_key.life != self.life));
+            if record_keys.len() >= places_max {
                 tracing::warn!(
                     places_max,
                     "more connections were left by earlier processes than may wait; the rest is told after the next start"
                 );
-                places.truncate(places_max);
-                return Ok(places);
+                record_keys.truncate(places_max);
+                return Ok(record_keys);
             }
         }
     }
 
-    async fn put(&self, place: Place, value: Vec<u8>) -> Result<(), RegistryError> {
-        let (key, durable) = (self.key(place), Durability::Durable);
+    async fn put(&self, record_key: RecordKey, value: Vec<u8>) -> Result<(), RegistryError> {
+        let (key, durable) = (self.key(record_key), Durability::Durable);
         let put = self.registry.put(&self.instance, &key, value.into(), Expect::Anything, durable, None);
         put.await.map(drop)
     }
 
-    fn key(&self, place: Place) -> Key {
-        Key::new(place.key(self.node)).expect("a prefix, two numbers and an id make a short key")
+    fn key(&self, record_key: RecordKey) -> Key {
+        Key::new(record_key.key(self.node)).expect("a prefix, two numbers and an id make a short key")
     }
 }

@@ -1,4 +1,4 @@
-//! [`Identity`]: tokens of this machine's managed identity, by the protocol of App Service: a GET of `IDENTITY_ENDPOINT` with the
+//! [`ManagedIdentity`]: tokens of this machine's managed identity, by the protocol of App Service: a GET of `IDENTITY_ENDPOINT` with the
 //! secret `IDENTITY_HEADER` gives a token for a resource. Whoever gives tokens elsewhere may speak it too.
 
 use std::collections::HashMap;
@@ -21,16 +21,16 @@ const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
 /// Gives tokens, and keeps them as long as they are good.
 #[derive(Debug)]
-pub(crate) struct Identity {
+pub(crate) struct ManagedIdentity {
     endpoint: String,
     secret: HeaderValue,
     egress: egress::Client,
-    /// One place for each resource.
-    tokens: Mutex<HashMap<Arc<str>, Kept>>,
+    /// One slot for each resource.
+    tokens: Mutex<HashMap<Arc<str>, TokenSlot>>,
 }
 
 /// Whoever holds it is fetching, and the others wait for what comes of it.
-type Kept = Arc<tokio::sync::Mutex<Option<Token>>>;
+type TokenSlot = Arc<tokio::sync::Mutex<Option<Token>>>;
 
 #[derive(Clone, Debug)]
 struct Token {
@@ -50,7 +50,7 @@ pub(crate) enum TokenError {
     #[error("{endpoint} gives no token for this resource: status {}: {text}", status.as_u16())]
     Status { endpoint: String, status: StatusCode, text: String },
     #[error("{endpoint} did not answer with a token")]
-    Answer {
+    InvalidResponse {
         endpoint: String,
         #[source]
         cause: serde_json::Error,
@@ -67,11 +67,11 @@ pub enum IdentityError {
     #[error(
         "identity_endpoint and identity_header belong together: set both (or IDENTITY_ENDPOINT and IDENTITY_HEADER), or neither"
     )]
-    Half,
+    Incomplete,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     access_token: String,
     expires_on: ExpiresOn,
 }
@@ -95,11 +95,11 @@ pub(crate) fn is_configured(options: &Options) -> Result<bool, IdentityError> {
             let is_web = uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
             if is_web { Ok(true) } else { Err(IdentityError::Endpoint(without_query(endpoint).to_owned())) }
         }
-        _ => Err(IdentityError::Half),
+        _ => Err(IdentityError::Incomplete),
     }
 }
 
-impl Identity {
+impl ManagedIdentity {
     /// Gives tokens from what [`is_configured`].
     pub(crate) fn new(options: &Options, egress: egress::Client) -> Self {
         let mut secret = claims::verbatim(options.identity_header.as_deref().unwrap_or_default());
@@ -110,11 +110,11 @@ impl Identity {
 
     /// A token for `resource`, fetched or kept.
     pub(crate) async fn token(&self, resource: &Arc<str>) -> Result<Arc<str>, TokenError> {
-        let place = {
+        let slot = {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(tokens.entry(Arc::clone(resource)).or_default())
         };
-        let mut kept = place.lock().await;
+        let mut kept = slot.lock().await;
         if let Some(token) = kept.as_ref().filter(|token| token.renew_at > SystemTime::now()) {
             return Ok(Arc::clone(&token.text));
         }
@@ -138,8 +138,8 @@ impl Identity {
             let text = String::from_utf8_lossy(answer.body()).chars().take(200).collect();
             return Err(TokenError::Status { endpoint: endpoint(), status: answer.status(), text });
         }
-        let answer: Answer = serde_json::from_slice(answer.body())
-            .map_err(|cause| TokenError::Answer { endpoint: endpoint(), cause })?;
+        let answer: TokenResponse = serde_json::from_slice(answer.body())
+            .map_err(|cause| TokenError::InvalidResponse { endpoint: endpoint(), cause })?;
         let expires_on = match answer.expires_on {
             ExpiresOn::Number(seconds) => seconds,
             // A date in words is not understood; the token is then fetched for each request.

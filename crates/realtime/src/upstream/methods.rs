@@ -10,10 +10,10 @@ pub fn is_own(method: &str) -> bool {
     is_reserved_method(method)
 }
 
-/// Answers what clients call, in the order of their calls: of one connection one call at a time.
+/// StreamedResponses what clients call, in the order of their calls: of one connection one call at a time.
 #[async_trait::async_trait]
 pub trait Methods: Send + Sync + 'static {
-    /// Answers a message whose method, or the method of whose stream, [`is_own`]. `method` is its name. What is given back are
+    /// StreamedResponses a message whose method, or the method of whose stream, [`is_own`]. `method` is its name. What is given back are
     /// framed hub messages for the client in its protocol, such as a completion; `None` for nothing.
     ///
     /// It bounds its own time: the connection's next call waits for it.

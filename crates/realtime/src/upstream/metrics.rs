@@ -16,7 +16,7 @@ metric_set! {
         pub(crate) request_seconds: Histogram = "realtime_upstream_request_seconds", Histogram::new(exponential_buckets(0.001, 4.0, 9));
         /// Calls and events that are being carried out
         pub(crate) in_flight: Gauge = "realtime_upstream_in_flight";
-        /// Answers to streams that are being forwarded
+        /// StreamedResponses to streams that are being forwarded
         pub(crate) streamed_answers: Gauge = "realtime_upstream_streamed_answers";
         /// Calls of clients that wait or are under way
         pub(crate) queued_calls: Gauge = "realtime_upstream_queued_calls";

@@ -32,7 +32,7 @@ pub struct Options {
     pub connected_wait_timeout_ms: NonZeroU64,
     /// Largest answer of an upstream, in bytes; of an answer to a stream, largest message. Default: 16777216. Since 0.1.0.
     pub answer_bytes_max: NonZeroUsize,
-    /// Answers to streams that are being forwarded at a time, over all connections; a further stream ends with an error. They count
+    /// StreamedResponses to streams that are being forwarded at a time, over all connections; a further stream ends with an error. They count
     /// beside `in_flight_max`. Default: 1024. Since 0.1.0.
     pub streamed_answers_max: NonZeroUsize,
     /// Requests under way at a time, over all connections. Default: 256. Since 0.1.0.

@@ -10,7 +10,7 @@ use http_messages::{BoxError, ErrorChain, ReadError};
 use identity::KeySet;
 use trace::Tracer;
 
-use super::identity::{Identity, TokenError};
+use super::identity::{ManagedIdentity, TokenError};
 use super::metrics::{Metrics, RequestLabels};
 use super::options::Options;
 use super::request::{self, Content};
@@ -23,7 +23,7 @@ pub(crate) struct Sender {
     pub(crate) rules: Rules,
     pub(crate) keys: KeySource,
     pub(crate) egress: egress::Client,
-    pub(crate) identity: Option<Identity>,
+    pub(crate) identity: Option<ManagedIdentity>,
     pub(crate) tracer: Tracer,
     pub(crate) metrics: Metrics,
     pub(crate) timeout: Duration,
@@ -32,14 +32,14 @@ pub(crate) struct Sender {
 
 /// What an upstream said.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct UpstreamResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
 /// An answer that has begun.
-pub(crate) struct Begun {
+pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     pub(crate) body: http_messages::Body,
 }
@@ -132,7 +132,7 @@ impl Sender {
         tracer: Tracer,
         metrics: Metrics,
     ) -> Self {
-        let identity = rules.need_identity().then(|| Identity::new(options, egress.clone()));
+        let identity = rules.need_identity().then(|| ManagedIdentity::new(options, egress.clone()));
         Self {
             rules,
             keys,
@@ -152,14 +152,14 @@ impl Sender {
         category: Category,
         event: &str,
         content: Content,
-    ) -> Result<Answer, SendFailure> {
+    ) -> Result<UpstreamResponse, SendFailure> {
         let (began, mut span) = self.start(client, category, event);
         let traceparent = span.context().to_traceparent();
         let whole = async {
             let answer = self.exchange(client, category, event, content, &traceparent).await?;
             let (head, body) = answer.into_parts();
             let body = self.read(body).await?;
-            Ok(Answer { status: head.status, headers: head.headers, body })
+            Ok(UpstreamResponse { status: head.status, headers: head.headers, body })
         };
         let result = self.in_time(whole).await;
         let status = result.as_ref().map(|answer| answer.status);
@@ -175,13 +175,13 @@ impl Sender {
         category: Category,
         event: &str,
         content: Content,
-    ) -> Result<Begun, SendFailure> {
+    ) -> Result<ResponseHead, SendFailure> {
         let (began, mut span) = self.start(client, category, event);
         let traceparent = span.context().to_traceparent();
         let result = self.in_time(self.exchange(client, category, event, content, &traceparent)).await;
         let status = result.as_ref().map(http::Response::status);
         self.count(category, began, &mut span, status);
-        result.map(|answer| Begun { status: answer.status(), body: answer.into_body() })
+        result.map(|answer| ResponseHead { status: answer.status(), body: answer.into_body() })
     }
 
     /// Begins the span of a request.

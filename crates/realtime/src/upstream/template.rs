@@ -25,7 +25,7 @@ pub(crate) struct Rules(Vec<Template>);
 
 /// One rule, ready for use.
 pub(crate) struct Template {
-    pieces: Vec<Piece>,
+    pieces: Vec<UrlSegment>,
     hub: Pattern,
     category: Pattern,
     event: Pattern,
@@ -36,7 +36,7 @@ pub(crate) struct Template {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Piece {
+enum UrlSegment {
     Text(Box<str>),
     Hub,
     Category,
@@ -56,11 +56,11 @@ enum Pattern {
 pub struct TemplateError {
     /// Which one, counted from 1; those of a file follow those of the configuration.
     number: usize,
-    flaw: Flaw,
+    flaw: TemplateProblem,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-enum Flaw {
+enum TemplateProblem {
     #[error("it has no url_template; write for example http://localhost:7071/runtime/webhooks/signalr")]
     NoUrl,
     #[error(
@@ -152,19 +152,19 @@ impl Rules {
 }
 
 impl Template {
-    fn compile(options: &TemplateOptions, has_identity: bool) -> Result<Self, Flaw> {
+    fn compile(options: &TemplateOptions, has_identity: bool) -> Result<Self, TemplateProblem> {
         let hub = Pattern::compile(&options.hub_pattern.to_ascii_lowercase(), "hub_pattern")?;
         let category = Pattern::compile(&options.category_pattern, "category_pattern")?;
         let known = [Category::Connections, Category::Messages].map(Category::as_str);
         if let Some(unknown) = category.values().iter().find(|value| !known.contains(&value.as_ref())) {
-            return Err(Flaw::UnknownCategory(unknown.to_string()));
+            return Err(TemplateProblem::UnknownCategory(unknown.to_string()));
         }
         let event = Pattern::compile(&options.event_pattern, "event_pattern")?;
         let token_for = match (options.auth, options.auth_resource.as_deref()) {
             (Auth::None, None) => None,
-            (Auth::None, Some(_)) => return Err(Flaw::UnusedResource),
-            (Auth::ManagedIdentity, None | Some("")) => return Err(Flaw::NoResource),
-            (Auth::ManagedIdentity, Some(_)) if !has_identity => return Err(Flaw::NoIdentity),
+            (Auth::None, Some(_)) => return Err(TemplateProblem::UnusedResource),
+            (Auth::ManagedIdentity, None | Some("")) => return Err(TemplateProblem::NoResource),
+            (Auth::ManagedIdentity, Some(_)) if !has_identity => return Err(TemplateProblem::NoIdentity),
             (Auth::ManagedIdentity, Some(resource)) => Some(resource.into()),
         };
         let shown = without_query(&options.url_template).into();
@@ -175,29 +175,30 @@ impl Template {
     }
 
     /// Whether every address that can come of it is one that can be gone to.
-    fn check_address(&self) -> Result<(), Flaw> {
+    fn check_address(&self) -> Result<(), TemplateProblem> {
         let example = |event| {
             let text = self.expand("hub", Category::Messages, event);
-            let uri: Uri = text.parse().map_err(|_| Flaw::NotAbsolute(without_query(&text).to_owned()))?;
+            let uri: Uri =
+                text.parse().map_err(|_| TemplateProblem::NotAbsolute(without_query(&text).to_owned()))?;
             let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
             if !is_web || uri.host().is_none_or(str::is_empty) {
-                return Err(Flaw::NotAbsolute(without_query(&text).to_owned()));
+                return Err(TemplateProblem::NotAbsolute(without_query(&text).to_owned()));
             }
             Ok(uri)
         };
         let (one, other) = (example("a")?, example("b")?);
         if one.authority() != other.authority() {
-            return Err(Flaw::EventInHost);
+            return Err(TemplateProblem::EventInHost);
         }
         if one.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(Flaw::Credentials);
+            return Err(TemplateProblem::Credentials);
         }
         Ok(())
     }
 
     /// Where an event goes.
     pub(crate) fn address(&self, hub: &str, category: Category, event: &str) -> Result<Uri, AddressError> {
-        if matches!(event, "." | "..") && self.pieces.contains(&Piece::Event) {
+        if matches!(event, "." | "..") && self.pieces.contains(&UrlSegment::Event) {
             return Err(AddressError::DotEvent);
         }
         // All that a parameter can add is escaped, so that only the length is left to go wrong.
@@ -208,10 +209,10 @@ impl Template {
         let mut text = String::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Text(piece) => text.push_str(piece),
-                Piece::Hub => text.extend(utf8_percent_encode(hub, UNRESERVED)),
-                Piece::Category => text.push_str(category.as_str()),
-                Piece::Event => text.extend(utf8_percent_encode(event, UNRESERVED)),
+                UrlSegment::Text(piece) => text.push_str(piece),
+                UrlSegment::Hub => text.extend(utf8_percent_encode(hub, UNRESERVED)),
+                UrlSegment::Category => text.push_str(category.as_str()),
+                UrlSegment::Event => text.extend(utf8_percent_encode(event, UNRESERVED)),
             }
         }
         text
@@ -226,10 +227,10 @@ impl fmt::Debug for Template {
 }
 
 impl Pattern {
-    fn compile(text: &str, name: &'static str) -> Result<Self, Flaw> {
+    fn compile(text: &str, name: &'static str) -> Result<Self, TemplateProblem> {
         let values: Vec<Box<str>> = text.split(',').map(|value| value.trim().into()).collect();
         if values.iter().any(|value| value.is_empty()) {
-            return Err(Flaw::EmptyPattern(name));
+            return Err(TemplateProblem::EmptyPattern(name));
         }
         let any = values.iter().any(|value| value.as_ref() == "*");
         Ok(if any { Self::Any } else { Self::OneOf(values) })
@@ -248,27 +249,27 @@ impl Pattern {
 }
 
 /// Cuts a template at its parameters.
-fn pieces(template: &str) -> Result<Vec<Piece>, Flaw> {
+fn pieces(template: &str) -> Result<Vec<UrlSegment>, TemplateProblem> {
     if template.is_empty() {
-        return Err(Flaw::NoUrl);
+        return Err(TemplateProblem::NoUrl);
     }
     if template.contains("{@") {
-        return Err(Flaw::KeyVault);
+        return Err(TemplateProblem::KeyVault);
     }
     let mut pieces = Vec::new();
     let mut rest = template;
     while let Some((text, behind)) = rest.split_once('{') {
-        let (name, behind) = behind.split_once('}').ok_or(Flaw::OpenBrace)?;
-        pieces.push(Piece::Text(text.into()));
+        let (name, behind) = behind.split_once('}').ok_or(TemplateProblem::OpenBrace)?;
+        pieces.push(UrlSegment::Text(text.into()));
         pieces.push(match name {
-            "hub" => Piece::Hub,
-            "category" => Piece::Category,
-            "event" => Piece::Event,
-            other => return Err(Flaw::UnknownParameter(other.to_owned())),
+            "hub" => UrlSegment::Hub,
+            "category" => UrlSegment::Category,
+            "event" => UrlSegment::Event,
+            other => return Err(TemplateProblem::UnknownParameter(other.to_owned())),
         });
         rest = behind;
     }
-    pieces.push(Piece::Text(rest.into()));
+    pieces.push(UrlSegment::Text(rest.into()));
     Ok(pieces)
 }
 

@@ -8,9 +8,9 @@ use http::header::RETRY_AFTER;
 use http_messages::ErrorChain;
 
 use super::request::Content;
-use super::send::{Answer, Sender};
+use super::send::{Sender, UpstreamResponse};
 use super::template::Category;
-use crate::events::{ConnectionEvent, ConnectionListener, EventKind, Happened, Retry, Undelivered};
+use crate::events::{ConnectionChange, ConnectionEvent, ConnectionListener, DeliveryError, EventKind, Retry};
 use realtime_engine::Hub;
 
 /// Tells upstreams of connections.
@@ -27,17 +27,17 @@ impl ConnectionListener for Webhook {
         self.0.rules.find(hub.name(), Category::Connections, kind.name()).is_some()
     }
 
-    async fn deliver(&self, event: &ConnectionEvent) -> Result<(), Undelivered> {
+    async fn deliver(&self, event: &ConnectionEvent) -> Result<(), DeliveryError> {
         let content = match &event.what {
-            Happened::Connected => Content::connected(),
-            Happened::Disconnected { error, .. } => Content::disconnected(error.as_deref()),
+            ConnectionChange::Connected => Content::connected(),
+            ConnectionChange::Disconnected { error, .. } => Content::disconnected(error.as_deref()),
         };
         let name = event.what.kind().name();
         match self.0.send(&event.client, Category::Connections, name, content).await {
-            Ok(answer) => judge(&answer),
+            Ok(answer) => evaluate(&answer),
             Err(failure) => {
                 let retry = if failure.is_final() { Retry::Never } else { Retry::Later };
-                Err(Undelivered { cause: ErrorChain(&failure).to_string(), retry })
+                Err(DeliveryError { cause: ErrorChain(&failure).to_string(), retry })
             }
         }
     }
@@ -45,7 +45,7 @@ impl ConnectionListener for Webhook {
 
 /// What an answer means. An upstream that refuses (4xx: a wrong key, no such function) would refuse again; one that is
 /// overloaded or broken may recover.
-fn judge(answer: &Answer) -> Result<(), Undelivered> {
+fn evaluate(answer: &UpstreamResponse) -> Result<(), DeliveryError> {
     let status = answer.status;
     if status.is_success() {
         return Ok(());
@@ -61,7 +61,7 @@ fn judge(answer: &Answer) -> Result<(), Undelivered> {
         Some(pause) => Retry::After(pause),
         None => Retry::Later,
     };
-    Err(Undelivered { cause: format!("the upstream answered with status {}", status.as_u16()), retry })
+    Err(DeliveryError { cause: format!("the upstream answered with status {}", status.as_u16()), retry })
 }
 
 #[cfg(test)]
@@ -77,8 +77,8 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let headers: HeaderMap =
                 after.map(|after| (RETRY_AFTER, HeaderValue::from_static(after))).into_iter().collect();
-            let result = judge(&Answer { status, headers, body: Bytes::new() });
-            assert_eq!(result.err().map(|undelivered| undelivered.retry), expected, "{status}");
+            let result = evaluate(&UpstreamResponse { status, headers, body: Bytes::new() });
+            assert_eq!(result.err().map(|failure| failure.retry), expected, "{status}");
         };
         for status in [200, 202, 204] {
             check(status, None, None);

@@ -184,7 +184,7 @@ async fn without_room() -> (Budget, Vec<BufferedBody>) {
 }
 
 #[tokio::test]
-async fn a_body_without_room_is_refused_and_may_come_again() {
+async fn a_body_without_capacity_gets_503_with_retry_after() {
     let (bodies, held) = without_room().await;
     let folder = tempfile::tempdir().expect("a folder");
     let fixture = Fixture::start_with(options(), folder.path(), bodies).await;

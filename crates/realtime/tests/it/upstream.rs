@@ -194,7 +194,7 @@ async fn a_call_that_no_template_matches_says_what_to_do() {
     say(&mut ada, &call(2, &"x".repeat(2000))).await;
     check(
         &mut ada,
-        expect![[r#"{"type":3,"invocationId":"2","error":"the name of the method has 2000 bytes, more than the 1024 that an upstream can be told"}"#]],
+        expect![[r#"{"type":3,"invocationId":"2","error":"the name of the method has 2000 bytes, more than the 1024 allowed for upstreams"}"#]],
     )
     .await;
     drop(ada);

@@ -31,7 +31,7 @@ fn letter(cause: &str, given_up_at: u64) -> DeadLetter {
             remote: None,
         })),
     };
-    let what = Happened::Disconnected { reason: "ClientClosed".into(), error: None };
+    let what = ConnectionChange::Disconnected { reason: "ClientClosed".into(), error: None };
     let event = ConnectionEvent { client, what, at: at(7) };
     DeadLetter::new("upstream", &event, 3, cause, at(given_up_at))
 }

@@ -12,8 +12,11 @@ use state_embedded::Store;
 use tokio::sync::mpsc;
 
 use super::super::*;
-use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Happened, Life, Records};
-use crate::upstream::dispatcher::{Dispatcher, Parts, Running};
+use crate::events::{
+    self, ConnectionChange, ConnectionEvent, ConnectionListener, DeadLetters, EventKind, ProcessRun, Records,
+};
+use crate::upstream::clients::Clients;
+use crate::upstream::dispatcher::{Dependencies, Dispatcher, Join};
 use crate::upstream::methods::Methods;
 use crate::upstream::{Metrics, Options, Sender};
 use realtime_engine::{ClientConnection, EndReason, HandshakeDecision, Hub, NodeId, Upstream};
@@ -39,7 +42,7 @@ impl ConnectionListener for Listener {
         hub.name() == "chat"
     }
 
-    async fn deliver(&self, event: &ConnectionEvent) -> Result<(), Undelivered> {
+    async fn deliver(&self, event: &ConnectionEvent) -> Result<(), DeliveryError> {
         {
             let mut panics = self.panics.lock().unwrap();
             if *panics > 0 {
@@ -49,8 +52,8 @@ impl ConnectionListener for Listener {
             }
         }
         let what = match &event.what {
-            Happened::Connected => "connected".to_owned(),
-            Happened::Disconnected { reason, error } => {
+            ConnectionChange::Connected => "connected".to_owned(),
+            ConnectionChange::Disconnected { reason, error } => {
                 let error = error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
                 format!("disconnected {reason}{error}")
             }
@@ -59,7 +62,7 @@ impl ConnectionListener for Listener {
         let state = if up { "" } else { ", in vain" };
         let user = event.client.user.as_ref().map(|user| format!(" {user}")).unwrap_or_default();
         self.heard.send(format!("{}: {what}{user}{state}", self.name)).unwrap();
-        if up { Ok(()) } else { Err(Undelivered { cause: DOWN.to_owned(), retry: Retry::Later }) }
+        if up { Ok(()) } else { Err(DeliveryError { cause: DOWN.to_owned(), retry: Retry::Later }) }
     }
 }
 
@@ -97,7 +100,7 @@ impl Clients for Told {
     }
 }
 
-/// Answers each call with its number.
+/// StreamedResponses each call with its number.
 pub(super) struct Echo;
 
 #[async_trait::async_trait]
@@ -166,7 +169,7 @@ impl Registry for Disk {
 /// One life of a process on a store.
 pub(super) struct Process {
     pub(super) dispatcher: Dispatcher,
-    pub(super) running: Running,
+    pub(super) running: Join,
     pub(super) store: Store,
     pub(super) disk: Arc<Disk>,
     pub(super) listeners: Vec<Arc<Listener>>,
@@ -235,10 +238,10 @@ impl Setup {
             .map(|name| Arc::new(listener(name)))
             .collect();
         let shared: Arc<dyn Registry> = disk.clone();
-        let dispatcher = Dispatcher::new(Parts {
+        let dispatcher = Dispatcher::new(Dependencies {
             sender,
             listeners: listeners.iter().map(|one| Arc::clone(one) as Arc<dyn ConnectionListener>).collect(),
-            records: Records::new(shared, instance(), NodeId(0), Life(self.lives)),
+            records: Records::new(shared, instance(), NodeId(0), ProcessRun(self.lives)),
             dead_letters: DeadLetters::new(store.journal(), instance(), &self.events),
             options: self.options.clone(),
             event_options: self.events.clone(),

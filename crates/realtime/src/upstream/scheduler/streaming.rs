@@ -1,93 +1,38 @@
-//! Answers to streams that are forwarded as they come, beside whatever the client calls next.
+//! StreamedResponses to streams that are forwarded as they come, beside whatever the client calls next.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_messages::ErrorChain;
-use tokio::sync::oneshot;
 
-use super::jobs::{self, Done};
-use super::{Owner, number};
-use crate::upstream::answer::{Awaited, StreamReader, error_for};
+use super::work::{JobResult, StreamedResponse, number};
+use super::{Scheduler, jobs};
 use crate::upstream::claims;
-use crate::upstream::dispatcher::{Clients, Shared};
+use crate::upstream::clients::Clients;
+use crate::upstream::response::{Awaited, StreamReader, error_for};
 use crate::upstream::send::SendFailure;
+use crate::upstream::shared::Shared;
 use realtime_engine::{ClientConnection, ConnectionId};
 
 /// Bytes that are given to the engine at once, so that a client that reads slowly is waited for in time.
-const PIECE_BYTES: usize = 64 * 1024;
+const PART_BYTES: usize = 64 * 1024;
 
-/// An answer to a stream of which the head has come.
-pub(super) struct StreamedAnswer {
-    pub(super) client: ClientConnection,
-    /// The invocation id of the stream.
-    pub(super) id: Box<str>,
-    pub(super) body: http_messages::Body,
-}
-
-/// The answers that are being forwarded. Dropping a sender ends its answer.
-#[derive(Debug, Default)]
-pub(super) struct Answers {
-    running: HashMap<ConnectionId, HashMap<Box<str>, oneshot::Sender<()>>>,
-    count: usize,
-}
-
-impl Answers {
-    fn insert(&mut self, connection: ConnectionId, id: Box<str>) -> oneshot::Receiver<()> {
-        let (cancel, cancelled) = oneshot::channel();
-        self.running.entry(connection).or_default().insert(id, cancel);
-        self.count += 1;
-        cancelled
-    }
-
-    /// The client wants no more of a stream.
-    pub(super) fn cancel(&mut self, connection: ConnectionId, id: &str) {
-        if let Some(answers) = self.running.get_mut(&connection) {
-            answers.remove(id);
-        }
-    }
-
-    /// The client is gone.
-    pub(super) fn cancel_those_of(&mut self, connection: ConnectionId) {
-        self.running.remove(&connection);
-    }
-
-    pub(super) fn cancel_all(&mut self) {
-        self.running.clear();
-    }
-
-    /// A task that forwarded an answer has ended.
-    fn ended(&mut self, connection: ConnectionId, id: &str) {
-        self.count -= 1;
-        if let Some(answers) = self.running.get_mut(&connection) {
-            // A later stream may have the same id.
-            if answers.get(id).is_some_and(oneshot::Sender::is_closed) {
-                answers.remove(id);
-            }
-            if answers.is_empty() {
-                self.running.remove(&connection);
-            }
-        }
-    }
-}
-
-impl Owner {
+impl Scheduler {
     /// Forwards an answer as it comes.
-    pub(super) fn stream(&mut self, answer: StreamedAnswer) {
+    pub(super) fn stream(&mut self, answer: StreamedResponse) {
         if self.is_stopping {
             return;
         }
         let clients = Arc::clone(&self.clients);
         if self.answers.count >= self.shared.options.streamed_answers_max.get() {
             self.shared.refuse("streamed_answers");
-            let StreamedAnswer { client, id, .. } = answer;
+            let StreamedResponse { client, id, .. } = answer;
             self.jobs.spawn(async move {
                 let why = "Invocation failed, too many streams are being answered; try again later";
                 fail(&*clients, &client, id, why).await;
-                Done::Nothing
+                JobResult::Nothing
             });
             return;
         }
@@ -100,7 +45,7 @@ impl Owner {
                 () = forward(&shared, &*clients, answer) => {}
                 _ = cancelled => {}
             }
-            Done::Streamed(connection, id)
+            JobResult::Streamed(connection, id)
         });
     }
 
@@ -111,8 +56,8 @@ impl Owner {
 }
 
 /// Reads an answer part by part, and sends on what is whole. Ends with the answer, with the stream, or when the client has gone.
-async fn forward(shared: &Shared, clients: &dyn Clients, answer: StreamedAnswer) {
-    let StreamedAnswer { client, id, mut body } = answer;
+async fn forward(shared: &Shared, clients: &dyn Clients, answer: StreamedResponse) {
+    let StreamedResponse { client, id, mut body } = answer;
     let patience = shared.sender.timeout;
     // Its client may have cancelled it, or left, before the answer began.
     if !clients.send_in_stream(&client, &id, Vec::new(), false, Duration::ZERO).await {
@@ -156,18 +101,18 @@ async fn fail(clients: &dyn Clients, client: &ClientConnection, id: Box<str>, er
 
 /// Ends a stream whose answer does not go on.
 async fn lose(clients: &dyn Clients, client: &ClientConnection, id: Box<str>, failure: SendFailure) {
-    tracing::debug!(connection = %client.id, error = %ErrorChain(&failure), "the answer to a stream did not go on");
+    tracing::debug!(connection = %client.id, error = %ErrorChain(&failure), "the response to a stream broke off");
     let token = client.client_context.as_ref().map(|client_context| claims::parse(&client_context.claims));
     let with_details = token.is_some_and(|token| claims::asks_for_details(&token));
     fail(clients, client, id, &failure.for_client(with_details)).await;
 }
 
-/// Messages in pieces of [`PIECE_BYTES`], each of at least one.
+/// Messages in pieces of [`PART_BYTES`], each of at least one.
 fn pieces(messages: Vec<Bytes>) -> Vec<Vec<Bytes>> {
     let (mut pieces, mut bytes): (Vec<Vec<Bytes>>, usize) = (Vec::new(), usize::MAX);
     for message in messages {
         match pieces.last_mut() {
-            Some(piece) if bytes.saturating_add(message.len()) <= PIECE_BYTES => {
+            Some(piece) if bytes.saturating_add(message.len()) <= PART_BYTES => {
                 bytes += message.len();
                 piece.push(message);
             }

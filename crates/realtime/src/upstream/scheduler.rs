@@ -1,9 +1,12 @@
-//! [`Owner`]: the task that owns the lanes, the records and the streams of all connections. What it does not decide stands in
-//! `lanes.rs`; what takes time runs in jobs, which it awaits.
+//! [`Scheduler`]: the task that owns the queues, the records and the streams of all connections. `connection_queues.rs` decides the order; slow
+//! operations run as jobs, which the scheduler awaits.
 
-mod answers;
+mod connection_progress;
+mod connections;
 mod jobs;
-mod standing;
+mod streamed_responses;
+mod streaming;
+mod work;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,101 +16,62 @@ use supervision::Unit;
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use self::answers::Answers;
-use self::jobs::Done;
-use self::standing::Standing;
-use super::answer::{Awaited, error_for};
-use super::dispatcher::{Clients, Shared};
-use super::inbox::{Input, Load};
-use super::lanes::{Job, JobKey, LaneKey, Lanes, Step, Waiting};
+use self::connection_progress::ConnectionProgress;
+use self::streamed_responses::StreamedResponses;
+use self::work::{JobResult, RecordedEvent, UpstreamInvocation, number};
+use super::clients::Clients;
+use super::connection_queues::{ConnectionQueues, Job, QueueKey, QueuedInvocation, Step, TrackKey};
+use super::input_queue::{Input, QueuePermit};
 use super::metrics::EventLabels;
+use super::response::{Awaited, error_for};
+use super::shared::Shared;
 use super::streams::{Part, Streams, Upload, opened_by};
-use crate::events::{ConnectionEvent, Place, Retries, Retry, Undelivered};
+use crate::events::{DeliveryError, RecordKey, Retries, Retry};
 use realtime_engine::{ClientInvocation, ConnectionId};
 
-/// How often dead letters are looked at for their age.
+/// Interval at which old dead letters are removed.
 const TRIM_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// Types of hub messages.
+/// Types of hub messages (SignalR hub protocol).
 const INVOCATION: u8 = 1;
 const COMPLETION: u8 = 3;
 const STREAM_INVOCATION: u8 = 4;
 const CANCEL_INVOCATION: u8 = 5;
 
-pub(crate) struct Owner {
+pub(crate) struct Scheduler {
     shared: Arc<Shared>,
     clients: Arc<dyn Clients>,
-    lanes: Lanes<Arc<Occurrence>, Box<Call>>,
+    lanes: ConnectionQueues<Arc<RecordedEvent>, Box<UpstreamInvocation>>,
     streams: HashMap<ConnectionId, Streams>,
-    standings: HashMap<ConnectionId, Standing>,
-    answers: Answers,
-    /// How many listeners are still to hear of an end.
-    owed: HashMap<Place, usize>,
-    /// Ends that wait on disk, and how many of them are being read.
-    parked: VecDeque<Place>,
+    connection_progress: HashMap<ConnectionId, ConnectionProgress>,
+    answers: StreamedResponses,
+    /// For each `disconnected`, the listeners that have not received it.
+    owed: HashMap<RecordKey, usize>,
+    /// `disconnected` events that wait on disk, and the number of those that are being read.
+    parked: VecDeque<RecordKey>,
     loading: usize,
     load_again_at: Instant,
     trim_at: Instant,
-    jobs: JoinSet<Done>,
+    jobs: JoinSet<JobResult>,
     /// Which track of a lane a job belongs to, so that one that panics does not stop it.
-    running: HashMap<Id, JobKey>,
+    running: HashMap<Id, TrackKey>,
     chance: u64,
     is_stopping: bool,
 }
 
-/// An event on its way to its listeners.
-#[derive(Debug)]
-pub(crate) struct Occurrence {
-    event: ConnectionEvent,
-    /// Where its record is, if it has one.
-    place: Option<Place>,
-}
-
-/// A call on its way to an upstream, or to a method of this process.
-#[derive(Debug)]
-pub(crate) struct Call {
-    invocation: ClientInvocation,
-    /// The method that it calls, or that its stream belongs to.
-    method: Box<str>,
-    /// The invocation id of the call that it is, or that its stream belongs to.
-    call_id: Option<Box<str>>,
-    awaited: Awaited,
-    /// For a call that uploads, and what follows in its streams: whether it is answered.
-    upload: Option<Arc<Upload>>,
-    is_local: bool,
-    load: Load,
-}
-
-impl Call {
-    /// What its client waits for now: what an upload belongs to may be answered already.
-    fn still_awaited(&self) -> Awaited {
-        match &self.upload {
-            Some(upload) if upload.is_answered() => Awaited::Nothing,
-            _ => self.awaited.clone(),
-        }
-    }
-
-    /// Its client has its answer.
-    fn is_answered(&self) {
-        if let Some(upload) = &self.upload {
-            upload.answered();
-        }
-    }
-}
-
-impl Owner {
-    pub(crate) fn new(shared: Arc<Shared>, clients: Arc<dyn Clients>, left_over: Vec<Place>) -> Self {
+impl Scheduler {
+    pub(crate) fn new(shared: Arc<Shared>, clients: Arc<dyn Clients>, left_over: Vec<RecordKey>) -> Self {
         let now = Instant::now();
-        let lanes = Lanes::new(shared.limits(), Retries::new(&shared.event_options));
-        // Only to spread retries: any number will do, and another one in each process.
+        let lanes = ConnectionQueues::new(shared.limits(), Retries::new(&shared.event_options));
+        // The seed only spreads retries; it differs between processes.
         let chance = u64::from(std::process::id()) << 1 | 1;
         Self {
             shared,
             clients,
             lanes,
             streams: HashMap::new(),
-            standings: HashMap::new(),
-            answers: Answers::default(),
+            connection_progress: HashMap::new(),
+            answers: StreamedResponses::default(),
             owed: HashMap::new(),
             parked: left_over.into(),
             loading: 0,
@@ -124,7 +88,7 @@ impl Owner {
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>, unit: Unit) {
         loop {
             unit.fault_point();
-            for input in self.shared.inbox.take() {
+            for input in self.shared.inputs.take() {
                 self.take(input);
             }
             self.start_jobs();
@@ -133,7 +97,7 @@ impl Owner {
             }
             let (shared, next_time) = (Arc::clone(&self.shared), self.next_time());
             tokio::select! {
-                () = shared.inbox.arrived() => {}
+                () = shared.inputs.arrived() => {}
                 Some(done) = self.jobs.join_next_with_id() => self.on_joined(done),
                 () = tokio::time::sleep_until(next_time.into()) => {}
                 _ = &mut stop, if !self.is_stopping => {
@@ -142,7 +106,7 @@ impl Owner {
                     self.answers.cancel_all();
                 }
             }
-            // What has ended meanwhile as well, before anything is counted again.
+            // Also the jobs that have ended meanwhile, before the counts are used.
             while let Some(done) = self.jobs.try_join_next_with_id() {
                 self.on_joined(done);
             }
@@ -151,7 +115,7 @@ impl Owner {
         if left > 0 {
             tracing::info!(
                 left,
-                "connection events were not told before the end; every `disconnected` among them follows after the next start"
+                "connection events were not delivered before the shutdown; each `disconnected` is delivered after the next start"
             );
         }
     }
@@ -165,27 +129,28 @@ impl Owner {
                 let clients = Arc::clone(&self.clients);
                 self.jobs.spawn(async move {
                     clients.resume(connection).await;
-                    Done::Nothing
+                    JobResult::Nothing
                 });
             }
             Input::Disconnected { client, reason, error } => self.on_disconnected(client, reason, error),
         }
     }
 
-    fn on_call(&mut self, invocation: ClientInvocation, load: Load) {
-        let Some((part, awaited)) = self.place_of(&invocation) else {
-            // Its stream has ended, or never was; nobody waits for an answer.
+    fn on_call(&mut self, invocation: ClientInvocation, load: QueuePermit) {
+        let Some((part, awaited)) = self.context_of(&invocation) else {
+            // The stream has ended or never existed; the client waits for nothing.
             return self.shared.refuse("unknown_stream");
         };
         let Part { target: method, call: call_id, upload, .. } = part;
-        let key = LaneKey { connection: invocation.client.id, listener: 0 };
+        let key = QueueKey { connection: invocation.client.id, listener: 0 };
         let is_local = self.shared.is_local(&method);
-        let call = Box::new(Call { invocation, method, call_id, awaited, upload, is_local, load });
-        self.lanes.call(key, Waiting { call, is_local }, Instant::now());
+        let call =
+            Box::new(UpstreamInvocation { invocation, method, call_id, awaited, upload, is_local, load });
+        self.lanes.call(key, QueuedInvocation { call, is_local }, Instant::now());
     }
 
     /// What a message is part of, and what its client waits for; keeps the table of streams.
-    fn place_of(&mut self, invocation: &ClientInvocation) -> Option<(Part, Awaited)> {
+    fn context_of(&mut self, invocation: &ClientInvocation) -> Option<(Part, Awaited)> {
         let connection = invocation.client.id;
         let Some(target) = &invocation.target else {
             let streams = self.streams.get_mut(&connection)?;
@@ -226,8 +191,8 @@ impl Owner {
         Some((Part { target: target.clone(), call, upload, is_last: false }, awaited))
     }
 
-    /// Answers a call that is not carried out.
-    fn refuse(&mut self, call: Call, why: &str) {
+    /// StreamedResponses a call that is not carried out.
+    fn refuse(&mut self, call: UpstreamInvocation, why: &str) {
         let client = call.invocation.client.clone();
         let awaited = call.still_awaited();
         if let Some(framed) = error_for(client.protocol, &awaited, why) {
@@ -235,12 +200,12 @@ impl Owner {
             let clients = Arc::clone(&self.clients);
             self.jobs.spawn(async move {
                 jobs::reply(&*clients, &client, &awaited, framed).await;
-                Done::Nothing
+                JobResult::Nothing
             });
         }
     }
 
-    /// Starts what may start now.
+    /// Starts the jobs that are due.
     fn start_jobs(&mut self) {
         let now = Instant::now();
         if !self.is_stopping {
@@ -266,12 +231,12 @@ impl Owner {
         self.shared.metrics.events_parked.set(number(self.parked.len() + self.loading));
     }
 
-    fn start(&mut self, key: JobKey, job: Job<Arc<Occurrence>, Box<Call>>) {
+    fn start(&mut self, key: TrackKey, job: Job<Arc<RecordedEvent>, Box<UpstreamInvocation>>) {
         let shared = Arc::clone(&self.shared);
         let handle = match job {
-            Job::Deliver(occurrence) => self.jobs.spawn(jobs::deliver(shared, key, occurrence)),
-            Job::Bury { event, attempts, cause } => {
-                self.jobs.spawn(jobs::bury(shared, key, event, attempts, cause))
+            Job::Deliver(recorded) => self.jobs.spawn(jobs::deliver(shared, key, recorded)),
+            Job::WriteDeadLetter { event, attempts, cause } => {
+                self.jobs.spawn(jobs::write_dead_letter(shared, key, event, attempts, cause))
             }
             Job::Call(call) => {
                 let clients = Arc::clone(&self.clients);
@@ -281,7 +246,7 @@ impl Owner {
         self.running.insert(handle.id(), key);
     }
 
-    fn on_joined(&mut self, joined: Result<(Id, Done), JoinError>) {
+    fn on_joined(&mut self, joined: Result<(Id, JobResult), JoinError>) {
         match joined {
             Ok((id, done)) => {
                 self.running.remove(&id);
@@ -291,33 +256,33 @@ impl Owner {
                 tracing::error!(%error, "a task for upstreams failed");
                 if let Some(key) = self.running.remove(&error.id()) {
                     let cause = "the listener failed".to_owned();
-                    self.on_finished(key, Err(Undelivered { cause, retry: Retry::Later }));
+                    self.on_finished(key, Err(DeliveryError { cause, retry: Retry::Later }));
                 }
             }
         }
     }
 
-    fn on_done(&mut self, done: Done) {
+    fn on_done(&mut self, done: JobResult) {
         match done {
-            Done::Nothing => {}
-            Done::Finished(key, result) => self.on_finished(key, result),
-            Done::Streams(key, answer) => {
-                // What the client calls next need not wait for the end of this.
+            JobResult::Nothing => {}
+            JobResult::Finished(key, result) => self.on_finished(key, result),
+            JobResult::Streams(key, answer) => {
+                // The next invocation of the client need not wait for the end of the stream.
                 self.on_finished(key, Ok(()));
                 self.stream(answer);
             }
-            Done::Streamed(connection, id) => self.on_streamed(connection, &id),
-            Done::Recorded(connection, result) => self.on_recorded(connection, result),
-            Done::Ended(occurrence) => self.on_ended(occurrence),
-            Done::Loaded(place, result) => self.on_loaded(place, result),
+            JobResult::Streamed(connection, id) => self.on_streamed(connection, &id),
+            JobResult::Recorded(connection, result) => self.on_recorded(connection, result),
+            JobResult::Ended(recorded) => self.on_ended(recorded),
+            JobResult::Loaded(record_key, result) => self.on_loaded(record_key, result),
         }
     }
 
-    fn on_finished(&mut self, key: JobKey, result: Result<(), Undelivered>) {
+    fn on_finished(&mut self, key: TrackKey, result: Result<(), DeliveryError>) {
         if result.is_err() {
             self.shared.metrics.event_retries.inc();
         }
-        // Marsaglia's generator: good enough to choose moments.
+        // Marsaglia's xorshift: good enough to spread retries.
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 7;
         self.chance ^= self.chance << 17;
@@ -325,8 +290,8 @@ impl Owner {
         let listener = self.shared.listeners[usize::from(key.lane.listener)].name();
         let labels = EventLabels { listener, event: settled.kind.name(), outcome: settled.how.name() };
         self.shared.metrics.events.get_or_create(&labels).inc();
-        if let Some(place) = settled.event.place {
-            self.on_told(place);
+        if let Some(record_key) = settled.event.record_key {
+            self.on_delivered(record_key);
         }
     }
 
@@ -342,11 +307,6 @@ impl Owner {
     fn now() -> SystemTime {
         SystemTime::now()
     }
-}
-
-/// A count for a gauge.
-fn number(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

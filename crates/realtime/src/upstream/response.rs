@@ -24,7 +24,7 @@ pub(crate) enum Awaited {
 
 /// Why an answer is of no use to the client that called. The text reaches it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AnswerError {
+pub(crate) enum ResponseError {
     /// The emulator's text.
     #[error("Invocation failed, status code {}", .0.as_u16())]
     Status(StatusCode),
@@ -48,7 +48,7 @@ pub(crate) fn to_client(
     awaited: &Awaited,
     status: StatusCode,
     body: &Bytes,
-) -> Result<Option<Bytes>, AnswerError> {
+) -> Result<Option<Bytes>, ResponseError> {
     let is_good = matches!(status, StatusCode::OK | StatusCode::NO_CONTENT);
     let body = &without_mark(protocol, body);
     let is_empty = status == StatusCode::NO_CONTENT || body.is_empty();
@@ -56,7 +56,7 @@ pub(crate) fn to_client(
         Awaited::Nothing => Ok(None),
         // The upstream waits for what is uploaded.
         Awaited::Upload(_) if status == StatusCode::ACCEPTED => Ok(None),
-        _ if !is_good => Err(AnswerError::Status(status)),
+        _ if !is_good => Err(ResponseError::Status(status)),
         Awaited::Part { is_last: false, .. } if is_empty => Ok(None),
         Awaited::Completion(id) | Awaited::Upload(id) | Awaited::Part { invocation_id: id, .. }
             if is_empty =>
@@ -111,14 +111,14 @@ fn completion(protocol: HubProtocol, id: &str, result: CompletionResult<'_>) -> 
     framed.into()
 }
 
-fn check_completion(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), AnswerError> {
+fn check_completion(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), ResponseError> {
     let (message, used) = first(protocol, body)?;
     if used < body.len() {
-        return Err(AnswerError::Several);
+        return Err(ResponseError::Several);
     }
     match message {
         HubMessage::Completion(completion) if completion.invocation_id == id => Ok(()),
-        _ => Err(AnswerError::Foreign),
+        _ => Err(ResponseError::Foreign),
     }
 }
 
@@ -154,7 +154,7 @@ impl StreamReader {
     }
 
     /// Takes the next piece. What it completed before something that is wrong is there as well.
-    pub(crate) fn feed(&mut self, piece: &[u8]) -> (Completed, Result<(), AnswerError>) {
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> (Completed, Result<(), ResponseError>) {
         let (mut completed, protocol) = (Completed::default(), self.protocol);
         let (id, has_begun, has_ended) = (&self.id, &mut self.has_begun, &mut self.has_ended);
         let result = self.splitter.feed(piece, |payload| {
@@ -162,7 +162,7 @@ impl StreamReader {
             let payload = if is_first { unmarked(protocol, payload) } else { payload };
             let is_end = check_part(protocol, id, payload)?;
             if *has_ended {
-                return Err(AnswerError::Foreign);
+                return Err(ResponseError::Foreign);
             }
             *has_ended = is_end;
             completed.is_end = is_end;
@@ -177,40 +177,42 @@ impl StreamReader {
     }
 
     /// The answer is over.
-    pub(crate) fn finish(&self) -> Result<(), AnswerError> {
+    pub(crate) fn finish(&self) -> Result<(), ResponseError> {
         if self.splitter.partial_bytes() > 0 {
-            return Err(AnswerError::NotWhole { protocol: self.protocol.name() });
+            return Err(ResponseError::NotWhole { protocol: self.protocol.name() });
         }
         Ok(())
     }
 }
 
 /// Whether a message ends the stream of an invocation, of which it must be a part.
-fn check_part(protocol: HubProtocol, id: &str, payload: &[u8]) -> Result<bool, AnswerError> {
+fn check_part(protocol: HubProtocol, id: &str, payload: &[u8]) -> Result<bool, ResponseError> {
     let name = protocol.name();
-    let message = parse(protocol, payload).map_err(|cause| AnswerError::Message { protocol: name, cause })?;
+    let message =
+        parse(protocol, payload).map_err(|cause| ResponseError::Message { protocol: name, cause })?;
     match message {
         HubMessage::StreamItem(item) if item.invocation_id == id => Ok(false),
         HubMessage::Completion(completion) if completion.invocation_id == id => Ok(true),
-        _ => Err(AnswerError::Foreign),
+        _ => Err(ResponseError::Foreign),
     }
 }
 
 /// All of an answer to a stream that came at once.
-fn check_stream(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), AnswerError> {
+fn check_stream(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), ResponseError> {
     // The body's size is bounded where it was read.
     let mut reader = StreamReader::new(protocol, id.into(), usize::MAX);
     reader.feed(body).1?;
     reader.finish()
 }
 
-fn first(protocol: HubProtocol, body: &[u8]) -> Result<(HubMessage<'_>, usize), AnswerError> {
+fn first(protocol: HubProtocol, body: &[u8]) -> Result<(HubMessage<'_>, usize), ResponseError> {
     let name = protocol.name();
     // The body's size is bounded where it was read; a length beyond its end is that of another protocol, or of half a message.
     let found = next_message(protocol, body, usize::MAX);
-    let found = found.map_err(|cause| AnswerError::Framing { protocol: name, cause })?;
-    let (payload, used) = found.ok_or(AnswerError::NotWhole { protocol: name })?;
-    let message = parse(protocol, payload).map_err(|cause| AnswerError::Message { protocol: name, cause })?;
+    let found = found.map_err(|cause| ResponseError::Framing { protocol: name, cause })?;
+    let (payload, used) = found.ok_or(ResponseError::NotWhole { protocol: name })?;
+    let message =
+        parse(protocol, payload).map_err(|cause| ResponseError::Message { protocol: name, cause })?;
     Ok((message, used))
 }
 

@@ -38,7 +38,7 @@ async fn a_connection_that_cannot_be_recorded_is_refused() {
     process.disk.is_full.store(true, Ordering::SeqCst);
     let (refused, accepted) = (client(0, "chat"), client(1, "chat"));
     process.dispatcher.connecting(&refused);
-    expect![[r#"opened Err("the connection cannot be recorded, so that nobody could be told of its end; the service's disk may be full, try again later")"#]]
+    expect![[r#"opened Err("the connection cannot be recorded, which its `disconnected` event needs; the disk of the service may be full; try again later")"#]]
         .assert_eq(&process.told().await);
     process.dispatcher.disconnected(&refused, EndReason::HandshakeRefused, None);
     process.disk.is_full.store(false, Ordering::SeqCst);
@@ -193,7 +193,7 @@ async fn a_connected_beyond_what_may_wait_is_a_dead_letter_at_once() {
         process.heard().await;
     }
     expect![[r#"
-        first connected - 0 1 events wait already (realtime.events.pending_max)
+        first connected - 0 too many events wait; the limit is 1 (realtime.events.pending_max)
     "#]]
     .assert_eq(&process.dead_letters().await);
     process.kill().await;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::events::{Options, Retry};
 
-type TestLanes = Lanes<&'static str, &'static str>;
+type TestLanes = ConnectionQueues<&'static str, &'static str>;
 
 /// A machine with a clock of its own. Everything that it does is written down.
 struct Script {
@@ -10,14 +10,14 @@ struct Script {
     seconds: u64,
 }
 
-fn key(name: u8) -> LaneKey {
+fn key(name: u8) -> QueueKey {
     let text = [b'A' + name].repeat(26).into_iter().chain(*b"A").collect::<Vec<_>>();
     let connection = ConnectionId::parse(&String::from_utf8(text).unwrap()).unwrap();
-    LaneKey { connection, listener: 0 }
+    QueueKey { connection, listener: 0 }
 }
 
-fn failed(retry: Retry) -> Result<(), Undelivered> {
-    Err(Undelivered { cause: "down".to_owned(), retry })
+fn failed(retry: Retry) -> Result<(), DeliveryError> {
+    Err(DeliveryError { cause: "down".to_owned(), retry })
 }
 
 impl Script {
@@ -34,7 +34,7 @@ impl Script {
             ..Options::default()
         };
         let start = Instant::now();
-        Self { lanes: Lanes::new(limits, Retries::new(&options)), start, seconds: 0 }
+        Self { lanes: ConnectionQueues::new(limits, Retries::new(&options)), start, seconds: 0 }
     }
 
     fn now(&self) -> Instant {
@@ -43,7 +43,7 @@ impl Script {
 
     fn call(&mut self, lane: u8, call: &'static str) {
         let now = self.now();
-        self.lanes.call(key(lane), Waiting { call, is_local: call.starts_with("local") }, now);
+        self.lanes.call(key(lane), QueuedInvocation { call, is_local: call.starts_with("local") }, now);
     }
 
     fn event(&mut self, lane: u8, kind: EventKind, event: &'static str) {
@@ -58,8 +58,8 @@ impl Script {
         while let Some(step) = self.lanes.step(now) {
             all.push(match step {
                 Step::Start(_, Job::Deliver(event)) => format!("deliver {event}"),
-                Step::Start(_, Job::Bury { event, attempts, cause }) => {
-                    format!("bury {event} after {attempts}: {cause}")
+                Step::Start(_, Job::WriteDeadLetter { event, attempts, cause }) => {
+                    format!("write_dead_letter {event} after {attempts}: {cause}")
                 }
                 Step::Start(_, Job::Call(call)) => call.to_owned(),
                 Step::Expired(call) => format!("expired {call}"),
@@ -68,15 +68,15 @@ impl Script {
         all.join(", ")
     }
 
-    fn finish(&mut self, lane: u8, track: Track, result: Result<(), Undelivered>) -> String {
+    fn finish(&mut self, lane: u8, track: Track, result: Result<(), DeliveryError>) -> String {
         let now = self.now();
-        let key = JobKey { lane: key(lane), track };
+        let key = TrackKey { lane: key(lane), track };
         let settled = self.lanes.finished(key, result, now, 0);
         settled.map(|settled| format!("{} {:?}", settled.event, settled.how)).unwrap_or_default()
     }
 
     /// An attempt to deliver `connected` has ended.
-    fn connected(&mut self, lane: u8, result: Result<(), Undelivered>) -> String {
+    fn connected(&mut self, lane: u8, result: Result<(), DeliveryError>) -> String {
         self.finish(lane, Track::Connected, result)
     }
 
@@ -198,8 +198,8 @@ fn an_event_is_given_up_after_its_attempts_and_buried() {
         assert_eq!(script.steps(), "deliver in");
         assert_eq!(script.connected(0, failed(Retry::Later)), "");
     }
-    assert_eq!(script.steps(), "bury in after 3: down");
-    assert_eq!(script.connected(0, Ok(())), "in Buried");
+    assert_eq!(script.steps(), "write_dead_letter in after 3: down");
+    assert_eq!(script.connected(0, Ok(())), "in DeadLettered");
     assert_eq!(script.steps(), "deliver out");
 }
 
@@ -209,8 +209,8 @@ fn a_refused_event_is_buried_at_once() {
     script.event(0, EventKind::Disconnected, "out");
     assert_eq!(script.steps(), "deliver out");
     assert_eq!(script.failed(0, Retry::Never), "");
-    assert_eq!(script.steps(), "bury out after 1: down");
-    assert_eq!(script.done(0), "out Buried");
+    assert_eq!(script.steps(), "write_dead_letter out after 1: down");
+    assert_eq!(script.done(0), "out DeadLettered");
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_disconnected_is_never_lost_and_a_connected_never_blocks_it_for_ever() {
     assert_eq!(script.steps(), "deliver out, deliver in");
     script.failed(0, Retry::Never);
     script.connected(1, failed(Retry::Never));
-    assert_eq!(script.steps(), "bury out after 1: down, bury in after 1: down");
+    assert_eq!(script.steps(), "write_dead_letter out after 1: down, write_dead_letter in after 1: down");
     // The disk is full.
     assert_eq!(script.connected(1, failed(Retry::Later)), "in Lost");
     assert_eq!(script.steps(), "deliver out 1");
@@ -230,9 +230,9 @@ fn a_disconnected_is_never_lost_and_a_connected_never_blocks_it_for_ever() {
         assert_eq!(script.failed(0, Retry::Later), "");
         assert_eq!(script.steps(), "");
         script.seconds += 4;
-        assert_eq!(script.steps(), "bury out after 1: down");
+        assert_eq!(script.steps(), "write_dead_letter out after 1: down");
     }
-    assert_eq!(script.done(0), "out Buried");
+    assert_eq!(script.done(0), "out DeadLettered");
 }
 
 #[test]
@@ -276,14 +276,14 @@ fn an_event_that_finds_no_room_is_buried_untried() {
     let mut script = Script::new(1);
     let now = script.now();
     script.lanes.give_up(key(0), EventKind::Connected, "in", "full".to_owned(), now);
-    assert_eq!(script.steps(), "bury in after 0: full");
-    assert_eq!(script.connected(0, Ok(())), "in Buried");
+    assert_eq!(script.steps(), "write_dead_letter in after 0: full");
+    assert_eq!(script.connected(0, Ok(())), "in DeadLettered");
 }
 
 #[test]
 fn listeners_of_one_connection_do_not_wait_for_each_other() {
     let mut script = Script::new(10);
-    let (now, other) = (script.now(), LaneKey { listener: 1, ..key(0) });
+    let (now, other) = (script.now(), QueueKey { listener: 1, ..key(0) });
     script.event(0, EventKind::Connected, "in");
     script.lanes.event(other, EventKind::Connected, "in", now);
     assert_eq!(script.steps(), "deliver in, deliver in");

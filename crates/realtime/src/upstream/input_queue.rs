@@ -1,6 +1,5 @@
-//! [`Inbox`]: what the shards' threads hand over. They never wait: what must not be lost, that connections come and go, is bounded
-//! by the connections themselves; a call beyond what may wait everywhere is given back, and a client that calls faster than it
-//! is answered is not read from until less of it waits.
+//! [`InputQueue`]: what the threads of the shards pass to the scheduler. They never wait. The number of connection events is limited by the
+//! number of connections; invocations beyond the limits are rejected, and reading from a client that sends too many is paused.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +16,7 @@ use realtime_engine::{Capacity, ClientConnection, ClientInvocation, ConnectionId
 pub(crate) enum Input {
     Opening(ClientConnection),
     Connected(ClientConnection),
-    Call(Box<ClientInvocation>, Load),
+    Call(Box<ClientInvocation>, QueuePermit),
     /// A client that was not read from may be read from again.
     Resume(ConnectionId),
     Disconnected {
@@ -29,7 +28,7 @@ pub(crate) enum Input {
 
 /// Where inputs wait for their owner.
 #[derive(Debug)]
-pub(crate) struct Inbox(Arc<Inner>);
+pub(crate) struct InputQueue(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -40,7 +39,7 @@ struct Inner {
     calls: AtomicUsize,
     bytes: AtomicUsize,
     /// And of each connection that has any.
-    accounts: Mutex<HashMap<ConnectionId, Account>>,
+    by_connection: Mutex<HashMap<ConnectionId, ConnectionUsage>>,
     limits: Limits,
     metrics: Metrics,
 }
@@ -56,7 +55,7 @@ struct Limits {
 
 /// The calls of one connection that wait or are under way.
 #[derive(Debug, Default)]
-struct Account {
+struct ConnectionUsage {
     calls: usize,
     bytes: usize,
     /// Whether its client is not read from.
@@ -65,13 +64,13 @@ struct Account {
 
 /// The room that one call takes up until it is done with.
 #[derive(Debug)]
-pub(crate) struct Load {
-    inbox: Arc<Inner>,
+pub(crate) struct QueuePermit {
+    inputs: Arc<Inner>,
     connection: ConnectionId,
     bytes: usize,
 }
 
-impl Inbox {
+impl InputQueue {
     pub(crate) fn new(options: &Options, metrics: Metrics) -> Self {
         let limits = Limits {
             calls_max: options.queued_max.get(),
@@ -85,14 +84,14 @@ impl Inbox {
             is_closed: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            accounts: Mutex::default(),
+            by_connection: Mutex::default(),
             limits,
             metrics,
         }))
     }
 
     /// Room for one more call, and whether its client may go on; `None` where there is none.
-    pub(crate) fn room_for(&self, connection: ConnectionId, bytes: usize) -> Option<(Load, Capacity)> {
+    pub(crate) fn reserve(&self, connection: ConnectionId, bytes: usize) -> Option<(QueuePermit, Capacity)> {
         let inner = &self.0;
         let add = |count: &AtomicUsize, more: usize, most: usize| {
             count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
@@ -106,7 +105,7 @@ impl Inbox {
         }
         inner.show();
         let room = inner.enter(connection, bytes);
-        Some((Load { inbox: Arc::clone(inner), connection, bytes }, room))
+        Some((QueuePermit { inputs: Arc::clone(inner), connection, bytes }, room))
     }
 
     pub(crate) fn push(&self, input: Input) {
@@ -141,13 +140,13 @@ impl Inner {
 
     /// Counts a call of a connection in.
     fn enter(&self, connection: ConnectionId, bytes: usize) -> Capacity {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let account = accounts.entry(connection).or_default();
-        account.calls += 1;
-        account.bytes += bytes;
+        let mut by_connection = self.by_connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let usage = by_connection.entry(connection).or_default();
+        usage.calls += 1;
+        usage.bytes += bytes;
         let Limits { connection_calls_max, connection_bytes_max, .. } = self.limits;
-        if account.calls >= connection_calls_max || account.bytes >= connection_bytes_max {
-            account.is_paused = true;
+        if usage.calls >= connection_calls_max || usage.bytes >= connection_bytes_max {
+            usage.is_paused = true;
             return Capacity::Exhausted;
         }
         Capacity::Available
@@ -155,17 +154,17 @@ impl Inner {
 
     /// Counts a call of a connection out; says whether its client is to be read from again.
     fn leave(&self, connection: ConnectionId, bytes: usize) -> bool {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(account) = accounts.get_mut(&connection) else { return false };
-        account.calls -= 1;
-        account.bytes -= bytes;
+        let mut by_connection = self.by_connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(usage) = by_connection.get_mut(&connection) else { return false };
+        usage.calls -= 1;
+        usage.bytes -= bytes;
         let Limits { connection_calls_max, connection_bytes_max, .. } = self.limits;
         // Half of it, so that a client is not stopped and started for each of its calls.
-        let has_room = account.calls <= connection_calls_max / 2 && account.bytes <= connection_bytes_max / 2;
-        let resumes = account.is_paused && has_room;
-        account.is_paused &= !resumes;
-        if account.calls == 0 {
-            accounts.remove(&connection);
+        let has_room = usage.calls <= connection_calls_max / 2 && usage.bytes <= connection_bytes_max / 2;
+        let resumes = usage.is_paused && has_room;
+        usage.is_paused &= !resumes;
+        if usage.calls == 0 {
+            by_connection.remove(&connection);
         }
         resumes
     }
@@ -177,14 +176,14 @@ impl Inner {
     }
 }
 
-impl Drop for Load {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
-        let inbox = &self.inbox;
-        inbox.calls.fetch_sub(1, Ordering::AcqRel);
-        inbox.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        inbox.show();
-        if inbox.leave(self.connection, self.bytes) {
-            inbox.push(Input::Resume(self.connection));
+        let inputs = &self.inputs;
+        inputs.calls.fetch_sub(1, Ordering::AcqRel);
+        inputs.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        inputs.show();
+        if inputs.leave(self.connection, self.bytes) {
+            inputs.push(Input::Resume(self.connection));
         }
     }
 }
