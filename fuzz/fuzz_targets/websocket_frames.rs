@@ -7,7 +7,7 @@ use chappe_fuzz::pieces::Settings;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use websocket::{
-    Close, CloseCode, Decoder, Event, FrameBuilder, FrameHeader, MessageKind, Opcode, Role, close_frame,
+    CloseBody, CloseCode, Decoder, Event, FrameBuilder, FrameHeader, MessageKind, Opcode, Role, close_frame,
     frame, masked_frame,
 };
 
@@ -143,7 +143,7 @@ fn hear(pieces: &[&[u8]], role: Role) -> Vec<Said> {
                 Some(Event::Message(kind, payload)) => Said::Message(kind, payload.to_vec()),
                 Some(Event::Ping(payload)) => Said::Ping(payload.to_vec()),
                 Some(Event::Pong(payload)) => Said::Pong(payload.to_vec()),
-                Some(Event::Close(Close { code, reason })) => Said::Close(code, reason.to_owned()),
+                Some(Event::Close(CloseBody { code, reason })) => Said::Close(code, reason.to_owned()),
             });
             rest = &mut rest[consumed..];
         }
