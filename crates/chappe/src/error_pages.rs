@@ -14,13 +14,15 @@ type Table = (&'static str, Vec<&'static ErrorDescription>);
 /// All tables.
 fn tables() -> Vec<Table> {
     let admin = crate::admin::error_table::ERRORS.iter().chain(realtime::ADMIN_ERRORS).copied();
-    vec![
+    let mut tables: Vec<Table> = vec![
         ("admin", admin.chain([&ADMIN_NO_SUCH_PATH]).collect()),
         ("documents", documents::ERRORS.to_vec()),
         ("egress", egress::ERRORS.to_vec()),
         ("gateway", gateway::ERRORS.to_vec()),
         ("guard", crate::guard::error_table::ERRORS.to_vec()),
-    ]
+    ];
+    tables.extend(realtime::ERRORS.iter().map(|(section, errors)| (*section, errors.to_vec())));
+    tables
 }
 
 fn folder() -> PathBuf {

@@ -49,7 +49,7 @@ pub struct Refused {
 /// If the request is refused.
 pub fn rest(method: &Method, uri: &Uri, content_type: &[u8], body: &[u8]) -> Result<Vec<Accepted>, Refused> {
     read_rest(method, uri, content_type, &Bytes::copy_from_slice(body)).map_err(|rejection| {
-        let (status, code, message) = (rejection.status, rejection.code, rejection.message.clone());
+        let (status, code, message) = (rejection.status, rejection.error.code, rejection.message.clone());
         // Rendering it must not fail either.
         drop(to_protocol::error_detail(rejection));
         Refused { status, code, message }

@@ -12,6 +12,7 @@ mod admin;
 mod authentication;
 mod claim_types;
 mod client_access;
+mod error_table;
 pub mod events;
 mod filter;
 mod from_protocol;
@@ -37,6 +38,7 @@ pub mod upstream;
 
 pub use admin::{ADMIN_ERRORS, Admin};
 pub use client_access::{ClientAccess, ClientAccessError};
+pub use error_table::ERRORS;
 pub use handle::{Handle, Message, SendError};
 pub use history::{HistoryError, Rule as HistoryRule};
 pub use mode::Mode;

@@ -8,6 +8,7 @@ use http::{Method, Request, StatusCode};
 use identity::openid::{self, JsonWebKeySet, JsonWebKeySetError, Provider};
 use identity::{Claims, TokenError, TokenRules, UnixSeconds};
 
+use crate::error_table;
 use crate::options::OpenIdOptions;
 use crate::rejection::Rejection;
 
@@ -104,7 +105,7 @@ impl Logins {
         let is_known = |name: &&str| claims.values(name).iter().any(|id| self.options.callers.contains(id));
         if !self.options.callers.is_empty() && !ids.iter().any(is_known) {
             let message = "the token's bearer is none of the callers that are configured (openid.callers)";
-            return Err(Rejection::new(StatusCode::FORBIDDEN, "CallerNotAllowed", message));
+            return Err(Rejection::new(&error_table::CALLER_NOT_ALLOWED, message));
         }
         if !self.options.roles_required {
             return Ok(());
@@ -120,7 +121,7 @@ impl Logins {
             return Ok(());
         }
         let message = format!("the token has none of the roles {}", needed.join(", "));
-        Err(Rejection::new(StatusCode::FORBIDDEN, "RoleMissing", message))
+        Err(Rejection::new(&error_table::ROLE_MISSING, message))
     }
 
     /// The provider's keys: those at hand while they are fresh, and not those of `stale`.
@@ -206,7 +207,7 @@ async fn read_file(file: &Path) -> Result<Bytes, KeysError> {
 
 fn unavailable() -> Rejection {
     let message = "the keys of the login provider are not at hand, so that its tokens cannot be checked; the log says why";
-    Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "LoginUnavailable", message)
+    Rejection::new(&error_table::LOGIN_UNAVAILABLE, message)
 }
 
 impl std::fmt::Debug for Logins {

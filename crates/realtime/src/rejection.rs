@@ -2,7 +2,9 @@
 
 use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use http_messages::ErrorDescription;
 
+use crate::error_table;
 use crate::names::{InvalidGroup, InvalidHub};
 use crate::store::user_groups::MembershipError;
 use realtime_engine::{AttachError, GroupError, PublishError, Stopped};
@@ -10,9 +12,9 @@ use realtime_engine::{AttachError, GroupError, PublishError, Stopped};
 /// An error response. `to_protocol` renders it.
 #[derive(Debug, Clone)]
 pub(crate) struct Rejection {
+    /// What its code means.
+    pub(crate) error: &'static ErrorDescription,
     pub(crate) status: StatusCode,
-    /// The body's `code`: stable, for programs.
-    pub(crate) code: &'static str,
     /// The body's `message`: for people.
     pub(crate) message: String,
     /// The body's `target`: the part of the request that is wrong.
@@ -27,14 +29,27 @@ pub(crate) struct Rejection {
 const MESSAGE_BYTES_MAX: usize = 1_024;
 
 impl Rejection {
-    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(error: &'static ErrorDescription, message: impl Into<String>) -> Self {
         let mut message = message.into();
         // Messages often quote the input, which may be as long as a body, and escapes make it up to six times longer.
         if message.len() > MESSAGE_BYTES_MAX {
             message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
             message.push('\u{2026}');
         }
-        Self { status, code, message, target: None, details: Vec::new(), header: None }
+        let status = error.status();
+        let header = if status == StatusCode::UNAUTHORIZED {
+            Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+        } else {
+            error.retry_after().map(|time| (RETRY_AFTER, HeaderValue::from(time.as_secs())))
+        };
+        Self { error, status, message, target: None, details: Vec::new(), header: header.map(Box::new) }
+    }
+
+    /// Replaces the status by another one that the description lists.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        debug_assert!(self.error.statuses.contains(&status), "{} describes no {status}", self.error.code);
+        self.status = status;
+        self
     }
 
     /// Sets the part of the request that is wrong, unless a narrower one is set already.
@@ -54,28 +69,14 @@ impl Rejection {
         self
     }
 
-    pub(crate) fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, message)
-    }
-
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
-    }
-
-    /// The object of a REST request does not exist; the code tells the SDKs that the address is not at fault.
-    pub(crate) fn absent(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, message)
+        Self::new(&error_table::NOT_FOUND, message)
     }
 
     pub(crate) fn method(allow: &str) -> Self {
         let message = format!("this address accepts {allow} only");
         let value = HeaderValue::from_str(allow).expect("method names are header values");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).with(ALLOW, value)
-    }
-
-    pub(crate) fn unauthorized(code: &'static str, message: impl Into<String>) -> Self {
-        let challenge = HeaderValue::from_static("Bearer");
-        Self::new(StatusCode::UNAUTHORIZED, code, message).with(WWW_AUTHENTICATE, challenge)
+        Self::new(&error_table::METHOD_NOT_ALLOWED, message).with(ALLOW, value)
     }
 
     /// A write to disk failed. The cause goes to the log only.
@@ -83,25 +84,24 @@ impl Rejection {
         tracing::error!(error, "a change could not be written to disk");
         let message =
             "the change could not be written to disk, and nothing was changed; the log has the cause";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "StoreFailed", message)
+        Self::new(&error_table::STORE_FAILED, message)
     }
 
     pub(crate) fn stopping() -> Self {
         let message = "the service is shutting down; try again in a moment";
-        let seconds = HeaderValue::from_static("1");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Stopping", message).with(RETRY_AFTER, seconds)
+        Self::new(&error_table::STOPPING, message)
     }
 }
 
 impl From<InvalidHub> for Rejection {
     fn from(error: InvalidHub) -> Self {
-        Self::bad_request("InvalidHub", error.to_string())
+        Self::new(&error_table::INVALID_HUB, error.to_string())
     }
 }
 
 impl From<InvalidGroup> for Rejection {
     fn from(error: InvalidGroup) -> Self {
-        Self::bad_request("InvalidGroup", error.to_string())
+        Self::new(&error_table::INVALID_GROUP, error.to_string())
     }
 }
 
@@ -116,7 +116,7 @@ impl From<AttachError> for Rejection {
         match error {
             AttachError::Stopped => Self::stopping(),
             AttachError::Full { .. } | AttachError::HubFull { .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyConnections", error.to_string())
+                Self::new(&error_table::TOO_MANY_CONNECTIONS, error.to_string())
             }
             AttachError::Foreign(_) => Self::not_found(error.to_string()),
         }
@@ -127,10 +127,8 @@ impl From<PublishError> for Rejection {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Stopped => Self::stopping(),
-            PublishError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", error.to_string()),
-            PublishError::NotRecorded(_) => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "HistoryUnavailable", error.to_string())
-            }
+            PublishError::Busy => Self::new(&error_table::BUSY, error.to_string()),
+            PublishError::NotRecorded(_) => Self::new(&error_table::HISTORY_UNAVAILABLE, error.to_string()),
         }
     }
 }
@@ -139,9 +137,7 @@ impl From<GroupError> for Rejection {
     fn from(error: GroupError) -> Self {
         match error {
             GroupError::Stopped => Self::stopping(),
-            GroupError::TooMany => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyGroups", error.to_string())
-            }
+            GroupError::TooMany => Self::new(&error_table::TOO_MANY_GROUPS, error.to_string()),
         }
     }
 }
@@ -150,9 +146,7 @@ impl From<MembershipError> for Rejection {
     fn from(error: MembershipError) -> Self {
         match error {
             MembershipError::Stopped(_) => Self::stopping(),
-            MembershipError::Full => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyUserGroups", error.to_string())
-            }
+            MembershipError::Full => Self::new(&error_table::TOO_MANY_USER_GROUPS, error.to_string()),
             MembershipError::Store(_) => Self::store_failed(&error),
         }
     }
@@ -163,17 +157,19 @@ impl From<identity::TokenError> for Rejection {
         use identity::TokenError;
         let message = error.to_string();
         match error {
-            TokenError::TooLong { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "TokenTooLong", message),
-            TokenError::Malformed(_) => Self::unauthorized("TokenMalformed", message),
-            TokenError::Algorithm(..) | TokenError::Critical => Self::unauthorized("TokenAlgorithm", message),
-            TokenError::Signature | TokenError::IssuerSignature | TokenError::UnknownKey(_) => {
-                Self::unauthorized("TokenSignature", message)
+            TokenError::TooLong { .. } => Self::new(&error_table::TOKEN_TOO_LONG, message),
+            TokenError::Malformed(_) => Self::new(&error_table::TOKEN_MALFORMED, message),
+            TokenError::Algorithm(..) | TokenError::Critical => {
+                Self::new(&error_table::TOKEN_ALGORITHM, message)
             }
-            TokenError::MissingExpiry => Self::unauthorized("TokenMissingExpiry", message),
-            TokenError::Expired { .. } => Self::unauthorized("TokenExpired", message),
-            TokenError::NotYetValid { .. } => Self::unauthorized("TokenNotYetValid", message),
-            TokenError::Issuer(_) => Self::unauthorized("TokenIssuer", message),
-            TokenError::Audience(_) => Self::unauthorized("TokenAudience", message),
+            TokenError::Signature | TokenError::IssuerSignature | TokenError::UnknownKey(_) => {
+                Self::new(&error_table::TOKEN_SIGNATURE, message)
+            }
+            TokenError::MissingExpiry => Self::new(&error_table::TOKEN_MISSING_EXPIRY, message),
+            TokenError::Expired { .. } => Self::new(&error_table::TOKEN_EXPIRED, message),
+            TokenError::NotYetValid { .. } => Self::new(&error_table::TOKEN_NOT_YET_VALID, message),
+            TokenError::Issuer(_) => Self::new(&error_table::TOKEN_ISSUER, message),
+            TokenError::Audience(_) => Self::new(&error_table::TOKEN_AUDIENCE, message),
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn framed_result(protocol: &'static str, framed: Bytes) -> Response<B
 /// A rejection for an app: `ErrorDetail`, with its code in `x-ms-error-code` too, where the SDKs look for it.
 pub(crate) fn error_detail(rejection: Rejection) -> Response<Body> {
     let body = detail(&rejection).to_string();
-    let code = HeaderValue::from_static(rejection.code);
+    let code = HeaderValue::from_static(rejection.error.code);
     let mut response = with_headers(http_messages::json(rejection.status, body), rejection);
     response.headers_mut().insert(MS_ERROR_CODE, code);
     response
@@ -55,13 +55,13 @@ pub(crate) fn error_detail(rejection: Rejection) -> Response<Body> {
 
 /// `{code, message, target?, details?, inner?}`: `inner` has the code of the first thing that led to it.
 fn detail(rejection: &Rejection) -> Value {
-    let mut body = json!({ "code": rejection.code, "message": rejection.message });
+    let mut body = json!({ "code": rejection.error.code, "message": rejection.message });
     if let Some(target) = &rejection.target {
         body["target"] = target.as_ref().into();
     }
     if let Some(first) = rejection.details.first() {
         body["details"] = rejection.details.iter().map(detail).collect();
-        body["inner"] = json!({ "code": first.code });
+        body["inner"] = json!({ "code": first.error.code });
     }
     body
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::fields::{Fields, FieldsError, elements, json_text};
 use super::message::invalid;
 use crate::authentication::{NewClaims, Refresh};
+use crate::error_table;
 use crate::rejection::Rejection;
 
 /// How .NET writes the last moment that it knows, which the SDK sends where a connection's end is to stay.
@@ -51,7 +52,8 @@ fn malformed(error: FieldsError) -> Rejection {
 fn token(fields: &Fields<'_>) -> Result<String, Rejection> {
     let token = fields.string("connectionToken").map_err(malformed)?.filter(|token| !token.is_empty());
     let missing = "the body lacks connectionToken, the connection's secret from negotiate version 1";
-    let rejection = || Rejection::bad_request("MissingConnectionToken", missing).about("connectionToken");
+    let rejection =
+        || Rejection::new(&error_table::MISSING_CONNECTION_TOKEN, missing).about("connectionToken");
     Ok(token.ok_or_else(rejection)?.into_owned())
 }
 
@@ -59,7 +61,7 @@ fn token(fields: &Fields<'_>) -> Result<String, Rejection> {
 fn unix_s(time: &str) -> Result<u64, Rejection> {
     let time: Timestamp = time.parse().map_err(|_| {
         let message = "expireTime is a moment with its offset, such as 2030-01-01T12:00:00Z, or null";
-        Rejection::bad_request("InvalidExpireTime", message).about("expireTime")
+        Rejection::new(&error_table::INVALID_EXPIRE_TIME, message).about("expireTime")
     })?;
     Ok(u64::try_from(time.as_second()).unwrap_or(0))
 }
@@ -81,7 +83,7 @@ mod tests {
 
     fn read(body: &str) -> Result<RefreshAuth, String> {
         RefreshAuth::read(body.as_bytes()).map_err(|rejection| {
-            format!("{} {}: {}", rejection.status.as_u16(), rejection.code, rejection.message)
+            format!("{} {}: {}", rejection.status.as_u16(), rejection.error.code, rejection.message)
         })
     }
 

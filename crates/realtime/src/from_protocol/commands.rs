@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::fields::{Fields, FieldsError, elements, json_text};
 use super::message::{Payload, invalid};
+use crate::error_table;
 use crate::names::group;
 use crate::rejection::Rejection;
 use realtime_engine::{Action, CloseRequest};
@@ -31,7 +32,7 @@ pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Rejection> {
     }
     let first = &refused[0];
     let message = format!("{}: {}", first.target.as_deref().unwrap_or("commands"), first.message);
-    Err(Rejection::bad_request("InvalidCommands", message).about("commands").because(refused))
+    Err(Rejection::new(&error_table::INVALID_COMMANDS, message).about("commands").because(refused))
 }
 
 fn action(command: &str, index: usize) -> Result<Action, Rejection> {

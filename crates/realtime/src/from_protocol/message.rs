@@ -17,6 +17,7 @@ use signalr_protocol::{
 };
 
 use super::fields::{Fields, FieldsError, Pair, json_text};
+use crate::error_table;
 use crate::rejection::Rejection;
 use realtime_engine::{InvalidArguments, OutgoingMessage, is_reserved_method};
 
@@ -44,7 +45,7 @@ pub(crate) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Rejection> {
         return Ok(());
     }
     let message = "the body is compressed; send it without content-encoding";
-    let rejection = Rejection::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message);
+    let rejection = Rejection::new(&error_table::UNSUPPORTED_MEDIA_TYPE, message);
     // What would be taken instead (RFC 9110, 15.5.16).
     Err(rejection.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
@@ -76,7 +77,7 @@ impl Form {
             Ok(Self::ByProtocol)
         } else {
             let message = "the content type of a message is application/json, application/x-msgpack or application/octet-stream";
-            Err(Rejection::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message))
+            Err(Rejection::new(&error_table::UNSUPPORTED_MEDIA_TYPE, message))
         }
     }
 }
@@ -267,7 +268,7 @@ impl std::fmt::Display for PayloadError {
 }
 
 pub(super) fn invalid(message: impl Into<String>) -> Rejection {
-    Rejection::bad_request("InvalidBody", message)
+    Rejection::new(&error_table::INVALID_BODY, message)
 }
 
 /// The messages of a body, sharing its bytes.

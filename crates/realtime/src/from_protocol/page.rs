@@ -4,6 +4,7 @@ use http::Uri;
 use percent_encoding::utf8_percent_encode;
 
 use super::query::{Query, UNESCAPED, decode};
+use crate::error_table;
 use crate::rejection::Rejection;
 
 /// Most entries in one answer (the vendor's description of the list of a group's members).
@@ -35,7 +36,7 @@ impl Page {
             let Some(text) = query.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
             let number = text.parse().ok().filter(|number| allowed.contains(number));
             number.map(Some).ok_or_else(|| {
-                Rejection::bad_request("InvalidPage", format!("{name} is {expected}")).about(name)
+                Rejection::new(&error_table::INVALID_PAGE, format!("{name} is {expected}")).about(name)
             })
         };
         Ok(Self {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use state::Instance;
 
+use crate::error_table;
 use crate::names::hub;
 use crate::rejection::Rejection;
 use realtime_engine::Hub;
@@ -72,10 +73,10 @@ impl<'a> Query<'a> {
 pub(crate) fn hub_of_client(query: &Query<'_>, instance: &Instance) -> Result<Hub, Rejection> {
     let mut names = query.all("hub");
     let Some(name) = names.next() else {
-        return Err(Rejection::bad_request("MissingHub", "the query lacks hub=<name>"));
+        return Err(Rejection::new(&error_table::MISSING_HUB, "the query lacks hub=<name>"));
     };
     if names.next().is_some() {
-        return Err(Rejection::bad_request("SeveralHubs", "the query names more than one hub"));
+        return Err(Rejection::new(&error_table::SEVERAL_HUBS, "the query names more than one hub"));
     }
     Ok(hub(name, instance)?)
 }

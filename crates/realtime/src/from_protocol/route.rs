@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::error_table;
 use crate::rejection::Rejection;
 
 /// The generation, told by the path's prefix.
@@ -111,7 +112,7 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Rejection> {
         let all: Option<Vec<_>> = raw.map(|segment| percent_decode_str(segment).decode_utf8().ok()).collect();
         decoded = all.ok_or_else(|| {
             let message = "a part of the path is not UTF-8 when it is decoded; encode names as UTF-8, then by percent signs";
-            Rejection::bad_request("InvalidPath", message)
+            Rejection::new(&error_table::INVALID_PATH, message)
         })?;
         decoded.iter().map(AsRef::as_ref).collect()
     };

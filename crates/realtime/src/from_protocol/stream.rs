@@ -9,6 +9,7 @@ use signalr_protocol::{
 
 use super::fields::json_text;
 use super::message::{Form, invalid, slices};
+use crate::error_table;
 use crate::rejection::Rejection;
 use realtime_engine::OutgoingMessage;
 
@@ -20,7 +21,7 @@ pub(crate) fn stream_id(name: &str) -> Result<&str, Rejection> {
     if name.trim().is_empty() || name.chars().nth(STREAM_CHARS_MAX).is_some() {
         let message =
             format!("a stream's id has 1 to {STREAM_CHARS_MAX} characters and is not only white space");
-        return Err(Rejection::bad_request("InvalidStreamId", message).about("streamId"));
+        return Err(Rejection::new(&error_table::INVALID_STREAM_ID, message).about("streamId"));
     }
     Ok(name)
 }

@@ -97,7 +97,7 @@ fn other_addresses_and_methods_are_told_apart() {
 #[test]
 fn a_path_that_is_not_utf8_has_an_error_of_its_own() {
     let rejection = route(&Method::POST, "/api/v1/hubs/chat/users/%ff").unwrap_err();
-    assert_eq!((rejection.status.as_u16(), rejection.code), (400, "InvalidPath"));
+    assert_eq!((rejection.status.as_u16(), rejection.error.code), (400, "InvalidPath"));
 }
 
 #[test]

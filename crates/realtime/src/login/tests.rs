@@ -48,7 +48,7 @@ impl World {
             json!({ "iss": "https://login.example", "aud": "https://signalr.azure.com", "exp": now + 60 });
         let token = self.provider.token(algorithm, &claims);
         let verified = self.logins.verify(&token, Purpose::Read, now, &TokenRules::default()).await;
-        verified.map_or_else(|rejection| rejection.code, |_| "welcome")
+        verified.map_or_else(|rejection| rejection.error.code, |_| "welcome")
     }
 }
 

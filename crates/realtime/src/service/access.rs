@@ -9,6 +9,7 @@ use http_messages::Body;
 use identity::{Audience, Claims, KeySet, Principal, Resource, TokenRules, Verified, openid, verify};
 
 use super::shared::Shared;
+use crate::error_table;
 use crate::from_protocol::{Query, bearer};
 use crate::login::Purpose;
 use crate::options::{APP_TOKEN_BYTES_MAX, CLIENT_TOKEN_BYTES_MAX, Options};
@@ -34,7 +35,7 @@ pub(super) fn client(
     let token = bearer(request.headers()).or_else(|| query.access_token()).ok_or_else(|| {
         let message =
             "an access token is required, as 'Authorization: Bearer <token>' or as access_token in the query";
-        Rejection::unauthorized("MissingToken", message)
+        Rejection::new(&error_table::MISSING_TOKEN, message)
     })?;
     let resource = Resource::Client { hub: hub.name() };
     let keys = shared.keys.current();
@@ -50,7 +51,7 @@ pub(super) async fn server(shared: &Shared, head: &Parts, hub: &Hub) -> Result<C
     }
     let token = bearer(&head.headers).ok_or_else(|| {
         let message = "an access token is required, as 'Authorization: Bearer <token>', signed with an access key for the address /server/?hub=<hub>";
-        Rejection::unauthorized("MissingToken", message)
+        Rejection::new(&error_table::MISSING_TOKEN, message)
     })?;
     let resource = Resource::Server { hub: hub.name() };
     Ok(verify_app(shared, &head.uri, token, resource, Purpose::Serve).await?.0)
@@ -64,7 +65,7 @@ pub(super) async fn app(shared: &Shared, head: &Parts, purpose: Purpose) -> Resu
     }
     let token = bearer(&head.headers).ok_or_else(|| {
         let message = "an access token is required, as 'Authorization: Bearer <token>', signed with an access key for the address of the request";
-        Rejection::unauthorized("MissingToken", message)
+        Rejection::new(&error_table::MISSING_TOKEN, message)
     })?;
     let resource = Resource::Rest { path: head.uri.path() };
     Ok(Some(verify_app(shared, &head.uri, token, resource, purpose).await?.1))

@@ -1,13 +1,14 @@
 //! Bodies of requests, of bounded size.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use http_messages::{Body, BufferedBody, ReadError};
 
 use super::shared::Shared;
+use crate::error_table;
 use crate::rejection::Rejection;
 
 /// How many times the largest body is read of a larger one.
@@ -43,17 +44,14 @@ pub(crate) async fn discard(mut body: Body, bytes_max: u64) {
 /// The response to a request whose body was not read to its end.
 pub(crate) fn body_rejection(error: ReadError) -> Rejection {
     match &error {
-        ReadError::TooLarge { .. } => {
-            Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", error.to_string())
-        }
+        ReadError::TooLarge { .. } => Rejection::new(&error_table::BODY_TOO_LARGE, error.to_string()),
         ReadError::Broken(cause) => {
             tracing::debug!(cause, "the body of a request broke off");
-            Rejection::bad_request("BrokenBody", error.to_string())
+            Rejection::new(&error_table::BROKEN_BODY, error.to_string())
         }
         _ => {
             let seconds = HeaderValue::from(error.retry_after().unwrap_or_default().as_secs());
-            Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "NoRoomForBody", error.to_string())
-                .with(RETRY_AFTER, seconds)
+            Rejection::new(&error_table::NO_ROOM_FOR_BODY, error.to_string()).with(RETRY_AFTER, seconds)
         }
     }
 }

@@ -19,6 +19,7 @@ use http_messages::Body;
 use super::access;
 use super::body::read_body;
 use super::shared::Shared;
+use crate::error_table;
 use crate::from_protocol::{Api, Operation, Query, Routed, hub_of_rest, refuse_compressed, route};
 use crate::login::Purpose;
 use crate::rejection::Rejection;
@@ -56,7 +57,7 @@ async fn carry_out(
     if api == Api::Dated && query.get("api-version").is_none_or(str::is_empty) {
         let message =
             "the query lacks api-version=<date>, such as 2022-06-01; paths without it begin with /api/v1";
-        return Err(Rejection::bad_request("MissingApiVersion", message).about("api-version"));
+        return Err(Rejection::new(&error_table::MISSING_API_VERSION, message).about("api-version"));
     }
     let hub = hub_of_rest(&hub, &query, &shared.instance)?;
     let call = RestRequest { shared, api, hub, query: &query, head: &head, expires_at };

@@ -4,13 +4,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_messages::Body;
 use identity::Claims;
 
 use super::access;
 use super::shared::Shared;
 use super::upgrade::Switch;
+use crate::error_table;
 use crate::from_protocol::{Query, hub_of_client};
 use crate::rejection::Rejection;
 use crate::servers::{AcceptError, ClientHandler, ConnectingServer, ForwardedHeaders, StickyServer};
@@ -57,7 +58,7 @@ async fn connect(shared: &Shared, request: Request<Body>) -> Result<Response<Bod
     shared.servers.accept(upgrade, connecting).map_err(|error| match error {
         AcceptError::Stopping => Rejection::stopping(),
         AcceptError::TooManyConnections(_) => {
-            Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyServerConnections", error.to_string())
+            Rejection::new(&error_table::TOO_MANY_SERVER_CONNECTIONS, error.to_string())
         }
     })?;
     Ok(response)
@@ -96,7 +97,7 @@ pub(super) fn is_served(
     claims: &Claims,
     query: &Query<'_>,
 ) -> Result<bool, Rejection> {
-    let rejection = |message| Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "NoAppServer", message);
+    let rejection = |message| Rejection::new(&error_table::NO_APP_SERVER, message);
     match shared.servers.client_handler(hub, sticky(claims).as_ref()) {
         ClientHandler::AppServer => Ok(true),
         ClientHandler::Upstream if is_of_app_server(query) && shared.servers.may_gain_server() => {
@@ -124,10 +125,10 @@ pub(super) fn forwarded_headers(
     headers: &HeaderMap,
     peer: Option<IpAddr>,
 ) -> Result<ForwardedHeaders, Rejection> {
-    shared.servers.forwarded_headers(headers, peer).map_err(|error| {
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        Rejection::new(status, "TooManyHeaders", error.to_string())
-    })
+    shared
+        .servers
+        .forwarded_headers(headers, peer)
+        .map_err(|error| Rejection::new(&error_table::TOO_MANY_HEADERS, error.to_string()))
 }
 
 /// The app server for a client that is about to connect.

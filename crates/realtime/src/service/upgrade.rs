@@ -5,6 +5,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_messages::Body;
 use websocket::accept_upgrade;
 
+use crate::error_table;
 use crate::rejection::Rejection;
 
 /// A request that may become a WebSocket.
@@ -17,7 +18,8 @@ impl Switch {
     /// Checks the request (RFC 6455, 4.2.1), and takes its connection out of it.
     pub(super) fn of(request: &mut Request<Body>) -> Result<Self, Rejection> {
         let accept = accept_upgrade(request).map_err(|refused| {
-            let rejection = Rejection::new(refused.status(), "WebSocketHandshake", refused.to_string());
+            let rejection = Rejection::new(&error_table::WEBSOCKET_HANDSHAKE, refused.to_string())
+                .with_status(refused.status());
             match refused.header() {
                 Some((name, value)) => rejection.with(name, HeaderValue::from_static(value)),
                 None => rejection,
@@ -25,7 +27,7 @@ impl Switch {
         })?;
         let upgrade = request.extensions_mut().remove::<edge::Upgrade>().ok_or_else(|| {
             let message = "this listener cannot hand WebSockets over";
-            Rejection::new(StatusCode::NOT_IMPLEMENTED, "UpgradeUnavailable", message)
+            Rejection::new(&error_table::UPGRADE_UNAVAILABLE, message)
         })?;
         Ok(Self { upgrade, accept })
     }

@@ -3,6 +3,7 @@
 
 use signalr_protocol::service::{Extensions, Message};
 
+use crate::error_table;
 use crate::login::Purpose;
 use crate::rejection::Rejection;
 use crate::servers::server_connection::ServerConnection;
@@ -20,12 +21,12 @@ impl Servers {
                 error_message: None,
                 extensions: Extensions::default(),
             }),
-            Err(Rejection { code, message, .. }) => {
-                tracing::warn!(server = %server.server_id, code, %message, "the key request of an app server was rejected");
+            Err(Rejection { error, message, .. }) => {
+                tracing::warn!(server = %server.server_id, code = error.code, %message, "the key request of an app server was rejected");
                 server.send_queue.push(&Message::AccessKeyResponse {
                     kid: None,
                     access_key: None,
-                    error_type: Some(code),
+                    error_type: Some(error.code),
                     error_message: Some(&message),
                     extensions: Extensions::default(),
                 });
@@ -37,7 +38,7 @@ impl Servers {
         let Some(logins) = &self.0.services.logins else {
             let message =
                 "no login provider is configured; set openid, or use an AccessKey in the connection string";
-            return Err(Rejection::unauthorized("NoLoginProvider", message));
+            return Err(Rejection::new(&error_table::NO_LOGIN_PROVIDER, message));
         };
         let now = unix_now();
         logins.verify(token, Purpose::Serve, now, &self.0.token_rules).await?;

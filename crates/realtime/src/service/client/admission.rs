@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use identity::Claims;
 use signalr_protocol::TransportType;
 
@@ -11,6 +11,7 @@ use super::caller::Caller;
 use super::rejections::{id_in_use, reject_beyond_limits, unknown_id};
 use super::transports::is_allowed;
 use crate::authentication;
+use crate::error_table;
 use crate::from_protocol::Query;
 use crate::rejection::Rejection;
 use crate::service::{Shared, server};
@@ -43,7 +44,7 @@ pub(super) fn new_connection(
     let Caller { query, hub, claims, address } = caller;
     if !is_allowed(&claims, transport) {
         let message = format!("the transport {} is not allowed by this client's token", transport.name());
-        return Err(Rejection::new(StatusCode::NOT_FOUND, "TransportDisabled", message));
+        return Err(Rejection::new(&error_table::TRANSPORT_DISABLED, message));
     }
     reject_beyond_limits(shared, &hub)?;
     let is_served = server::is_served(shared, &hub, &claims, query)?;

@@ -3,13 +3,14 @@
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use signalr_protocol::{NegotiateResponse, TransportType, negotiate_version};
 
 use super::caller::{Caller, caller};
 use super::rejections::{reject_beyond_limits, reject_while_stopping};
 use super::transports::is_allowed;
 use crate::authentication;
+use crate::error_table;
 use crate::from_protocol::Query;
 use crate::rejection::Rejection;
 use crate::servers::StickyServer;
@@ -68,7 +69,7 @@ pub(super) fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Resp
     let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
     negotiations.insert(secret, negotiated, Instant::now()).map_err(|Full| {
         let message = "too many clients have negotiated and not connected; try again in a moment";
-        Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyNegotiations", message)
+        Rejection::new(&error_table::TOO_MANY_NEGOTIATIONS, message)
     })?;
     drop(negotiations);
     let transports = TRANSPORTS.into_iter().filter(|transport| is_allowed(&claims, *transport)).collect();

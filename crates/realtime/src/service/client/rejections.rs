@@ -2,15 +2,14 @@
 
 use std::sync::PoisonError;
 
-use http::StatusCode;
-
+use crate::error_table;
 use crate::rejection::Rejection;
 use crate::service::Shared;
 use realtime_engine::Hub;
 
 pub(super) fn id_in_use() -> Rejection {
     let message = "a client has connected with this id already";
-    Rejection::new(StatusCode::CONFLICT, "ConnectionInUse", message)
+    Rejection::new(&error_table::CONNECTION_IN_USE, message)
 }
 
 /// The text is that of ASP.NET Core, which clients compare. docs/errors says more.
@@ -27,7 +26,7 @@ pub(super) fn reject_while_stopping(shared: &Shared) -> Result<(), Rejection> {
 /// Rejects a client while the service drains, and where the connection limits of the service or the hub are reached.
 pub(super) fn reject_beyond_limits(shared: &Shared, hub: &Hub) -> Result<(), Rejection> {
     reject_while_stopping(shared)?;
-    let full = |message: String| Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyConnections", message);
+    let full = |message: String| Rejection::new(&error_table::TOO_MANY_CONNECTIONS, message);
     if shared.engine.is_full() {
         return Err(full("the service is at its connection limit; try again later".to_owned()));
     }
@@ -39,5 +38,5 @@ pub(super) fn reject_beyond_limits(shared: &Shared, hub: &Hub) -> Result<(), Rej
 
 pub(super) fn other_transport() -> Rejection {
     let message = "the connection uses another transport; a connection cannot change its transport";
-    Rejection::bad_request("WrongTransport", message)
+    Rejection::new(&error_table::WRONG_TRANSPORT, message)
 }

@@ -20,6 +20,7 @@ use signalr_protocol::TransportType;
 use super::admission::{NewConnection, new_connection, open_session};
 use super::caller::Caller;
 use super::rejections::{id_in_use, other_transport, unknown_id};
+use crate::error_table;
 use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::service::body::read_body;
@@ -95,7 +96,8 @@ pub(super) async fn send(
     let found = session(shared, caller)?;
     if matches!(found, Found::WebSocket) {
         let message = "POST requests are not allowed for WebSocket connections.";
-        return Err(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "WrongTransport", message));
+        return Err(Rejection::new(&error_table::WRONG_TRANSPORT, message)
+            .with_status(StatusCode::METHOD_NOT_ALLOWED));
     }
     // Whatever the hub's framing adds to a message of the largest size.
     let bytes_max = shared.options.engine.message_bytes_max as usize + FRAMING_BYTES;
@@ -127,7 +129,7 @@ fn keep_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Re
             let message = format!(
                 "before a client has connected, it may send {EARLY_BYTES_MAX} bytes; connect by a GET first"
             );
-            Err(Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
+            Err(Rejection::new(&error_table::TOO_MANY_REQUESTS, message))
         }
     }
 }
@@ -143,7 +145,7 @@ pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Respo
         }
         Found::Http(..) | Found::WebSocket => {
             let message = "Cannot terminate this connection using the DELETE verb.";
-            Err(Rejection::bad_request("WrongTransport", message))
+            Err(Rejection::new(&error_table::WRONG_TRANSPORT, message))
         }
         Found::Nothing => Err(unknown_id()),
     }
@@ -159,7 +161,7 @@ enum Found {
 
 /// The client's session, if it has begun one; refused where it names no id, in the words of ASP.NET Core, which clients compare.
 fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Found, Rejection> {
-    let missing = || Rejection::bad_request("MissingConnectionId", "Connection ID required");
+    let missing = || Rejection::new(&error_table::MISSING_CONNECTION_ID, "Connection ID required");
     let secret = caller.query.id().ok_or_else(missing)?;
     Ok(match shared.sessions.get(secret, &caller.hub, caller.claims.user_id()) {
         None if is_used(shared, secret, &caller.hub) => Found::WebSocket,

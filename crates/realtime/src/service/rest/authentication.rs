@@ -1,12 +1,13 @@
 //! Apps that refresh the authentication of a client's connection, and ask for its claims: the part of the service in the refresh of
 //! serverless clients (azure-signalr, issue 2281). A connection is named by its token, which stands in the body so that no log has it.
 
-use http::{Response, StatusCode};
+use http::Response;
 use http_messages::Body;
 use serde_json::{Value, json};
 
 use super::request::RestRequest;
 use crate::authentication;
+use crate::error_table;
 use crate::from_protocol::{RefreshAuth, connection_token};
 use crate::rejection::Rejection;
 use crate::to_protocol;
@@ -22,7 +23,7 @@ impl RestRequest<'_> {
             Ok(client_context) => Ok(claims(&client_context)),
             Err(other @ OtherUser) => {
                 let message = other.to_string();
-                Err(Rejection::new(StatusCode::FORBIDDEN, "ConnectionUserMismatch", message).about("claims"))
+                Err(Rejection::new(&error_table::CONNECTION_USER_MISMATCH, message).about("claims"))
             }
         }
     }
@@ -41,7 +42,7 @@ fn connection(token: &str) -> Result<ConnectionId, Rejection> {
 
 fn no_connection() -> Rejection {
     let message = "no open connection of this hub has this token; connections without negotiation, or with version 0 of it, have none";
-    Rejection::absent("ConnectionNotFound", message).about("connectionToken")
+    Rejection::new(&error_table::CONNECTION_NOT_FOUND, message).about("connectionToken")
 }
 
 /// `{claims: [{type, value}]}`

@@ -5,11 +5,10 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::request::RestRequest;
+use crate::error_table;
 use crate::names::group;
 use crate::rejection::Rejection;
 use realtime_engine::{ConnectionId, Lifetime, Membership, UserId};
-
-const CONNECTION_ABSENT: &str = "Error.Connection.NotExisted";
 
 /// Longest time in a group that a user can be given: a year, as in the service.
 const SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
@@ -24,7 +23,7 @@ impl RestRequest<'_> {
             Ok(StatusCode::OK)
         } else {
             // The SDK takes this code for an answer, and any other 404 for a fault.
-            Err(Rejection::absent(CONNECTION_ABSENT, "the connection does not exist"))
+            Err(Rejection::new(&error_table::ERROR_CONNECTION_NOT_EXISTED, "the connection does not exist"))
         }
     }
 
@@ -78,7 +77,7 @@ impl RestRequest<'_> {
             Ok(seconds) => Ok(Lifetime::For(Duration::from_secs(seconds.min(SECONDS_MAX)))),
             Err(_) => {
                 let message = "ttl is a whole number of seconds, such as ttl=3600";
-                Err(Rejection::bad_request("InvalidTtl", message).about("ttl"))
+                Err(Rejection::new(&error_table::INVALID_TTL, message).about("ttl"))
             }
         }
     }

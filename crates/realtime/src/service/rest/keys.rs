@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::request::RestRequest;
 use crate::client_access::{self, ClientAccessError};
+use crate::error_table;
 use crate::login::Purpose;
 use crate::rejection::Rejection;
 use crate::service::body::read_body;
@@ -35,7 +36,7 @@ impl RestRequest<'_> {
                 let minutes = text.parse().ok().filter(|minutes| (1..=MINUTES_MAX).contains(minutes));
                 minutes.ok_or_else(|| {
                     let message = format!("minutesToExpire is a whole number from 1 to {MINUTES_MAX}");
-                    Rejection::bad_request("InvalidMinutesToExpire", message).about("minutesToExpire")
+                    Rejection::new(&error_table::INVALID_MINUTES_TO_EXPIRE, message).about("minutesToExpire")
                 })?
             }
         };
@@ -51,7 +52,9 @@ impl RestRequest<'_> {
         let access = access.map_err(|error| match error {
             ClientAccessError::Hub(error) => error.into(),
             ClientAccessError::TooLong { .. } => {
-                Rejection::bad_request("TokenTooLong", error.to_string()).about("userId")
+                Rejection::new(&error_table::TOKEN_TOO_LONG, error.to_string())
+                    .with_status(http::StatusCode::BAD_REQUEST)
+                    .about("userId")
             }
         })?;
         Ok(to_protocol::json(json!({ "token": access.access_token }).to_string()))
@@ -91,16 +94,16 @@ async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Respon
     access::app(shared, head, Purpose::Own).await?;
     let body = read_body(shared, body, shared.options.body_bytes_max).await?;
     let rotate: Rotate = serde_json::from_slice(&body)
-        .map_err(|error| Rejection::bad_request("InvalidBody", format!("the body: {error}")))?;
+        .map_err(|error| Rejection::new(&error_table::INVALID_BODY, format!("the body: {error}")))?;
     let change = |which: Which, given: Option<&String>| match given {
         Some(key) if !rotate.renew.contains(&which) => {
             AccessKey::new(key.as_str()).map(KeyChange::Set).map_err(|error| {
                 let name = if which == Which::Primary { "primary" } else { "secondary" };
-                Rejection::bad_request("InvalidKey", error.to_string()).about(name)
+                Rejection::new(&error_table::INVALID_KEY, error.to_string()).about(name)
             })
         }
         Some(_) => {
-            Err(Rejection::bad_request("InvalidKey", "a key is either renewed or given").about("renew"))
+            Err(Rejection::new(&error_table::INVALID_KEY, "a key is either renewed or given").about("renew"))
         }
         None if rotate.renew.contains(&which) => Ok(KeyChange::Renew),
         None => Ok(KeyChange::Keep),
@@ -110,7 +113,7 @@ async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Respon
         secondary: change(Which::Secondary, rotate.secondary.as_ref())?,
     };
     let keys = shared.keys.rotate(rotation).await.map_err(|error| match error {
-        KeyError::Public(which) => Rejection::bad_request("InvalidKey", error.to_string()).about(which),
+        KeyError::Public(which) => Rejection::new(&error_table::INVALID_KEY, error.to_string()).about(which),
         KeyError::Store(_) => Rejection::store_failed(&error),
     })?;
     tracing::info!(

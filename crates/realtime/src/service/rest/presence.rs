@@ -5,39 +5,35 @@ use http_messages::Body;
 use serde_json::{Value, json};
 
 use super::request::RestRequest;
+use crate::error_table;
 use crate::from_protocol::{Page, To};
 use crate::names::group;
 use crate::rejection::Rejection;
 use crate::to_protocol;
 use realtime_engine::{ConnectionId, ListScope, NameKind, NamedCount, UserId};
 
-const CONNECTION_ABSENT: &str = "Warning.Connection.NotExisted";
-const USER_ABSENT: &str = "Warning.User.NotExisted";
-const GROUP_ABSENT: &str = "Warning.Group.NotExisted";
-const USER_NOT_IN_GROUP: &str = "Info.User.NotInGroup";
-
 impl RestRequest<'_> {
     pub(super) async fn exists(&self, to: &To) -> Result<StatusCode, Rejection> {
         let (engine, hub) = (&self.shared.engine, &self.hub);
-        let (exists, code, what) = match to {
+        let (exists, error, what) = match to {
             To::Connection(id) => {
                 let exists = match ConnectionId::parse(id) {
                     Ok(id) => engine.connection_exists(hub, id).await?,
                     Err(_) => false,
                 };
-                (exists, CONNECTION_ABSENT, "the connection does not exist")
+                (exists, &error_table::WARNING_CONNECTION_NOT_EXISTED, "the connection does not exist")
             }
             To::User(user) => {
                 let exists = engine.user_exists(hub, &UserId::new(user)).await?;
-                (exists, USER_ABSENT, "the user has no connection")
+                (exists, &error_table::WARNING_USER_NOT_EXISTED, "the user has no connection")
             }
             To::Group(name) => {
                 let exists = engine.group_exists(hub, &group(name)?).await?;
-                (exists, GROUP_ABSENT, "the group has no connection")
+                (exists, &error_table::WARNING_GROUP_NOT_EXISTED, "the group has no connection")
             }
             To::All => return Ok(StatusCode::OK),
         };
-        if exists { Ok(StatusCode::OK) } else { Err(Rejection::absent(code, what)) }
+        if exists { Ok(StatusCode::OK) } else { Err(Rejection::new(error, what)) }
     }
 
     pub(super) async fn user_in_group(&self, user: &str, name: &str) -> Result<StatusCode, Rejection> {
@@ -45,7 +41,7 @@ impl RestRequest<'_> {
         if self.shared.engine.user_in_group(&self.hub, &UserId::new(user), &group).await? {
             Ok(StatusCode::OK)
         } else {
-            Err(Rejection::absent(USER_NOT_IN_GROUP, "the user is not in the group"))
+            Err(Rejection::new(&error_table::INFO_USER_NOT_IN_GROUP, "the user is not in the group"))
         }
     }
 
@@ -113,5 +109,5 @@ impl RestRequest<'_> {
 
 fn wrong_token() -> Rejection {
     let message = "the continuationToken is none that a list has given; follow nextLink as it is";
-    Rejection::bad_request("InvalidContinuationToken", message).about("continuationToken")
+    Rejection::new(&error_table::INVALID_CONTINUATION_TOKEN, message).about("continuationToken")
 }

@@ -10,6 +10,7 @@ use signalr_protocol::{CompletionResult, HubMessage, HubProtocol, msgpack_to_jso
 use trace::TraceContext;
 
 use super::request::{RestRequest, target};
+use crate::error_table;
 use crate::filter::{Filter, FilteredConnection};
 use crate::from_protocol::{Api, Payload, To, commands, stream_id, stream_items};
 use crate::rejection::Rejection;
@@ -18,9 +19,6 @@ use realtime_engine::{
     Candidate, ClientInvokeError, ClientResult, CloseRequest, ConnectionId, OutgoingMessage, Predicate,
     Publish, StreamOf, StreamState, Target,
 };
-
-const CONNECTION_ABSENT: &str = "Error.Connection.NotExisted";
-const STREAM_ABSENT: &str = "Error.Stream.NotExisted";
 
 /// Bytes of items that go to a client at once.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -48,7 +46,7 @@ impl RestRequest<'_> {
         let stream = stream_id(stream)?;
         let items = stream_items(stream, &self.head.headers, body)?;
         let completed = self.text("completed").map_or(Ok(false), truth).map_err(|()| {
-            Rejection::bad_request("InvalidCompleted", "completed is true or false").about("completed")
+            Rejection::new(&error_table::INVALID_COMPLETED, "completed is true or false").about("completed")
         })?;
         let end = completed.then(|| end_of(stream, None));
         self.send_in_stream(connection, stream, items, end).await
@@ -70,8 +68,12 @@ impl RestRequest<'_> {
         items: Vec<OutgoingMessage>,
         end: Option<OutgoingMessage>,
     ) -> Result<StatusCode, Rejection> {
-        let no_connection =
-            || Rejection::absent(CONNECTION_ABSENT, "the connection does not exist, or has ended");
+        let no_connection = || {
+            Rejection::new(
+                &error_table::ERROR_CONNECTION_NOT_EXISTED,
+                "the connection does not exist, or has ended",
+            )
+        };
         let connection = ConnectionId::parse(connection).map_err(|_| no_connection())?;
         let of = StreamOf { hub: &self.hub, connection, stream };
         let (count, mut sent) = (items.len(), 0);
@@ -88,7 +90,7 @@ impl RestRequest<'_> {
                     let message = format!(
                         "the connection has no open stream '{stream}': its client did not ask for it, has cancelled it, or it has ended; {sent} of {count} items were sent"
                     );
-                    return Err(Rejection::absent(STREAM_ABSENT, message));
+                    return Err(Rejection::new(&error_table::ERROR_STREAM_NOT_EXISTED, message));
                 }
             }
         }
@@ -115,10 +117,9 @@ impl RestRequest<'_> {
 
     /// Commands for the connections that a filter chooses, or for all.
     pub(super) async fn execute(&self, body: &Bytes) -> Result<StatusCode, Rejection> {
-        let filter =
-            self.text("filter").map(Filter::parse).transpose().map_err(|error| {
-                Rejection::bad_request("InvalidFilter", error.to_string()).about("filter")
-            })?;
+        let filter = self.text("filter").map(Filter::parse).transpose().map_err(|error| {
+            Rejection::new(&error_table::INVALID_FILTER, error.to_string()).about("filter")
+        })?;
         let actions = commands(body)?;
         let which = Predicate::new(move |candidate: &Candidate<'_>| {
             filter.as_ref().is_none_or(|filter| {
@@ -146,8 +147,9 @@ impl RestRequest<'_> {
         if self.wants_bytes() {
             return Ok(completion(protocol, &invocation_id, outcome));
         }
-        let result = outcome
-            .map_err(|error| Rejection::bad_request("ClientInvocationFailed", error).about("connectionId"))?;
+        let result = outcome.map_err(|error| {
+            Rejection::new(&error_table::CLIENT_INVOCATION_FAILED, error).about("connectionId")
+        })?;
         Ok(to_protocol::json(answer(protocol, result)?))
     }
 
@@ -167,7 +169,7 @@ impl RestRequest<'_> {
         };
         let allow_reconnect = self.text("allowReconnect").map_or(Ok(true), truth).map_err(|()| {
             let message = "allowReconnect is true or false";
-            Rejection::bad_request("InvalidAllowReconnect", message).about("allowReconnect")
+            Rejection::new(&error_table::INVALID_ALLOW_RECONNECT, message).about("allowReconnect")
         })?;
         let closing = CloseRequest { reason: self.text("reason").map(Into::into), allow_reconnect };
         if let Some(target) = target(to)? {
@@ -225,7 +227,7 @@ fn answer(protocol: HubProtocol, result: Option<Bytes>) -> Result<String, Reject
             let mut json = Vec::new();
             msgpack_to_json(&result, &mut json).map_err(|error| {
                 let message = format!("the client's result cannot be said in JSON: {error}");
-                Rejection::bad_request("ClientInvocationFailed", message)
+                Rejection::new(&error_table::CLIENT_INVOCATION_FAILED, message)
             })?;
             json
         }
@@ -234,8 +236,9 @@ fn answer(protocol: HubProtocol, result: Option<Bytes>) -> Result<String, Reject
             return Ok(serde_json::json!({ "result": result, "protocol": protocol.name() }).to_string());
         }
     };
-    let json = String::from_utf8(json)
-        .map_err(|_| Rejection::bad_request("ClientInvocationFailed", "the client's result is not UTF-8"))?;
+    let json = String::from_utf8(json).map_err(|_| {
+        Rejection::new(&error_table::CLIENT_INVOCATION_FAILED, "the client's result is not UTF-8")
+    })?;
     Ok(format!("{{\"result\":{json}}}"))
 }
 
@@ -261,17 +264,13 @@ fn refused(error: ClientInvokeError) -> Rejection {
     let message = error.to_string();
     match error {
         ClientInvokeError::NotFound | ClientInvokeError::Disconnected => {
-            Rejection::absent(CONNECTION_ABSENT, message)
+            Rejection::new(&error_table::ERROR_CONNECTION_NOT_EXISTED, message)
         }
-        ClientInvokeError::Untranslatable => Rejection::bad_request("InvalidBody", message),
+        ClientInvokeError::Untranslatable => Rejection::new(&error_table::INVALID_BODY, message),
         // The SDK repeats a message whose answer is above 500. A call that took too long was carried out perhaps, and must not be
         // repeated: the vendor's own timeouts are 500, for this reason.
-        ClientInvokeError::Timeout => {
-            Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "InvocationTimeout", message)
-        }
-        ClientInvokeError::TooMany => {
-            Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyInvocations", message)
-        }
+        ClientInvokeError::Timeout => Rejection::new(&error_table::INVOCATION_TIMEOUT, message),
+        ClientInvokeError::TooMany => Rejection::new(&error_table::TOO_MANY_INVOCATIONS, message),
         ClientInvokeError::Stopped => Rejection::stopping(),
     }
 }

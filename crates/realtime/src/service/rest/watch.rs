@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use http::Response;
 use http::header::ACCEPT;
-use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::request::RestRequest;
+use crate::error_table;
 use crate::names::group;
 use crate::rejection::Rejection;
 use crate::service::trace::{EventFormat, event_stream, watcher_permit};
@@ -18,12 +19,14 @@ use realtime_engine::{ConnectionId, TraceFilter, UserId};
 impl RestRequest<'_> {
     /// A response that goes on while the caller's token is valid and the service runs.
     pub(super) async fn watch(&self) -> Result<Response<Body>, Rejection> {
-        let permit = watcher_permit(self.shared).map_err(|error| {
-            Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyWatchers", error.to_string())
-        })?;
+        let permit = watcher_permit(self.shared)
+            .map_err(|error| Rejection::new(&error_table::TOO_MANY_WATCHERS, error.to_string()))?;
         let connection = self.text("connection").map(ConnectionId::parse).transpose().map_err(|_| {
-            Rejection::bad_request("InvalidConnection", "the parameter connection is not a connection id")
-                .about("connection")
+            Rejection::new(
+                &error_table::INVALID_CONNECTION,
+                "the parameter connection is not a connection id",
+            )
+            .about("connection")
         })?;
         let filter = TraceFilter {
             hub: Some(self.hub.clone()),

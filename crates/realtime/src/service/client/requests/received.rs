@@ -3,6 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::error_table;
 use crate::rejection::Rejection;
 use crate::service::client::rejections::unknown_id;
 use http_messages::Body;
@@ -18,7 +19,7 @@ pub(super) fn response_to(received: ReceiveResult) -> Result<Response<Body>, Rej
         ReceiveResult::Gone => Err(unknown_id()),
         ReceiveResult::Busy => {
             let message = "too many requests of this connection wait for its app server; send again when they are answered";
-            Err(Rejection::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message))
+            Err(Rejection::new(&error_table::TOO_MANY_REQUESTS, message))
         }
     }
 }
