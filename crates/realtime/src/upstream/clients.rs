@@ -68,6 +68,6 @@ impl Clients for EngineHandle {
     }
 
     async fn opened(&self, connection: ConnectionId, result: Result<(), String>) {
-        Self::opened(self, connection, result).await;
+        Self::complete_handshake(self, connection, result).await;
     }
 }
