@@ -14,7 +14,7 @@ use trace::Tracer;
 
 use crate::admin;
 use crate::config::{Config, ConfiguredService, ServiceId, TlsSection};
-use crate::data_folder::{OpenData, Part};
+use crate::data_folder::{DataPart, OpenData};
 use crate::guard::Guard;
 use crate::keys;
 use crate::plan::Plan;
@@ -32,7 +32,7 @@ const WORK_DRAIN_MIN: Duration = Duration::from_secs(1);
 /// Everything that runs, and what is needed to end it.
 pub(crate) struct Process {
     /// Listeners with the services behind them, not yet serving.
-    pub(crate) served: Vec<Served>,
+    pub(crate) served: Vec<ServedListener>,
     pub(crate) ready_line: Ready,
     pub(crate) supervisor: Supervisor,
     /// Ready while the process serves, and is not asked to end.
@@ -45,7 +45,7 @@ pub(crate) struct Process {
 }
 
 /// A listener with the service behind it.
-pub(crate) struct Served {
+pub(crate) struct ServedListener {
     pub(crate) id: ServiceId,
     pub(crate) listener: Listener,
     pub(crate) service: UpstreamService,
@@ -166,8 +166,8 @@ fn open_resources(
     metrics: &mut Registry,
 ) -> anyhow::Result<Resources> {
     let accept_loss = state_embedded::AcceptLoss {
-        journal: data.accepts(&Part::Journal),
-        registry: data.accepts(&Part::Registry),
+        journal: data.accepts(&DataPart::Journal),
+        registry: data.accepts(&DataPart::Registry),
     };
     let options = state_embedded::Options { accept_loss, ..config.state.clone() };
     let store = state_embedded::Store::open_supervised(data.path().join("state"), &options, supervisor)?;
@@ -189,10 +189,10 @@ fn open_resources(
 fn note_parts(
     data: &mut OpenData,
     resources: &Resources,
-    of_services: Vec<(Part, String)>,
+    of_services: Vec<(DataPart, String)>,
 ) -> anyhow::Result<()> {
     let parts = resources.store.parts();
-    let mut all = vec![(Part::Journal, parts.journal), (Part::Registry, parts.registry)];
+    let mut all = vec![(DataPart::Journal, parts.journal), (DataPart::Registry, parts.registry)];
     all.extend(of_services);
     Ok(data.note(all)?)
 }
@@ -207,7 +207,7 @@ struct Assembly<'a> {
     metrics: &'a mut Registry,
     keys: keys::MadeKeys,
     services: Vec<RunningService>,
-    parts: Vec<(Part, String)>,
+    parts: Vec<(DataPart, String)>,
     /// The services by the names that routes call them by.
     upstreams: BTreeMap<String, UpstreamService>,
     addresses: Addresses,
@@ -249,7 +249,7 @@ impl<'a> Assembly<'a> {
         rows.filter(|(_, row)| (row.runs)(config))
     }
 
-    fn parts(&mut self) -> Vec<(Part, String)> {
+    fn parts(&mut self) -> Vec<(DataPart, String)> {
         std::mem::take(&mut self.parts)
     }
 
@@ -366,7 +366,7 @@ fn mounted(service: &RunningService) -> admin::Mounted {
 }
 
 /// A listener with its service.
-fn serve(service: &RunningService, listener: Listener, guard: &Guard, config: &Config) -> Served {
+fn serve(service: &RunningService, listener: Listener, guard: &Guard, config: &Config) -> ServedListener {
     let mut options = config.edge.clone();
     let closes_first = service.row.drain.closes_listener_first;
     if closes_first {
@@ -374,7 +374,7 @@ fn serve(service: &RunningService, listener: Listener, guard: &Guard, config: &C
         let limit = config.drain_timeout_ms.saturating_add(options.drain_timeout_ms.get());
         options.drain_timeout_ms = limit;
     }
-    Served {
+    ServedListener {
         id: service.id.clone(),
         listener: listener.with_options(options),
         service: guard.listener((service.row.on_own_port)(service.service.clone())),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::web_address;
-use crate::data_folder::Part;
+use crate::data_folder::DataPart;
 
 pub(crate) use func::{FuncArgs, FuncFlagError, normalise};
 
@@ -177,7 +177,7 @@ pub(crate) struct SharedArgs {
     /// Go on although data of this part of the data folder is lost: journal, registry, documents or keys; may be repeated. What is
     /// left of a damaged file is kept beside it
     #[arg(long, value_name = "PART", conflicts_with = "ephemeral")]
-    pub(crate) accept_loss: Vec<Part>,
+    pub(crate) accept_loss: Vec<DataPart>,
     /// Set one value, such as `listen.gateway=localhost:9000` or `telemetry.level=debug`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

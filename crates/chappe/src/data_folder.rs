@@ -10,7 +10,7 @@ mod open;
 mod part;
 
 pub(crate) use open::{OpenData, make};
-pub(crate) use part::{Part, documents_folder, named_folder};
+pub(crate) use part::{DataPart, documents_folder, named_folder};
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 //! - `policy.rs`: which names and pages are admitted. Pure.
 //! - `headers.rs`: the headers by which a platform vouches for a caller, and who may send them. Pure.
 //!
-//! Know these first: [`Guard`], [`Audience`](rules::Audience).
+//! Know these first: [`Guard`], [`GuardAudience`](rules::GuardAudience).
 
 pub(crate) mod error_table;
 mod headers;
@@ -32,7 +32,7 @@ use tower::Service;
 use crate::config::{Config, GuardSection};
 use headers::TrustedProxies;
 use policy::Policy;
-pub(crate) use rules::{Audience, Rules};
+pub(crate) use rules::{GuardAudience, Rules};
 
 /// Makes the guards of listeners and services. Cheap to clone.
 #[derive(Clone, Debug)]

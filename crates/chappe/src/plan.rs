@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::cli::{FuncArgs, FuncFlagError, SharedArgs};
 use crate::config::{Config, ConfigError, ConfiguredService, Kept, Layers, Listen, Origin, Section};
-use crate::data_folder::Part;
+use crate::data_folder::DataPart;
 use crate::demo;
 
 /// Why nothing can be run.
@@ -76,7 +76,7 @@ pub(crate) struct Plan {
     /// Where data is kept; none for a temporary folder.
     pub(crate) data_dir: Option<PathBuf>,
     /// Parts of the data folder of which a loss is accepted.
-    pub(crate) accept_loss: Vec<Part>,
+    pub(crate) accept_loss: Vec<DataPart>,
     /// Whether the ready line is JSON.
     pub(crate) json: bool,
     /// Whether the example is to be prepared first.

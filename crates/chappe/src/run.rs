@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::Reload;
-use crate::assemble::{Process, Served, assemble};
+use crate::assemble::{Process, ServedListener, assemble};
 use crate::demo;
 use crate::drain::{Limit, Overdue};
 use crate::exit::{self, Logged};
@@ -151,13 +151,13 @@ fn follow_configuration(plan: &Plan, process: &Process, log: LevelHandle) -> Joi
 
 /// Serves each listener in a task of its own, until it is told to stop; those that close first are told by `first_stop`.
 fn listen(
-    served: Vec<Served>,
+    served: Vec<ServedListener>,
     stop: &watch::Receiver<bool>,
     first_stop: &watch::Receiver<bool>,
     supervisor: &Supervisor,
 ) -> JoinSet<()> {
     let mut listeners = JoinSet::new();
-    for Served { id, listener, service, closes_first } in served {
+    for ServedListener { id, listener, service, closes_first } in served {
         let stop = if closes_first { first_stop } else { stop };
         let (mut stop, supervisor) = (stop.clone(), supervisor.clone());
         listeners.spawn(async move {

@@ -20,7 +20,7 @@ use tower::service_fn;
 use crate::assemble::{Process, assemble};
 use crate::cli::{FuncArgs, SharedArgs};
 use crate::config::{Section, ServiceOptions};
-use crate::guard::{Audience, Rules};
+use crate::guard::{GuardAudience, Rules};
 use crate::plan::{Plan, PlanError};
 use crate::services::{
     self, Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting, TABLE, Table,
@@ -31,7 +31,7 @@ static ROW: Row = Row {
     section: Section::of::<Options>("toy", Some(0), Some("toy")),
     title: "Toy",
     routes: &["/toy"],
-    rules: Some(&Rules { paths: &[("/toy/open", Audience::Anyone)], others: Audience::Operator }),
+    rules: Some(&Rules { paths: &[("/toy/open", GuardAudience::Anyone)], others: GuardAudience::Operator }),
     made_key_bytes: Some(16),
     phase: Phase::Apps,
     drain: Drain { stage: Stage::Work, closes_listener_first: false, what: "the toy" },

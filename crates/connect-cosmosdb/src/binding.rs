@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Map, Value as Json};
 use trace::TraceContext;
 
-use crate::client::{Client, ContainerName, ContainerProperties, DocumentPage, NewContainer};
+use crate::client::{AccountClient, ContainerName, ContainerProperties, DocumentPage, NewContainer};
 use crate::partition_key;
 use crate::query::ParameterizedQuery;
 use crate::trigger_options::{boolean, container_name, invalid_property, number, text};
@@ -17,7 +17,7 @@ use crate::trigger_options::{boolean, container_name, invalid_property, number, 
 /// Input binding: one document by its id, or the rows of a query.
 #[derive(Debug)]
 pub(crate) struct DocumentReader {
-    client: Client,
+    client: AccountClient,
     function: String,
     selection: Selection,
     rows_max: usize,
@@ -32,7 +32,7 @@ enum Selection {
 /// Output binding: each document is created or replaced.
 #[derive(Debug)]
 pub(crate) struct DocumentSink {
-    client: Client,
+    client: AccountClient,
     function: String,
     create: Option<NewContainer>,
     /// The containers that were written to, so that their partition keys are read only once. One entry, unless the declaration
@@ -44,7 +44,11 @@ pub(crate) struct DocumentSink {
 const CONTAINERS_KNOWN_MAX: usize = 64;
 
 impl DocumentReader {
-    pub(crate) fn new(spec: &BindingSpec, client: Client, rows_max: usize) -> Result<Self, BindingError> {
+    pub(crate) fn new(
+        spec: &BindingSpec,
+        client: AccountClient,
+        rows_max: usize,
+    ) -> Result<Self, BindingError> {
         container_name(spec)?;
         // From the declaration, in which the expressions are not resolved yet; see `query.rs`.
         let query = text(spec, &["sqlQuery"]).map(ParameterizedQuery::parse);
@@ -114,7 +118,7 @@ impl Reader for DocumentReader {
 }
 
 impl DocumentSink {
-    pub(crate) fn new(spec: &BindingSpec, client: Client) -> Result<Self, BindingError> {
+    pub(crate) fn new(spec: &BindingSpec, client: AccountClient) -> Result<Self, BindingError> {
         container_name(spec)?;
         let create = boolean(spec, &["createIfNotExists"])?;
         let partition_key_path = text(spec, &["partitionKey"]);

@@ -1,4 +1,4 @@
-//! [`Client`]: the requests of the protocol that triggers and bindings need.
+//! [`AccountClient`]: the requests of the protocol that triggers and bindings need.
 
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +29,7 @@ const API_VERSION: &str = "2020-07-15";
 
 /// One account, over one transport. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub(crate) struct AccountClient {
     transport: AccountTransport,
     /// Scheme and authority; the services of this process expect absolute addresses in requests.
     endpoint: Uri,
@@ -64,7 +64,7 @@ pub(crate) struct CosmosResponse {
     what: String,
 }
 
-impl Client {
+impl AccountClient {
     pub(crate) fn new(
         transport: AccountTransport,
         endpoint: &Uri,

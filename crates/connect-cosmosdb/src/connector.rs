@@ -10,7 +10,7 @@ use http_messages::Budget;
 use identity::CosmosConnectionString;
 
 use crate::binding::{DocumentReader, DocumentSink};
-use crate::client::Client;
+use crate::client::AccountClient;
 use crate::live_sources::LiveSources;
 use crate::options::Options;
 use crate::shared::Shared;
@@ -53,7 +53,7 @@ impl CosmosDb {
         spec: &BindingSpec,
         app: &dyn AppSettings,
         properties: &[&str],
-    ) -> Result<Client, BindingError> {
+    ) -> Result<AccountClient, BindingError> {
         let setting = text(spec, properties).unwrap_or(CONNECTION_DEFAULT);
         let Some(value) = app.connection(setting).filter(|value| !value.trim().is_empty()) else {
             let identity_form = format!("{setting}__accountEndpoint");
@@ -85,7 +85,7 @@ impl CosmosDb {
                 ),
             )
         })?;
-        Ok(Client::new(transport, &endpoint, &self.shared.options, self.shared.bodies.clone()))
+        Ok(AccountClient::new(transport, &endpoint, &self.shared.options, self.shared.bodies.clone()))
     }
 }
 

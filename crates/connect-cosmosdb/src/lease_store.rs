@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde_json::{Map, Value as Json, json};
 use trace::TraceContext;
 
-use crate::client::{Client, ContainerName, ItemWrite, PartitionKeyRange};
+use crate::client::{AccountClient, ContainerName, ItemWrite, PartitionKeyRange};
 use crate::error::RequestError;
 use crate::lease::{LeaseDocument, LeaseOwner};
 use crate::live_sources::LiveSources;
@@ -25,9 +25,9 @@ pub(crate) enum LeaseWrite {
 /// The leases of one trigger.
 #[derive(Debug)]
 pub(crate) struct LeaseStore {
-    pub(crate) leases: Client,
+    pub(crate) leases: AccountClient,
     pub(crate) lease_container: ContainerName,
-    pub(crate) monitored: Client,
+    pub(crate) monitored: AccountClient,
     pub(crate) monitored_container: ContainerName,
     /// `{processor name}{host}_{database rid}_{container rid}`: the same for all hosts of a trigger.
     pub(crate) prefix: String,

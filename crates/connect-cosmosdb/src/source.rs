@@ -11,7 +11,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::client::{Client, CosmosResponse, DocumentPage, FeedRequest, PartitionKeyRange, StartFrom};
+use crate::client::{AccountClient, CosmosResponse, DocumentPage, FeedRequest, PartitionKeyRange, StartFrom};
 use crate::error::RequestError;
 use crate::lease::LeaseOwner;
 use crate::lease_renewer::{CheckpointError, HeldLease, LeaseRenewer};
@@ -25,8 +25,8 @@ mod open;
 /// A trigger on one container.
 pub(crate) struct FeedSource {
     trigger: TriggerOptions,
-    monitored: Client,
-    leases: Client,
+    monitored: AccountClient,
+    leases: AccountClient,
     shared: Arc<Shared>,
     number: LiveSource,
     opened: Option<OpenFeed>,
@@ -64,8 +64,8 @@ enum FeedRead {
 impl FeedSource {
     pub(crate) fn new(
         trigger: TriggerOptions,
-        monitored: Client,
-        leases: Client,
+        monitored: AccountClient,
+        leases: AccountClient,
         shared: Arc<Shared>,
     ) -> Self {
         let number = shared.live_sources.register();

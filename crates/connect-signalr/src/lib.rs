@@ -17,4 +17,4 @@ mod service;
 
 pub use connector::SignalR;
 pub use output::{GroupAction, GroupMember, Recipient, SignalRGroupAction, SignalRMessage};
-pub use service::{ClientAccess, InProcess, SignalRService};
+pub use service::{InProcess, NegotiationInfo, SignalRService};

@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use trace::TraceContext;
 
 use crate::output::{GroupAction, GroupMember, Recipient, SignalRGroupAction, SignalRMessage};
-use crate::service::{ClientAccess, SignalRService};
+use crate::service::{NegotiationInfo, SignalRService};
 
 /// How long the token of one request is valid.
 const REQUEST_TOKEN_LIFETIME: Duration = Duration::from_secs(300);
@@ -86,14 +86,14 @@ impl SignalRService for RemoteService {
         claims: &Claims,
         lifetime: Duration,
         _origin: Option<&Uri>,
-    ) -> Result<ClientAccess, BindingError> {
+    ) -> Result<NegotiationInfo, BindingError> {
         let hub = hub.to_ascii_lowercase();
         let mut claims = claims.clone();
         if let Some(user) = user {
             claims.push("asrs.s.uid", user);
         }
         let audience = format!("{}/client/?hub={hub}", self.connection.audience_base());
-        Ok(ClientAccess {
+        Ok(NegotiationInfo {
             url: format!("{}/client/?hub={hub}", self.connection.client_url()),
             access_token: self.sign(&claims, &audience, lifetime),
         })

@@ -15,7 +15,7 @@ pub type InProcess = Arc<dyn Fn(&SignalRConnectionString) -> Option<Arc<dyn Sign
 
 /// The address and token with which a client connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientAccess {
+pub struct NegotiationInfo {
     /// The client endpoint, with the hub in its query.
     pub url: String,
     /// The client's access token.
@@ -39,7 +39,7 @@ pub trait SignalRService: Send + Sync {
         claims: &Claims,
         lifetime: Duration,
         origin: Option<&Uri>,
-    ) -> Result<ClientAccess, BindingError>;
+    ) -> Result<NegotiationInfo, BindingError>;
 
     /// Sends a message to clients of `hub`; returns when the service has accepted it. A recipient that does not exist is
     /// not an error.

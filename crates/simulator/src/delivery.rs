@@ -166,11 +166,7 @@ impl<'a> Delivery<'a> {
             }
             Step::Reconnect => self.reconnect(number),
             Step::Pause => {
-                if let Some(client) = &mut self.clients[number] {
-                    client.is_paused = !client.is_paused;
-                    client.was_slow = true;
-                    self.events.add(format_args!("client {number} is paused: {}", client.is_paused));
-                }
+                self.pause(number);
                 Ok(())
             }
             Step::Connect | Step::Rounds => {
@@ -218,6 +214,15 @@ impl<'a> Delivery<'a> {
                 true,
             ),
             Step::Drain => self.end_by(Process::drain, false),
+        }
+    }
+
+    /// Lets a client stop reading, or read again.
+    fn pause(&mut self, number: usize) {
+        if let Some(client) = &mut self.clients[number] {
+            client.is_paused = !client.is_paused;
+            client.was_slow = true;
+            self.events.add(format_args!("client {number} is paused: {}", client.is_paused));
         }
     }
 

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use state::{Durability, Epoch, Expect, Offset, Position, ReadError};
+use state::{Durability, Epoch, Expect, JournalReadError, Offset, Position};
 use state_embedded::{AcceptLoss, JournalOptions, Options, Store};
 use supervision::{Supervisor, Turned, simulation};
 
@@ -375,7 +375,7 @@ impl<'a> Storage<'a> {
             let name = journal_name(number);
             let read = self.finish(async { journal.read(&instance(), &name, from, 1, 1 << 20).await })?;
             ensure!(
-                matches!(read, Err(ReadError::EpochChanged(_))),
+                matches!(read, Err(JournalReadError::EpochChanged(_))),
                 "the old position {from:?} of journal {number} is answered: {read:?}"
             );
         }

@@ -22,7 +22,8 @@ use std::thread::Builder;
 
 use checked_files::Health;
 use state::{
-    AppendError, Entry, Instance, JournalInfo, Name, Position, ReadError, Record, RemoveError, TrimError,
+    AppendError, Entry, Instance, JournalInfo, JournalReadError, Name, Position, Record, RemoveError,
+    TrimError,
 };
 use supervision::{Supervisor, Thread};
 use tokio::sync::oneshot;
@@ -151,11 +152,11 @@ impl JournalHandle {
     }
 
     /// The journal; created durably if it does not exist.
-    async fn find_or_create(&self, key: JournalKey) -> Result<Arc<JournalState>, ReadError> {
+    async fn find_or_create(&self, key: JournalKey) -> Result<Arc<JournalState>, JournalReadError> {
         if let Some(journal) = self.shared.find(&key) {
             return Ok(journal);
         }
-        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| ReadError::Backend {
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| JournalReadError::Backend {
             journal: key.1.clone(),
             cause,
         };
@@ -215,13 +216,13 @@ impl state::Journal for JournalHandle {
         from: Position,
         records_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<Entry>, ReadError> {
+    ) -> Result<Vec<Entry>, JournalReadError> {
         let journal = self.find_or_create((instance.clone(), name.clone())).await?;
         let exists = journal.has_record_at(&journal.records(), from)?;
         if !exists {
             return Ok(Vec::new());
         }
-        let closed = || ReadError::Backend { journal: name.clone(), cause: Box::new(StoreClosed) };
+        let closed = || JournalReadError::Backend { journal: name.clone(), cause: Box::new(StoreClosed) };
         let (reply, replied) = oneshot::channel();
         let reader = self.next_reader.fetch_add(1, Ordering::Relaxed) % self.reads.len();
         let read = JournalRead { journal, from, records_max, bytes_max, reply };
@@ -229,7 +230,7 @@ impl state::Journal for JournalHandle {
         replied.await.map_err(|_| closed())?
     }
 
-    async fn wait(&self, instance: &Instance, name: &Name, from: Position) -> Result<(), ReadError> {
+    async fn wait(&self, instance: &Instance, name: &Name, from: Position) -> Result<(), JournalReadError> {
         let key = (instance.clone(), name.clone());
         let mut journal = self.find_or_create(key.clone()).await?;
         let mut changed = journal.subscribe();
@@ -245,12 +246,15 @@ impl state::Journal for JournalHandle {
             }
             let ended = self.shared.has_ended() || changed.changed().await.is_err();
             if ended {
-                return Err(ReadError::Backend { journal: name.clone(), cause: Box::new(StoreClosed) });
+                return Err(JournalReadError::Backend {
+                    journal: name.clone(),
+                    cause: Box::new(StoreClosed),
+                });
             }
         }
     }
 
-    async fn info(&self, instance: &Instance, name: &Name) -> Result<JournalInfo, ReadError> {
+    async fn info(&self, instance: &Instance, name: &Name) -> Result<JournalInfo, JournalReadError> {
         Ok(self.find_or_create((instance.clone(), name.clone())).await?.info())
     }
 
@@ -261,7 +265,7 @@ impl state::Journal for JournalHandle {
         let journal = self.find_or_create(key).await.map_err(|error| failed(error.into()))?;
         if below.epoch != journal.epoch {
             let now = Position { epoch: journal.epoch, offset: journal.info().first };
-            return Err(failed(ReadError::EpochChanged(now).into()));
+            return Err(failed(JournalReadError::EpochChanged(now).into()));
         }
         let below = below.offset.0;
         self.command(256, |reply| JournalCommand::Trim { journal, below, reply })

@@ -10,14 +10,14 @@
 //! 4. **Only durable records are read.** A read returns complete records in offset order, without gaps, and never a record
 //!    that a crash could remove.
 //! 5. **A position is an offset and an epoch.** A journal that is lost and created again has another epoch; reading it at an old
-//!    position returns [`ReadError::EpochChanged`] and never other records.
+//!    position returns [`JournalReadError::EpochChanged`] and never other records.
 //! 6. **Trim removes only from the start.** After `trim(n)`, records below `n` are removed now or later; reading below the first
-//!    remaining record returns [`ReadError::Trimmed`] with its position.
+//!    remaining record returns [`JournalReadError::Trimmed`] with its position.
 //! 7. **Bounded.** A record has at most [`Record::BYTES_MAX`] bytes of body and headers together; reads return at most
 //!    the requested amount, and at least one record if there is one.
 //! 8. **Removal is durable.** After [`Journal::remove`] returned `Ok`, the journal and its records do not reappear, even after a
 //!    crash; other journals are unchanged. A journal created again under the name starts at offset 0 with another epoch, so that
-//!    reading at an old position returns [`ReadError::EpochChanged`].
+//!    reading at an old position returns [`JournalReadError::EpochChanged`].
 
 use bytes::Bytes;
 
@@ -40,16 +40,16 @@ pub struct Position {
     pub offset: Offset,
 }
 
-/// Headers of a record, such as trace context, origin, schema version.
+/// RecordHeaders of a record, such as trace context, origin, schema version.
 ///
 /// Names are short ASCII text in lower case. The order is preserved.
-pub type Headers = Vec<(String, Bytes)>;
+pub type RecordHeaders = Vec<(String, Bytes)>;
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Metadata of the body.
-    pub headers: Headers,
+    pub headers: RecordHeaders,
     /// The body; the contract does not interpret it.
     pub body: Bytes,
 }
@@ -60,7 +60,7 @@ impl Record {
 
     /// A record without headers.
     pub fn new(body: impl Into<Bytes>) -> Self {
-        Self { headers: Headers::new(), body: body.into() }
+        Self { headers: RecordHeaders::new(), body: body.into() }
     }
 
     /// Bytes that count against [`Record::BYTES_MAX`].
@@ -132,7 +132,7 @@ pub enum AppendError {
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReadError {
+pub enum JournalReadError {
     /// The journal was lost or removed, and created again, since the position was obtained.
     #[error("the journal was created again since this position was obtained; it now starts at {0:?}")]
     EpochChanged(Position),
@@ -196,13 +196,13 @@ pub trait Journal: Send + Sync + 'static {
         from: Position,
         records_max: usize,
         bytes_max: usize,
-    ) -> Result<Vec<Entry>, ReadError>;
+    ) -> Result<Vec<Entry>, JournalReadError>;
 
     /// Waits until a record at `from` can be read, or reading it fails. Cancel-safe.
-    async fn wait(&self, instance: &Instance, name: &Name, from: Position) -> Result<(), ReadError>;
+    async fn wait(&self, instance: &Instance, name: &Name, from: Position) -> Result<(), JournalReadError>;
 
     /// The start and the end of the journal.
-    async fn info(&self, instance: &Instance, name: &Name) -> Result<JournalInfo, ReadError>;
+    async fn info(&self, instance: &Instance, name: &Name) -> Result<JournalInfo, JournalReadError>;
 
     /// Removes records below `below`.
     async fn trim(&self, instance: &Instance, name: &Name, below: Position) -> Result<(), TrimError>;

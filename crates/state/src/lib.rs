@@ -18,8 +18,10 @@ pub mod suite;
 
 pub use instance::{Instance, InvalidName, Name};
 pub use journal::{
-    AppendError, Entry, Epoch, Headers, Journal, JournalInfo, Offset, Position, ReadError, Record,
-    RemoveError, TrimError,
+    AppendError, Entry, Epoch, Journal, JournalInfo, JournalReadError, Offset, Position, Record,
+    RecordHeaders, RemoveError, TrimError,
 };
 pub use lease::{Fence, Grant, Lease, LeaseError};
-pub use registry::{Durability, Expect, Key, KeyChange, KeyEntry, Registry, RegistryError, Version, Watch};
+pub use registry::{
+    Durability, Expect, Key, KeyEntry, Registry, RegistryChange, RegistryError, Version, Watch,
+};

@@ -9,7 +9,7 @@
 //! 4. **Expiry is exact for readers.** An expired key is absent from `get` and `list` at once, even if it is removed later.
 //!    Watchers are notified within a second.
 //! 5. **A watch is complete.** A [`Watch`] first returns the existing keys below its prefix, then each later change in version
-//!    order. A watcher that is too slow gets [`KeyChange::Reset`] and then the existing keys again.
+//!    order. A watcher that is too slow gets [`RegistryChange::Reset`] and then the existing keys again.
 //! 6. **Bounded.** Values have at most [`Key::VALUE_BYTES_MAX`] bytes; lists are paged.
 
 use std::fmt;
@@ -96,7 +96,7 @@ pub struct KeyEntry {
 
 /// An event of a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyChange {
+pub enum RegistryChange {
     /// The key has this value.
     Set(KeyEntry),
     /// The key was removed or has expired.
@@ -136,7 +136,7 @@ pub enum RegistryError {
 #[async_trait::async_trait]
 pub trait Watch: Send {
     /// The next change; `None` when the registry closes. Cancel-safe.
-    async fn next(&mut self) -> Option<KeyChange>;
+    async fn next(&mut self) -> Option<RegistryChange>;
 }
 
 /// Versioned keys. See the module's guarantees.

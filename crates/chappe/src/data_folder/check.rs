@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::DataFolderError;
 use super::manifest::Manifest;
-use super::part::{Part, documents_folder};
+use super::part::{DataPart, documents_folder};
 use http_messages::error_chain;
 
 /// Says what is wrong with the folder, each a line for people; nothing if all is sound. Changes nothing.
@@ -40,7 +40,7 @@ pub(crate) fn check(folder: &Path) -> Result<Vec<String>, DataFolderError> {
 /// list is younger.
 pub(super) fn databases(manifest: &Manifest) -> impl Iterator<Item = PathBuf> {
     let named = manifest.parts().filter_map(|part| match part {
-        Part::Documents(Some(name)) => Some(documents_folder(Some(&name))),
+        DataPart::Documents(Some(name)) => Some(documents_folder(Some(&name))),
         _ => None,
     });
     std::iter::once(documents_folder(None)).chain(named)

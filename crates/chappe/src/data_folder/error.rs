@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::part::Part;
+use super::part::DataPart;
 use crate::private;
 
 /// Why the data folder is not used.
@@ -27,7 +27,7 @@ pub(crate) enum DataFolderError {
         /// The data folder.
         folder: PathBuf,
         /// The part.
-        part: Part,
+        part: DataPart,
         /// The file that is not there.
         missing: PathBuf,
     },
@@ -41,7 +41,7 @@ pub(crate) enum DataFolderError {
         /// The data folder.
         folder: PathBuf,
         /// The part.
-        part: Part,
+        part: DataPart,
         /// Its id.
         found: String,
         /// The id that the list names.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::DataFolderError;
-use super::part::Part;
+use super::part::DataPart;
 
 /// The list of a folder's parts.
 pub(crate) struct Manifest {
@@ -18,7 +18,7 @@ pub(crate) struct Manifest {
 struct Content {
     /// Version of this file.
     version: u32,
-    parts: BTreeMap<Part, String>,
+    parts: BTreeMap<DataPart, String>,
 }
 
 impl Manifest {
@@ -38,7 +38,7 @@ impl Manifest {
         let mut manifest = Self { content: Content { version: 1, ..Content::default() }, is_changed: true };
         if folder.join("state").exists() || folder.join("documents").exists() {
             // Which ids they have is seen when they are opened.
-            for part in [Part::Journal, Part::Registry, Part::Documents(None)] {
+            for part in [DataPart::Journal, DataPart::Registry, DataPart::Documents(None)] {
                 manifest.content.parts.insert(part, String::new());
             }
         } else {
@@ -59,16 +59,16 @@ impl Manifest {
         Ok(Self { content, is_changed: false })
     }
 
-    pub(super) fn parts(&self) -> impl Iterator<Item = Part> {
+    pub(super) fn parts(&self) -> impl Iterator<Item = DataPart> {
         self.content.parts.keys().cloned()
     }
 
     /// The id of a part, where it is known.
-    pub(super) fn id(&self, part: &Part) -> Option<&str> {
+    pub(super) fn id(&self, part: &DataPart) -> Option<&str> {
         self.content.parts.get(part).map(String::as_str).filter(|id| !id.is_empty())
     }
 
-    pub(super) fn set(&mut self, part: &Part, id: &str) {
+    pub(super) fn set(&mut self, part: &DataPart, id: &str) {
         let before = self.content.parts.insert(part.clone(), id.to_owned());
         self.is_changed |= before.as_deref() != Some(id);
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ephemeral::Ephemeral;
 use super::error::DataFolderError;
 use super::manifest::Manifest;
-use super::part::Part;
+use super::part::DataPart;
 use crate::{keys, private};
 
 /// Where a process keeps its data: in a folder of its own, or in a temporary one.
@@ -22,7 +22,7 @@ impl OpenData {
     /// # Errors
     ///
     /// As [`DataFolderError`] says, or if no temporary folder can be made.
-    pub(crate) fn open(path: Option<&Path>, accepted: &[Part]) -> anyhow::Result<Self> {
+    pub(crate) fn open(path: Option<&Path>, accepted: &[DataPart]) -> anyhow::Result<Self> {
         let Some(path) = path else {
             let temporary = Ephemeral::make()?;
             return Ok(Self { path: temporary.path().to_owned(), folder: None, temporary: Some(temporary) });
@@ -36,7 +36,7 @@ impl OpenData {
     }
 
     /// Whether to go on where data of a part is known to be lost.
-    pub(crate) fn accepts(&self, part: &Part) -> bool {
+    pub(crate) fn accepts(&self, part: &DataPart) -> bool {
         self.folder.as_ref().is_some_and(|folder| folder.accepts(part))
     }
 
@@ -45,7 +45,7 @@ impl OpenData {
     /// # Errors
     ///
     /// If a part is another than the one that was there, or the list cannot be written.
-    pub(crate) fn note(&mut self, mut parts: Vec<(Part, String)>) -> Result<(), DataFolderError> {
+    pub(crate) fn note(&mut self, mut parts: Vec<(DataPart, String)>) -> Result<(), DataFolderError> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
         parts.extend(folder.keys());
         folder.note(&parts)
@@ -61,7 +61,7 @@ impl OpenData {
 pub(super) struct DataFolder {
     path: PathBuf,
     manifest: Manifest,
-    accepted: Vec<Part>,
+    accepted: Vec<DataPart>,
 }
 
 impl DataFolder {
@@ -70,7 +70,7 @@ impl DataFolder {
     /// # Errors
     ///
     /// As [`DataFolderError`] says. Nothing in the folder is changed then.
-    pub(super) fn open(path: &Path, accepted: &[Part]) -> Result<Self, DataFolderError> {
+    pub(super) fn open(path: &Path, accepted: &[DataPart]) -> Result<Self, DataFolderError> {
         make(path)?;
         let manifest = Manifest::read_or_make(path)?;
         let folder = Self { path: path.to_owned(), manifest, accepted: accepted.to_vec() };
@@ -79,7 +79,7 @@ impl DataFolder {
     }
 
     /// Whether to go on where data of a part is known to be lost.
-    pub(super) fn accepts(&self, part: &Part) -> bool {
+    pub(super) fn accepts(&self, part: &DataPart) -> bool {
         self.accepted.contains(part)
     }
 
@@ -104,7 +104,7 @@ impl DataFolder {
     /// # Errors
     ///
     /// If a part is another than the one that was there, or the list cannot be written.
-    pub(super) fn note(&mut self, parts: &[(Part, String)]) -> Result<(), DataFolderError> {
+    pub(super) fn note(&mut self, parts: &[(DataPart, String)]) -> Result<(), DataFolderError> {
         for (part, found) in parts {
             match self.manifest.id(part) {
                 Some(expected) if expected != found && !self.accepts(part) => {
@@ -122,8 +122,8 @@ impl DataFolder {
     }
 
     /// The keys that were made, if there are any, as a part.
-    pub(super) fn keys(&self) -> Option<(Part, String)> {
-        Some((Part::Keys, keys::digest(&self.path)?))
+    pub(super) fn keys(&self) -> Option<(DataPart, String)> {
+        Some((DataPart::Keys, keys::digest(&self.path)?))
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Part`]: what a data folder holds, by what is lost with it.
+//! [`DataPart`]: what a data folder holds, by what is lost with it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// A part of the data folder that holds what was acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) enum Part {
+pub(crate) enum DataPart {
     /// Kept messages, connection events.
     Journal,
     /// Users' groups, function keys, positions of triggers, leases.
@@ -27,7 +27,7 @@ pub(crate) enum Part {
 )]
 pub(crate) struct UnknownPart(String);
 
-impl Part {
+impl DataPart {
     /// What is lost with it, for people.
     pub(super) const fn holds(&self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ pub(crate) fn named_folder(service: &str) -> PathBuf {
     Path::new("instances").join(service)
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for DataPart {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Journal => formatter.write_str("journal"),
@@ -73,7 +73,7 @@ impl fmt::Display for Part {
     }
 }
 
-impl FromStr for Part {
+impl FromStr for DataPart {
     type Err = UnknownPart;
 
     fn from_str(text: &str) -> Result<Self, UnknownPart> {
@@ -92,7 +92,7 @@ impl FromStr for Part {
     }
 }
 
-impl TryFrom<String> for Part {
+impl TryFrom<String> for DataPart {
     type Error = UnknownPart;
 
     fn try_from(text: String) -> Result<Self, UnknownPart> {
@@ -100,8 +100,8 @@ impl TryFrom<String> for Part {
     }
 }
 
-impl From<Part> for String {
-    fn from(part: Part) -> Self {
+impl From<DataPart> for String {
+    fn from(part: DataPart) -> Self {
         part.to_string()
     }
 }

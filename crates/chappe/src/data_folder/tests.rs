@@ -4,9 +4,10 @@ use super::error::DataFolderError;
 use super::open::DataFolder;
 use super::*;
 
-const IDS: [(Part, &str); 3] = [(Part::Journal, "1"), (Part::Registry, "2"), (Part::Documents(None), "3")];
+const IDS: [(DataPart, &str); 3] =
+    [(DataPart::Journal, "1"), (DataPart::Registry, "2"), (DataPart::Documents(None), "3")];
 
-fn ids() -> Vec<(Part, String)> {
+fn ids() -> Vec<(DataPart, String)> {
     IDS.map(|(part, id)| (part, id.to_owned())).to_vec()
 }
 
@@ -19,7 +20,10 @@ fn used() -> tempfile::TempDir {
 }
 
 fn make_parts(folder: &Path) {
-    for witness in [Part::Journal, Part::Registry, Part::Documents(None)].iter().flat_map(Part::witnesses) {
+    for witness in [DataPart::Journal, DataPart::Registry, DataPart::Documents(None)]
+        .iter()
+        .flat_map(DataPart::witnesses)
+    {
         let path = folder.join(witness);
         std::fs::create_dir_all(path.parent().expect("a witness has a folder"))
             .expect("a folder can be made");
@@ -30,9 +34,9 @@ fn make_parts(folder: &Path) {
 #[test]
 fn a_used_folder_that_lacks_a_part_is_refused_until_the_loss_is_accepted() {
     for (part, missing) in [
-        (Part::Journal, "state/journal"),
-        (Part::Registry, "state/registry.sqlite"),
-        (Part::Documents(None), "documents"),
+        (DataPart::Journal, "state/journal"),
+        (DataPart::Registry, "state/registry.sqlite"),
+        (DataPart::Documents(None), "documents"),
     ] {
         let parent = used();
         let path = parent.path().join("data");
@@ -40,10 +44,11 @@ fn a_used_folder_that_lacks_a_part_is_refused_until_the_loss_is_accepted() {
         std::fs::rename(path.join(missing), parent.path().join("elsewhere")).expect("it can be moved");
         let error = DataFolder::open(&path, &[]).err().expect("a part is missing").to_string();
         assert!(error.contains(&format!("--accept-loss={part}")) && error.contains(part.holds()), "{error}");
-        let others: Vec<Part> = [Part::Journal, Part::Registry, Part::Documents(None), Part::Keys]
-            .into_iter()
-            .filter(|other| *other != part)
-            .collect();
+        let others: Vec<DataPart> =
+            [DataPart::Journal, DataPart::Registry, DataPart::Documents(None), DataPart::Keys]
+                .into_iter()
+                .filter(|other| *other != part)
+                .collect();
         assert!(DataFolder::open(&path, &others).is_err(), "another loss was accepted");
         DataFolder::open(&path, &[part]).expect("the loss is accepted");
     }
@@ -68,17 +73,20 @@ fn a_folder_of_before_gets_a_manifest_unless_a_part_is_missing() {
     std::fs::remove_file(path.join("manifest.json")).expect("it is there");
     std::fs::remove_dir_all(path.join("documents")).expect("it is there");
     let error = DataFolder::open(&path, &[]).err().expect("a part is missing");
-    assert!(matches!(error, DataFolderError::Missing { part: Part::Documents(None), .. }), "{error}");
+    assert!(matches!(error, DataFolderError::Missing { part: DataPart::Documents(None), .. }), "{error}");
 }
 
 #[test]
 fn a_part_of_another_folder_is_refused() {
     let parent = used();
     let path = parent.path().join("data");
-    let other = [(Part::Documents(None), "9".to_owned())];
+    let other = [(DataPart::Documents(None), "9".to_owned())];
     let mut folder = DataFolder::open(&path, &[]).expect("nothing is missing");
-    assert!(matches!(folder.note(&other), Err(DataFolderError::Another { part: Part::Documents(None), .. })));
-    let mut folder = DataFolder::open(&path, &[Part::Documents(None)]).expect("nothing is missing");
+    assert!(matches!(
+        folder.note(&other),
+        Err(DataFolderError::Another { part: DataPart::Documents(None), .. })
+    ));
+    let mut folder = DataFolder::open(&path, &[DataPart::Documents(None)]).expect("nothing is missing");
     folder.note(&other).expect("it is accepted");
     DataFolder::open(&path, &[]).expect("nothing is missing").note(&other).expect("it is the known one now");
 }

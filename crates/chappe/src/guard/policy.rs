@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
-use super::rules::Audience;
+use super::rules::GuardAudience;
 use crate::config::HostName;
 
 /// Names that containers have for the machine that they run on (Docker Desktop, Podman). No public name server answers for them.
@@ -46,15 +46,15 @@ impl Policy {
     /// Whether a page, if one asks, may ask for a path of this audience.
     pub(super) fn admits_page(
         &self,
-        audience: Audience,
+        audience: GuardAudience,
         method: &Method,
         target: &Uri,
         headers: &HeaderMap,
     ) -> bool {
         let is_checked = match audience {
-            Audience::Anyone | Audience::Browser => false,
-            Audience::App | Audience::Person => self.development,
-            Audience::Operator => true,
+            GuardAudience::Anyone | GuardAudience::Browser => false,
+            GuardAudience::App | GuardAudience::Person => self.development,
+            GuardAudience::Operator => true,
         };
         if !is_checked {
             return true;
@@ -66,19 +66,19 @@ impl Policy {
         // Browsers name no origin with a GET that no script sees the answer of, but say how far away the page is.
         match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
             None | Some(b"same-origin" | b"none") => true,
-            Some(b"same-site") if audience == Audience::App => true,
+            Some(b"same-site") if audience == GuardAudience::App => true,
             Some(_) => is_navigation(method, headers),
         }
     }
 
-    fn admits_origin(&self, audience: Audience, origin: &HeaderValue, target: &Uri) -> bool {
+    fn admits_origin(&self, audience: GuardAudience, origin: &HeaderValue, target: &Uri) -> bool {
         let Some(origin) = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok()) else {
             return false;
         };
         let Some(authority) = origin.authority() else { return false };
         Some(authority) == target.authority()
             || Some(authority) == self.public.as_ref()
-            || (audience == Audience::App
+            || (audience == GuardAudience::App
                 && (self.is_known(authority.host()) || is_loopback(authority.host())))
     }
 
@@ -131,7 +131,7 @@ mod tests {
         policy.admits_host(&format!("http://{host}/x").parse().expect("an address"))
     }
 
-    fn page(audience: Audience, method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
+    fn page(audience: GuardAudience, method: &Method, headers: &[(&'static str, &'static str)]) -> bool {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
@@ -180,11 +180,11 @@ mod tests {
     fn pages_from_elsewhere_reach_browser_paths_only() {
         let evil = [("origin", "https://evil.example")];
         for (audience, admitted) in [
-            (Audience::Anyone, true),
-            (Audience::Browser, true),
-            (Audience::App, false),
-            (Audience::Person, false),
-            (Audience::Operator, false),
+            (GuardAudience::Anyone, true),
+            (GuardAudience::Browser, true),
+            (GuardAudience::App, false),
+            (GuardAudience::Person, false),
+            (GuardAudience::Operator, false),
         ] {
             for method in [Method::GET, Method::POST, Method::DELETE, Method::OPTIONS] {
                 assert_eq!(page(audience, &method, &evil), admitted, "{audience:?} {method}");
@@ -200,31 +200,34 @@ mod tests {
         for origin in
             ["http://localhost:3000", "http://127.0.0.1:5173", "http://[::1]:1", "https://dev.example.test"]
         {
-            assert!(page(Audience::App, &Method::POST, &[("origin", origin)]), "{origin}");
-            assert!(!page(Audience::Person, &Method::POST, &[("origin", origin)]), "{origin}");
+            assert!(page(GuardAudience::App, &Method::POST, &[("origin", origin)]), "{origin}");
+            assert!(!page(GuardAudience::Person, &Method::POST, &[("origin", origin)]), "{origin}");
         }
         for origin in ["http://localhost:8080", "https://live.example.org"] {
-            assert!(page(Audience::Person, &Method::POST, &[("origin", origin)]), "{origin}");
+            assert!(page(GuardAudience::Person, &Method::POST, &[("origin", origin)]), "{origin}");
         }
-        assert!(!page(Audience::Person, &Method::GET, &[("sec-fetch-site", "same-site")]));
+        assert!(!page(GuardAudience::Person, &Method::GET, &[("sec-fetch-site", "same-site")]));
         let two = [("origin", "http://localhost:8080"), ("origin", "https://evil.example")];
-        assert!(!page(Audience::App, &Method::POST, &two), "every origin that is named must be admitted");
+        assert!(
+            !page(GuardAudience::App, &Method::POST, &two),
+            "every origin that is named must be admitted"
+        );
     }
 
     #[test]
     fn programs_and_followed_links_are_no_foreign_pages() {
-        assert!(page(Audience::Operator, &Method::POST, &[]));
-        assert!(page(Audience::Operator, &Method::GET, &[("sec-fetch-site", "none")]));
+        assert!(page(GuardAudience::Operator, &Method::POST, &[]));
+        assert!(page(GuardAudience::Operator, &Method::GET, &[("sec-fetch-site", "none")]));
         let link = [
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-mode", "navigate"),
             ("sec-fetch-dest", "document"),
         ];
-        assert!(page(Audience::Operator, &Method::GET, &link));
-        assert!(!page(Audience::Operator, &Method::POST, &link), "a form that is sent");
+        assert!(page(GuardAudience::Operator, &Method::GET, &link));
+        assert!(!page(GuardAudience::Operator, &Method::POST, &link), "a form that is sent");
         let frame =
             [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")];
-        assert!(!page(Audience::Operator, &Method::GET, &frame));
+        assert!(!page(GuardAudience::Operator, &Method::GET, &frame));
     }
 
     #[test]
@@ -233,6 +236,8 @@ mod tests {
         headers.insert("origin", HeaderValue::from_static("https://portal.example"));
         let target = "https://live.example.org/x".parse().expect("an address");
         let admits = |audience| policy(false).admits_page(audience, &Method::POST, &target, &headers);
-        assert!(admits(Audience::App) && admits(Audience::Person) && !admits(Audience::Operator));
+        assert!(
+            admits(GuardAudience::App) && admits(GuardAudience::Person) && !admits(GuardAudience::Operator)
+        );
     }
 }

@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 
 /// Who calls a path. The order is that of strictness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Audience {
+pub(crate) enum GuardAudience {
     /// Anybody, probes among them.
     Anyone,
     /// Pages in browsers, of any origin: a token, a function key or the app's own CORS settings decide.
@@ -21,18 +21,18 @@ pub(crate) enum Audience {
 /// Paths of one service, as prefixes on whole segments in lower case, and the audience of all others.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    pub(crate) paths: &'static [(&'static str, Audience)],
-    pub(crate) others: Audience,
+    pub(crate) paths: &'static [(&'static str, GuardAudience)],
+    pub(crate) others: GuardAudience,
 }
 
 impl Rules {
     /// Whom a path is for. Of the path as written and as a lenient service might read it (decoded, without empty and dot segments)
     /// the stricter one counts, so that no spelling opens a door.
-    pub(crate) fn audience(&self, path: &str) -> Audience {
+    pub(crate) fn audience(&self, path: &str) -> GuardAudience {
         self.of(&path.to_ascii_lowercase()).max(self.of(&lenient(path)))
     }
 
-    fn of(&self, path: &str) -> Audience {
+    fn of(&self, path: &str) -> GuardAudience {
         let covers = |prefix: &str| {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
@@ -59,7 +59,7 @@ fn lenient(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn audience(service: &str, path: &str) -> Audience {
+    fn audience(service: &str, path: &str) -> GuardAudience {
         let row = crate::services::TABLE.iter().find(|row| row.section.name == service).expect("a service");
         row.rules.expect("it has rules").audience(path)
     }
@@ -67,18 +67,18 @@ mod tests {
     #[test]
     fn a_path_has_the_audience_of_its_prefix() {
         for (service, path, expected) in [
-            ("functions", "/admin/host/keys", Audience::Person),
-            ("functions", "/admin", Audience::Person),
-            ("functions", "/administrators", Audience::Browser),
-            ("functions", "/api/cards", Audience::Browser),
-            ("realtime", "/client/negotiate", Audience::Browser),
+            ("functions", "/admin/host/keys", GuardAudience::Person),
+            ("functions", "/admin", GuardAudience::Person),
+            ("functions", "/administrators", GuardAudience::Browser),
+            ("functions", "/api/cards", GuardAudience::Browser),
+            ("realtime", "/client/negotiate", GuardAudience::Browser),
             // Paths are matched without case.
-            ("realtime", "/Client/", Audience::Browser),
-            ("realtime", "/api/v1/hubs/chat", Audience::App),
-            ("realtime", "/server/", Audience::App),
-            ("documents", "/", Audience::App),
-            ("admin", "/readyz", Audience::Anyone),
-            ("admin", "/metrics", Audience::Operator),
+            ("realtime", "/Client/", GuardAudience::Browser),
+            ("realtime", "/api/v1/hubs/chat", GuardAudience::App),
+            ("realtime", "/server/", GuardAudience::App),
+            ("documents", "/", GuardAudience::App),
+            ("admin", "/readyz", GuardAudience::Anyone),
+            ("admin", "/metrics", GuardAudience::Operator),
         ] {
             assert_eq!(audience(service, path), expected, "{service} {path}");
         }
@@ -89,12 +89,12 @@ mod tests {
         for path in
             ["/ADMIN/host/keys", "//admin/host", "/%61dmin/x", "/./admin", "/api/../admin", "/api/..%2fadmin"]
         {
-            assert_eq!(audience("functions", path), Audience::Person, "{path}");
+            assert_eq!(audience("functions", path), GuardAudience::Person, "{path}");
         }
         for path in
             ["/client/../api/v1", "/client/%2e%2e/api", "/client/..\\api", "/clients", "/%63lient/../api"]
         {
-            assert_eq!(audience("realtime", path), Audience::App, "{path}");
+            assert_eq!(audience("realtime", path), GuardAudience::App, "{path}");
         }
     }
 }

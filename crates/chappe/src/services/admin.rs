@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::admin::{self, OwnPort};
 use crate::config::{NoOptions, Section};
-use crate::guard::{Audience, Rules};
+use crate::guard::{GuardAudience, Rules};
 
 pub(super) static ROW: Row = Row {
     // Health, metrics and the rest of the admin API on a port of their own; the gateway serves them to this machine.
@@ -20,8 +20,8 @@ pub(super) static ROW: Row = Row {
     title: "Admin",
     routes: &["/chappe", "/healthz", "/readyz", "/metrics"],
     rules: Some(&Rules {
-        paths: &[("/healthz", Audience::Anyone), ("/readyz", Audience::Anyone)],
-        others: Audience::Operator,
+        paths: &[("/healthz", GuardAudience::Anyone), ("/readyz", GuardAudience::Anyone)],
+        others: GuardAudience::Operator,
     }),
     made_key_bytes: None,
     phase: Phase::Apps,

@@ -10,8 +10,8 @@ use gateway::UpstreamService;
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::config::{BodyBound, Kept, Section, ServiceOptions};
-use crate::data_folder::{Part, documents_folder};
-use crate::guard::{Audience, Rules};
+use crate::data_folder::{DataPart, documents_folder};
+use crate::guard::{GuardAudience, Rules};
 
 pub(super) static ROW: Row = Row {
     // The port of the Cosmos DB emulator.
@@ -19,7 +19,7 @@ pub(super) static ROW: Row = Row {
     title: "Documents",
     routes: &[],
     // Everything is signed with the account key.
-    rules: Some(&Rules { paths: &[], others: Audience::App }),
+    rules: Some(&Rules { paths: &[], others: GuardAudience::App }),
     made_key_bytes: Some(64),
     phase: Phase::Storage,
     drain: Drain { stage: Stage::Storage, closes_listener_first: false, what: "the document store" },
@@ -59,7 +59,7 @@ fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     if !options.development_key {
         options.signature_age_max_s.get_or_insert(SIGNATURE_AGE_MAX_S);
     }
-    let part = Part::Documents(starting.id.name.clone());
+    let part = DataPart::Documents(starting.id.name.clone());
     options.data_dir = starting.data.path().join(documents_folder(starting.id.name.as_deref()));
     options.accept_loss = starting.data.accepts(&part);
     let resources = starting.resources;

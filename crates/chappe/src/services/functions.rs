@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use super::row::{Drain, Findings, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::config::{BodyBound, ConfiguredService, Kept, Section, ServiceId, ServiceOptions};
 use crate::data_folder::{self, named_folder};
-use crate::guard::{Audience, Rules};
+use crate::guard::{GuardAudience, Rules};
 use crate::keys;
 use crate::wiring::{self, Here, Reachable};
 use http_messages::error_chain;
@@ -29,8 +29,8 @@ pub(super) static ROW: Row = Row {
     routes: &["/api", "/runtime"],
     // Functions are the app's, and so are their keys and CORS. Administration asks for no key in development mode.
     rules: Some(&Rules {
-        paths: &[("/admin", Audience::Person), ("/runtime", Audience::App)],
-        others: Audience::Browser,
+        paths: &[("/admin", GuardAudience::Person), ("/runtime", GuardAudience::App)],
+        others: GuardAudience::Browser,
     }),
     made_key_bytes: None,
     phase: Phase::Apps,

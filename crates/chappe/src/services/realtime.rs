@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::config::{BodyBound, Kept, Section, ServiceOptions};
-use crate::guard::{Audience, Rules};
+use crate::guard::{GuardAudience, Rules};
 use http_messages::error_chain;
 
 pub(super) static ROW: Row = Row {
@@ -22,7 +22,7 @@ pub(super) static ROW: Row = Row {
     title: "Realtime",
     routes: &["/client"],
     // Clients connect from pages of any origin, as with the emulator and the service: their token says who they are.
-    rules: Some(&Rules { paths: &[("/client", Audience::Browser)], others: Audience::App }),
+    rules: Some(&Rules { paths: &[("/client", GuardAudience::Browser)], others: GuardAudience::App }),
     made_key_bytes: Some(32),
     phase: Phase::Storage,
     drain: Drain { stage: Stage::Connections, closes_listener_first: false, what: "the realtime service" },

@@ -16,7 +16,7 @@ use trace::Tracer;
 
 use crate::admin;
 use crate::config::{Config, Section, ServiceId, ServiceOptions};
-use crate::data_folder::{OpenData, Part};
+use crate::data_folder::{DataPart, OpenData};
 use crate::guard::Rules;
 use crate::ports::Addresses;
 use crate::wiring::Embedded;
@@ -134,7 +134,7 @@ pub(crate) struct Started {
     pub(crate) handle: Arc<dyn ServiceHandle>,
     pub(crate) join: Box<dyn ServiceJoin>,
     /// Its parts of the data folder, with their ids.
-    pub(crate) parts: Vec<(Part, String)>,
+    pub(crate) parts: Vec<(DataPart, String)>,
     /// What people find there, beside its address.
     pub(crate) about: String,
 }

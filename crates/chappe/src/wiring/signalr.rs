@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connect_signalr::{
-    ClientAccess, GroupAction, GroupMember, InProcess, Recipient, SignalR, SignalRGroupAction,
+    GroupAction, GroupMember, InProcess, NegotiationInfo, Recipient, SignalR, SignalRGroupAction,
     SignalRMessage, SignalRService,
 };
 use functions_contract::BindingError;
@@ -54,13 +54,13 @@ impl SignalRService for EmbeddedSignalR {
         claims: &Claims,
         lifetime: Duration,
         origin: Option<&Uri>,
-    ) -> Result<ClientAccess, BindingError> {
+    ) -> Result<NegotiationInfo, BindingError> {
         let base = self.here.client_base(&self.id, origin, &self.client_url);
         let access = self
             .realtime
             .client_access(hub, user, claims, lifetime, &base)
             .map_err(|error| BindingError::Value(error.to_string()))?;
-        Ok(ClientAccess { url: access.url, access_token: access.access_token })
+        Ok(NegotiationInfo { url: access.url, access_token: access.access_token })
     }
 
     async fn send(

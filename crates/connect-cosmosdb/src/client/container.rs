@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Client, ContainerName, CosmosRequest, database_path};
+use super::{AccountClient, ContainerName, CosmosRequest, database_path};
 use crate::error::RequestError;
 use crate::partition_key::PartitionKeyDefinition;
 
@@ -35,7 +35,7 @@ pub(crate) struct PartitionKeyRange {
     pub(crate) parents: Vec<String>,
 }
 
-impl Client {
+impl AccountClient {
     /// The container, or `None` if it or its database does not exist.
     pub(crate) async fn container(
         &self,

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 use trace::TraceContext;
 
-use super::{Client, ContainerName, CosmosRequest, CosmosResponse, rfc1123};
+use super::{AccountClient, ContainerName, CosmosRequest, CosmosResponse, rfc1123};
 use crate::error::RequestError;
 
 /// The outcome of a conditional write.
@@ -62,7 +62,7 @@ pub(crate) struct DocumentPage {
     pub(crate) array: ByteString,
 }
 
-impl Client {
+impl AccountClient {
     pub(crate) async fn read_item(
         &self,
         name: &ContainerName,

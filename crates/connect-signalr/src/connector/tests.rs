@@ -13,7 +13,7 @@ use trace::TraceContext;
 
 use super::*;
 use crate::output::{SignalRGroupAction, SignalRMessage};
-use crate::service::ClientAccess;
+use crate::service::NegotiationInfo;
 
 /// A service that records what the bindings ask of it.
 #[derive(Default)]
@@ -41,13 +41,13 @@ impl SignalRService for Recorded {
         claims: &Claims,
         lifetime: Duration,
         origin: Option<&Uri>,
-    ) -> Result<ClientAccess, BindingError> {
+    ) -> Result<NegotiationInfo, BindingError> {
         self.record(format!(
             "{hub} {user:?} {} s {origin:?} {}",
             lifetime.as_secs(),
             Json::Object(claims.to_json())
         ));
-        Ok(ClientAccess { url: "http://here".to_owned(), access_token: "token".to_owned() })
+        Ok(NegotiationInfo { url: "http://here".to_owned(), access_token: "token".to_owned() })
     }
 
     async fn send(&self, hub: &str, message: &SignalRMessage, _: TraceContext) -> Result<(), BindingError> {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::DeserializeOwned;
-use state::{KeyChange, KeyEntry, Version};
+use state::{KeyEntry, RegistryChange, Version};
 
 use super::stored::{FunctionKeys, HostKeys};
 
@@ -47,22 +47,22 @@ impl Cache {
     }
 
     /// Applies a change that the watch reports.
-    pub(super) fn apply(&self, change: KeyChange) {
+    pub(super) fn apply(&self, change: RegistryChange) {
         let mut known = self.lock();
         match change {
-            KeyChange::Set(entry) if entry.key.as_str() == self.host_path => known.host = parse(&entry),
-            KeyChange::Set(entry) => {
+            RegistryChange::Set(entry) if entry.key.as_str() == self.host_path => known.host = parse(&entry),
+            RegistryChange::Set(entry) => {
                 let path = entry.key.as_str().to_owned();
                 match parse(&entry) {
                     Some(keys) => known.functions.insert(path, keys),
                     None => known.functions.remove(&path),
                 };
             }
-            KeyChange::Removed(key, _) if key.as_str() == self.host_path => known.host = None,
-            KeyChange::Removed(key, _) => {
+            RegistryChange::Removed(key, _) if key.as_str() == self.host_path => known.host = None,
+            RegistryChange::Removed(key, _) => {
                 known.functions.remove(key.as_str());
             }
-            KeyChange::Reset => known.clear(),
+            RegistryChange::Reset => known.clear(),
         }
     }
 
@@ -106,8 +106,8 @@ mod tests {
     use super::super::stored::StoredKeys;
     use super::*;
 
-    fn set(path: &str, version: u64, value: &impl serde::Serialize) -> KeyChange {
-        KeyChange::Set(KeyEntry {
+    fn set(path: &str, version: u64, value: &impl serde::Serialize) -> RegistryChange {
+        RegistryChange::Set(KeyEntry {
             key: Key::new(path).expect("a valid key"),
             value: serde_json::to_vec(value).expect("JSON").into(),
             version: Version(version),
@@ -135,12 +135,12 @@ mod tests {
         cache.apply(set(path, 4, &"malformed"));
         assert_eq!(known(), None);
         cache.apply(set(path, 5, &second));
-        cache.apply(KeyChange::Removed(Key::new(path).expect("a valid key"), Version(6)));
+        cache.apply(RegistryChange::Removed(Key::new(path).expect("a valid key"), Version(6)));
         assert_eq!(known(), None);
         cache.apply(set(path, 7, &first));
         cache.apply(set("keys/exposed/host", 8, &HostKeys::generate()));
         assert!(cache.host().is_some());
-        cache.apply(KeyChange::Reset);
+        cache.apply(RegistryChange::Reset);
         assert!(cache.host().is_none() && known().is_none());
     }
 }

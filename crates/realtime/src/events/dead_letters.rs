@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use http_messages::ErrorChain;
 use serde::{Deserialize, Serialize};
 use state::{
-    AppendError, Entry, Epoch, Instance, Journal, JournalInfo, Name, Offset, Position, ReadError, Record,
+    AppendError, Entry, Epoch, Instance, Journal, JournalInfo, JournalReadError, Name, Offset, Position,
+    Record,
 };
 
 use super::Options;
@@ -83,7 +84,7 @@ pub enum DeadLettersError {
     Cursor(String),
     /// The journal failed.
     #[error("read the dead letters")]
-    Read(#[source] ReadError),
+    Read(#[source] JournalReadError),
 }
 
 /// Writes and reads dead letters. Cheap to clone.
@@ -153,7 +154,7 @@ impl DeadLetters {
     }
 
     /// Forgets what is too old or too much.
-    pub(crate) async fn trim(&self, now: SystemTime) -> Result<(), ReadError> {
+    pub(crate) async fn trim(&self, now: SystemTime) -> Result<(), JournalReadError> {
         let info = self.journal.info(&self.instance, &self.name).await?;
         let mut from = self.first_kept(&info);
         // Letters stand in order of the time at which they were given up.
@@ -216,10 +217,10 @@ impl DeadLetters {
     }
 
     /// Reads on from a position, or from the first record behind it that is left.
-    async fn read(&self, from: Position) -> Result<Vec<Entry>, ReadError> {
+    async fn read(&self, from: Position) -> Result<Vec<Entry>, JournalReadError> {
         let read = |from| self.journal.read(&self.instance, &self.name, from, READ_RECORDS, READ_BYTES);
         match read(from).await {
-            Err(ReadError::Trimmed(first)) => read(first).await,
+            Err(JournalReadError::Trimmed(first)) => read(first).await,
             other => other,
         }
     }

@@ -39,7 +39,7 @@ pub enum HistoryError {
     Registry(#[from] state::RegistryError),
     /// A log.
     #[error("read kept messages")]
-    Journal(#[from] state::ReadError),
+    Journal(#[from] state::JournalReadError),
 }
 
 impl Rule {

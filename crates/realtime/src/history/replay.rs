@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use state::{Entry, Epoch, Instance, Journal, JournalInfo, Name, Offset, Position, ReadError};
+use state::{Entry, Epoch, Instance, Journal, JournalInfo, JournalReadError, Name, Offset, Position};
 
 use super::handle::History;
 use super::names::journal_name;
@@ -67,7 +67,7 @@ pub(crate) enum NotFollowed {
     Gone,
     /// The log cannot be read.
     #[error("kept messages cannot be read")]
-    Read(#[source] ReadError),
+    Read(#[source] JournalReadError),
 }
 
 /// What is needed to bring a client up to date.
@@ -160,7 +160,7 @@ impl Replay<'_> {
                         }
                     }
                     // What was to come next went away meanwhile.
-                    Err(ReadError::Trimmed(first)) => (next, has_gap) = (first.offset.0, true),
+                    Err(JournalReadError::Trimmed(first)) => (next, has_gap) = (first.offset.0, true),
                     Err(error) => return Err(NotFollowed::Read(error)),
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use state::{Instance, Journal, Name, ReadError, RegistryError};
+use state::{Instance, Journal, JournalReadError, Name, RegistryError};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::options::Rule;
@@ -55,7 +55,7 @@ pub(crate) enum OpenError {
     Registry(#[from] RegistryError),
     /// The journal could not be created.
     #[error("create the log")]
-    Journal(#[from] ReadError),
+    Journal(#[from] JournalReadError),
     /// The service is shutting down.
     #[error("the service is shutting down")]
     Stopped,

@@ -14,7 +14,7 @@ use super::from_protocol::parse_request;
 use super::handshake::{Handshake, NO_HANDSHAKE, parse_handshake};
 use super::message_io::{MessageReader, ReadEnd, write_messages, write_within};
 use super::request::ServerRequest;
-use super::send_queue::{Batch, SendQueue};
+use super::send_queue::{SendQueue, WriteBatch};
 use super::server_connection::{ConnectingServer, ServerConnection};
 use super::shared::Servers;
 use realtime_engine::Stopped;
@@ -200,7 +200,7 @@ async fn write_all(servers: Servers, server: Arc<ServerConnection>, mut write: W
                 continue;
             }
         };
-        let Some(Batch { pong, messages }) = batch else { break Ok(()) };
+        let Some(WriteBatch { pong, messages }) = batch else { break Ok(()) };
         if let Some(pong) = pong
             && let Err(error) = write_within(&mut write, &pong, write_timeout).await
         {

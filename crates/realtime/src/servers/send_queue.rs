@@ -56,7 +56,7 @@ struct Inner {
 
 /// The bytes to write next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub(crate) struct WriteBatch {
     pub(crate) pong: Option<Bytes>,
     pub(crate) messages: Vec<u8>,
 }
@@ -157,7 +157,7 @@ impl SendQueue {
     }
 
     /// Waits for the next batch. `None` when everything is written and the queue is closed.
-    pub(crate) async fn next(&self) -> Option<Batch> {
+    pub(crate) async fn next(&self) -> Option<WriteBatch> {
         loop {
             let pushed = self.pushed.notified();
             let next = {
@@ -166,7 +166,7 @@ impl SendQueue {
                 if inner.pong.is_some() || !inner.queued.is_empty() {
                     let (pong, messages) = (inner.pong.take(), std::mem::take(&mut inner.queued));
                     inner.in_flight = messages.len();
-                    return Some(Batch { pong, messages });
+                    return Some(WriteBatch { pong, messages });
                 }
                 if inner.closed {
                     return None;
@@ -273,7 +273,7 @@ mod tests {
         send_queue.pong(Bytes::from_static(b"pong"));
         send_queue.close();
         send_queue.push(&Message::Ping { messages: vec![] });
-        let expected = Batch { pong: Some(Bytes::from_static(b"pong")), messages: vec![2, 0x91, 3] };
+        let expected = WriteBatch { pong: Some(Bytes::from_static(b"pong")), messages: vec![2, 0x91, 3] };
         assert_eq!(send_queue.next().await, Some(expected));
         assert_eq!(send_queue.next().await, None);
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use state::{
-    AppendError, Durability, Entry, Expect, Grant, Journal, Key, KeyEntry, Lease, LeaseError, Name, Position,
-    ReadError, Record, Registry, RegistryError, RemoveError, TrimError, Version,
+    AppendError, Durability, Entry, Expect, Grant, Journal, JournalReadError, Key, KeyEntry, Lease,
+    LeaseError, Name, Position, Record, Registry, RegistryError, RemoveError, TrimError, Version,
 };
 
 use super::journals::RecordId;
@@ -41,7 +41,7 @@ pub(super) enum What {
 #[derive(Debug)]
 pub(super) enum Completed {
     Append(Result<Position, AppendError>),
-    Read(Result<Vec<Entry>, ReadError>),
+    Read(Result<Vec<Entry>, JournalReadError>),
     Trim(Result<(), TrimError>),
     Remove(Result<(), RemoveError>),
     Put(Result<Version, RegistryError>),

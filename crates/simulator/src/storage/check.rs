@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::{Result, bail, ensure};
-use state::{AppendError, Entry, LeaseError, Position, ReadError, RegistryError};
+use state::{AppendError, Entry, JournalReadError, LeaseError, Position, RegistryError};
 
 use super::Storage;
 use super::calls::{Call, Completed, What, id_of, value_of};
@@ -43,7 +43,7 @@ impl Storage<'_> {
             (What::Trim { .. }, Completed::Trim(answer)) => match answer {
                 Ok(()) => Ok(()),
                 // Its journal was removed and made again meanwhile.
-                Err(error) if error.cause.is::<ReadError>() => Ok(()),
+                Err(error) if error.cause.is::<JournalReadError>() => Ok(()),
                 Err(_) => self.failed(),
             },
             (What::Remove { journal }, Completed::Remove(answer)) => match answer {
@@ -140,7 +140,12 @@ impl Storage<'_> {
         }
     }
 
-    fn read(&mut self, journal: usize, from: Position, answer: Result<Vec<Entry>, ReadError>) -> Result<()> {
+    fn read(
+        &mut self,
+        journal: usize,
+        from: Position,
+        answer: Result<Vec<Entry>, JournalReadError>,
+    ) -> Result<()> {
         let model = &mut self.journals[journal];
         let (epoch, past, _) = model.positions();
         match answer {
@@ -148,18 +153,18 @@ impl Storage<'_> {
                 let ids: Vec<_> = entries.iter().map(|entry| id_of(&entry.record)).collect();
                 model.read(from, &entries, &ids)
             }
-            Err(ReadError::EpochChanged(_)) => {
+            Err(JournalReadError::EpochChanged(_)) => {
                 ensure!(
                     epoch != Some(from.epoch) || past.contains(&from.epoch),
                     "the epoch is the present one"
                 );
                 Ok(())
             }
-            Err(ReadError::Trimmed(now)) => {
+            Err(JournalReadError::Trimmed(now)) => {
                 ensure!(from.offset.0 < model.trimmed_to(), "nothing was trimmed up to {from:?}: {now:?}");
                 Ok(())
             }
-            Err(ReadError::BeyondEnd(end)) => {
+            Err(JournalReadError::BeyondEnd(end)) => {
                 bail!("{from:?} was given out and is beyond the end at {end:?}")
             }
             Err(error) => self.failed().map_err(|failed| failed.context(error)),

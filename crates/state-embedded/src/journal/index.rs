@@ -9,7 +9,7 @@ use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use state::{Epoch, Instance, JournalInfo, Name, Offset, Position, ReadError};
+use state::{Epoch, Instance, JournalInfo, JournalReadError, Name, Offset, Position};
 use tokio::sync::watch;
 
 /// A run grows up to this size, in bytes.
@@ -155,16 +155,20 @@ impl JournalState {
     /// # Errors
     ///
     /// If the position is trimmed, beyond the end, or of another epoch.
-    pub(super) fn has_record_at(&self, records: &RecordIndex, from: Position) -> Result<bool, ReadError> {
+    pub(super) fn has_record_at(
+        &self,
+        records: &RecordIndex,
+        from: Position,
+    ) -> Result<bool, JournalReadError> {
         let at = |offset| Position { epoch: self.epoch, offset: Offset(offset) };
         if from.epoch != self.epoch {
-            return Err(ReadError::EpochChanged(at(records.first)));
+            return Err(JournalReadError::EpochChanged(at(records.first)));
         }
         if from.offset.0 < records.first {
-            return Err(ReadError::Trimmed(at(records.first)));
+            return Err(JournalReadError::Trimmed(at(records.first)));
         }
         if from.offset.0 > records.next {
-            return Err(ReadError::BeyondEnd(at(records.next)));
+            return Err(JournalReadError::BeyondEnd(at(records.next)));
         }
         Ok(from.offset.0 < records.next)
     }

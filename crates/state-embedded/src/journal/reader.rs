@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use checked_files::{Damage, Health};
-use state::{Entry, Epoch, Offset, Position, ReadError};
+use state::{Entry, Epoch, JournalReadError, Offset, Position};
 use supervision::{Turned, Turns, Unit, Wait};
 use tokio::sync::oneshot;
 
@@ -25,7 +25,7 @@ pub(super) struct JournalRead {
     pub(super) from: Position,
     pub(super) records_max: usize,
     pub(super) bytes_max: usize,
-    pub(super) reply: oneshot::Sender<Result<Vec<Entry>, ReadError>>,
+    pub(super) reply: oneshot::Sender<Result<Vec<Entry>, JournalReadError>>,
 }
 
 pub(super) struct JournalReader {
@@ -78,7 +78,7 @@ impl Turns for JournalReaderTurns {
 }
 
 impl JournalReader {
-    fn read(&self, read: &JournalRead) -> Result<Vec<Entry>, ReadError> {
+    fn read(&self, read: &JournalRead) -> Result<Vec<Entry>, JournalReadError> {
         let journal = &read.journal;
         let bytes_max = read.bytes_max.min(READ_BYTES_MAX);
         let Some(runs) = requested_runs(read, bytes_max)? else { return Ok(Vec::new()) };
@@ -96,7 +96,7 @@ impl JournalReader {
                         self.health.set_damaged(Damage::File { file, what: damaged.to_string() });
                     }
                     tracing::error!(%cause, instance = %journal.key.0, journal = %journal.key.1, "cannot read a journal");
-                    return Err(ReadError::Backend { journal: journal.key.1.clone(), cause });
+                    return Err(JournalReadError::Backend { journal: journal.key.1.clone(), cause });
                 }
             }
         }
@@ -171,7 +171,7 @@ pub(super) fn damaged(file: &File, run: &FrameRun, journal: u64, epoch: Epoch, s
 
 /// The runs from the one with the first requested record to the one that reaches a limit; `None` if there is nothing to
 /// read.
-fn requested_runs(read: &JournalRead, bytes_max: usize) -> Result<Option<Vec<FrameRun>>, ReadError> {
+fn requested_runs(read: &JournalRead, bytes_max: usize) -> Result<Option<Vec<FrameRun>>, JournalReadError> {
     let records = read.journal.records();
     if !read.journal.has_record_at(&records, read.from)? || read.records_max == 0 {
         return Ok(None);

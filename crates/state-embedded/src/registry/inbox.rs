@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 
-use state::{Instance, KeyChange};
+use state::{Instance, RegistryChange};
 use tokio::sync::Notify;
 
 /// Changes that a watcher has not read yet.
@@ -18,7 +18,7 @@ pub(super) struct WatchInbox {
 
 #[derive(Default)]
 struct InboxState {
-    changes: VecDeque<KeyChange>,
+    changes: VecDeque<RegistryChange>,
     bytes: usize,
     /// More changes came than fit; the inbox is empty and accepts nothing until the watcher has noticed.
     has_overflowed: bool,
@@ -28,7 +28,7 @@ struct InboxState {
 /// The result of [`WatchInbox::pop`].
 pub(super) enum NextChange {
     Overflow,
-    Change(KeyChange),
+    Change(RegistryChange),
     Empty,
     Closed,
 }
@@ -40,11 +40,11 @@ impl WatchInbox {
     }
 
     /// Adds a change if its key is below the prefix. Returns false if the inbox overflowed because of it.
-    pub(super) fn push(&self, instance: &Instance, change: &KeyChange) -> bool {
+    pub(super) fn push(&self, instance: &Instance, change: &RegistryChange) -> bool {
         let (key, bytes) = match change {
-            KeyChange::Set(entry) => (&entry.key, entry.value.len()),
-            KeyChange::Removed(key, _) => (key, 0),
-            KeyChange::Reset => return true,
+            RegistryChange::Set(entry) => (&entry.key, entry.value.len()),
+            RegistryChange::Removed(key, _) => (key, 0),
+            RegistryChange::Reset => return true,
         };
         if *instance != self.instance || !key.as_str().starts_with(&self.prefix) {
             return true;
@@ -83,7 +83,7 @@ impl WatchInbox {
         }
         match state.changes.pop_front() {
             Some(change) => {
-                if let KeyChange::Set(entry) = &change {
+                if let RegistryChange::Set(entry) = &change {
                     state.bytes -= entry.value.len();
                 }
                 NextChange::Change(change)

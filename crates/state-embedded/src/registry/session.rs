@@ -5,7 +5,7 @@ use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use state::{Instance, Key, KeyChange, KeyEntry, Version};
+use state::{Instance, Key, KeyEntry, RegistryChange, Version};
 
 use super::inbox::WatchInbox;
 use crate::options::Clock;
@@ -66,7 +66,7 @@ impl Shared {
     }
 
     /// Delivers changes to the watchers, in version order. Returns how many inboxes overflowed.
-    pub(super) fn publish(&self, changes: &[(Instance, KeyChange)]) -> u64 {
+    pub(super) fn publish(&self, changes: &[(Instance, RegistryChange)]) -> u64 {
         let mut overflows = 0;
         let mut watchers = self.watchers.lock().expect("no thread panics with the watchers' lock");
         watchers.retain(|watcher| {

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::Connection;
-use state::{Durability, Expect, Grant, Instance, Key, KeyChange, LeaseError, Name, RegistryError, Version};
+use state::{
+    Durability, Expect, Grant, Instance, Key, LeaseError, Name, RegistryChange, RegistryError, Version,
+};
 
 use super::command::{KeyWrite, RegistryCommand, RegistryOutcome};
 use super::session::{InstanceKey, Shared, StoredValue};
@@ -34,7 +36,7 @@ pub(super) struct WriteBatch {
     pub(super) is_durable: bool,
     /// SessionKeys keys that the batch sets, or removes (`None`).
     pub(super) staged: BTreeMap<InstanceKey, Option<StoredValue>>,
-    pub(super) changes: Vec<(Instance, KeyChange)>,
+    pub(super) changes: Vec<(Instance, RegistryChange)>,
     /// The counters at the end of the transaction, if they change.
     pub(super) version_limit: Option<u64>,
     pub(super) fence: Option<u64>,
@@ -154,7 +156,7 @@ impl Transaction<'_> {
                 self.batch.staged.insert(key.clone(), Some(stored.clone()));
             }
         }
-        self.batch.changes.push((key.0, KeyChange::Set(stored.entry(key.1))));
+        self.batch.changes.push((key.0, RegistryChange::Set(stored.entry(key.1))));
         Ok(Ok(version))
     }
 
@@ -185,7 +187,7 @@ impl Transaction<'_> {
         if found.in_session {
             self.batch.staged.insert(key.clone(), None);
         }
-        self.batch.changes.push((key.0, KeyChange::Removed(key.1, version)));
+        self.batch.changes.push((key.0, RegistryChange::Removed(key.1, version)));
         Ok(())
     }
 

@@ -2,12 +2,12 @@
 //!
 //! A change during the read may already be in a page. Each page knows the version up to which it is complete, so a queued
 //! change is dropped if its version is not above that of the page that covers its key. When a watcher's inbox overflows, it
-//! is emptied, and the watch starts again with [`KeyChange::Reset`].
+//! is emptied, and the watch starts again with [`RegistryChange::Reset`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use state::{Instance, Key, KeyChange, KeyEntry, RegistryError, Version, Watch};
+use state::{Instance, Key, KeyEntry, RegistryChange, RegistryError, Version, Watch};
 
 use super::inbox::{NextChange, WatchInbox};
 use super::read::{PageRange, ReadQueue};
@@ -66,11 +66,11 @@ impl Watcher {
     }
 
     /// Whether a page already includes this change.
-    fn is_covered(&mut self, change: &KeyChange) -> bool {
+    fn is_covered(&mut self, change: &RegistryChange) -> bool {
         let (key, version) = match change {
-            KeyChange::Set(entry) => (&entry.key, entry.version),
-            KeyChange::Removed(key, version) => (key, *version),
-            KeyChange::Reset => return false,
+            RegistryChange::Set(entry) => (&entry.key, entry.version),
+            RegistryChange::Removed(key, version) => (key, *version),
+            RegistryChange::Reset => return false,
         };
         if self.covered.iter().all(|(_, complete)| *complete < version) {
             // Versions only rise: no page covers what follows.
@@ -106,20 +106,20 @@ impl Watcher {
 
 #[async_trait::async_trait]
 impl Watch for Watcher {
-    async fn next(&mut self) -> Option<KeyChange> {
+    async fn next(&mut self) -> Option<RegistryChange> {
         loop {
             let (waiting, next_page) = match &mut self.phase {
                 Phase::Existing { entries, after } => (entries.pop_front(), Some(after.clone())),
                 Phase::LastPage(entries) => (entries.pop_front(), None),
             };
             if let Some(entry) = waiting {
-                return Some(KeyChange::Set(entry));
+                return Some(RegistryChange::Set(entry));
             }
             match self.inbox.pop(next_page.is_some()) {
                 NextChange::Overflow => {
                     self.phase = Phase::start();
                     self.covered.clear();
-                    return Some(KeyChange::Reset);
+                    return Some(RegistryChange::Reset);
                 }
                 NextChange::Change(change) if self.is_covered(&change) => {}
                 NextChange::Change(change) => return Some(change),

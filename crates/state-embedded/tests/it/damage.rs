@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use state::{Instance, Journal, Name, Offset, Position, ReadError, Record};
+use state::{Instance, Journal, JournalReadError, Name, Offset, Position, Record};
 use state_embedded::{AcceptLoss, JournalOptions, OpenStoreError, Options, Store};
 use tempfile::TempDir;
 
@@ -146,14 +146,14 @@ async fn info(store: &Store) -> state::JournalInfo {
     store.journal().info(&instance, &name).await.expect("info works")
 }
 
-async fn read_all(journal: &Arc<dyn Journal>, start: Position) -> Result<Vec<Record>, ReadError> {
+async fn read_all(journal: &Arc<dyn Journal>, start: Position) -> Result<Vec<Record>, JournalReadError> {
     let (instance, name) = names();
     let mut records = Vec::new();
     loop {
         let from = Position { offset: Offset(records.len() as u64), ..start };
         match journal.read(&instance, &name, from, 7, usize::MAX).await {
             // A journal that is gone entirely was cut before its first record.
-            Err(ReadError::EpochChanged(_)) if records.is_empty() => return Ok(records),
+            Err(JournalReadError::EpochChanged(_)) if records.is_empty() => return Ok(records),
             read => {
                 let entries = read?;
                 if entries.is_empty() {
@@ -277,7 +277,7 @@ async fn a_torn_group_after_an_older_mark_begins_new_epochs() {
     let old = Position { epoch, offset: Offset(info_now.next.0 + 1) };
     store.journal().append(&instance, &name, bodies(2)).await.expect("append works");
     let read = store.journal().read(&instance, &name, old, 10, usize::MAX).await;
-    assert!(matches!(read, Err(ReadError::EpochChanged(_))), "{read:?}");
+    assert!(matches!(read, Err(JournalReadError::EpochChanged(_))), "{read:?}");
     store.close().await;
     let store = written.open().expect("the store opens");
     assert_eq!(info(&store).await.epoch, info_now.epoch, "and the new epoch stays");
@@ -352,7 +352,7 @@ async fn damage_in_a_sealed_segment_is_reported_by_reading_and_by_opening() {
     put(&segments[0], &bytes);
     let store = written.open().expect("the index file tells what the segment holds");
     let read = read_all(&store.journal(), written.start).await;
-    let Err(ReadError::Backend { cause, .. }) = read else { panic!("damage was read: {read:?}") };
+    let Err(JournalReadError::Backend { cause, .. }) = read else { panic!("damage was read: {read:?}") };
     assert!(cause.to_string().contains("offset 9"), "{cause}");
     store.close().await;
     std::fs::remove_file(segments[0].with_extension("index")).expect("the index file is there");

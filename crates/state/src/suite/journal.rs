@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Backend, instance, name, not_yet, soon};
-use crate::{AppendError, Entry, Instance, Journal, Name, Offset, Position, ReadError, Record};
+use crate::{AppendError, Entry, Instance, Journal, JournalReadError, Name, Offset, Position, Record};
 
 /// Makes a `#[tokio::test]` of each test of this suite; the argument is the path of an async factory of a
 /// [`Backend`].
@@ -228,12 +228,12 @@ pub async fn g4_wait_reports_errors(mut backend: impl Backend) {
     let start = append(&backend.journal(), &i, &n, &["one", "two"]).await;
     backend.journal().trim(&i, &n, at(start, 1)).await.expect("trim works");
     let trimmed = soon("an answer", backend.journal().wait(&i, &n, start)).await;
-    assert!(matches!(trimmed, Err(ReadError::Trimmed(_))), "{trimmed:?}");
+    assert!(matches!(trimmed, Err(JournalReadError::Trimmed(_))), "{trimmed:?}");
     let beyond = soon("an answer", backend.journal().wait(&i, &n, at(start, 3))).await;
-    assert!(matches!(beyond, Err(ReadError::BeyondEnd(_))), "{beyond:?}");
+    assert!(matches!(beyond, Err(JournalReadError::BeyondEnd(_))), "{beyond:?}");
     backend.lose().await;
     let changed = soon("an answer", backend.journal().wait(&i, &n, at(start, 1))).await;
-    assert!(matches!(changed, Err(ReadError::EpochChanged(_))), "{changed:?}");
+    assert!(matches!(changed, Err(JournalReadError::EpochChanged(_))), "{changed:?}");
 }
 
 /// Guarantee 5.
@@ -244,7 +244,9 @@ pub async fn g5_a_lost_journal_gets_another_epoch(mut backend: impl Backend) {
     let new = append(&backend.journal(), &i, &n, &["other"]).await;
     assert_ne!(old.epoch, new.epoch);
     let read = backend.journal().read(&i, &n, old, 10, 1 << 20).await;
-    let Err(ReadError::EpochChanged(now)) = read else { panic!("expected EpochChanged, got {read:?}") };
+    let Err(JournalReadError::EpochChanged(now)) = read else {
+        panic!("expected EpochChanged, got {read:?}")
+    };
     assert_eq!(now, at(new, 0), "the error tells where to start again");
 }
 
@@ -277,7 +279,7 @@ pub async fn g6_reading_below_a_trim_returns_the_first_position(backend: impl Ba
     assert_eq!(info.next, Offset(5));
     if info.first > Offset(0) {
         let read = journal.read(&i, &n, start, 10, 1 << 20).await;
-        let Err(ReadError::Trimmed(left)) = read else { panic!("expected Trimmed, got {read:?}") };
+        let Err(JournalReadError::Trimmed(left)) = read else { panic!("expected Trimmed, got {read:?}") };
         assert_eq!(left, at(start, info.first.0));
     }
     assert_eq!(texts(&read_all(&journal, &i, &n, at(start, 3)).await), ["3", "4"]);
@@ -366,7 +368,7 @@ pub async fn g7_reading_beyond_the_end_is_an_error(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let start = append(&journal, &i, &n, &["one"]).await;
     let beyond = journal.read(&i, &n, at(start, 2), 1, 1).await;
-    let Err(ReadError::BeyondEnd(end)) = beyond else { panic!("expected BeyondEnd, got {beyond:?}") };
+    let Err(JournalReadError::BeyondEnd(end)) = beyond else { panic!("expected BeyondEnd, got {beyond:?}") };
     assert_eq!(end, at(start, 1));
 }
 
@@ -378,7 +380,9 @@ pub async fn g8_a_removed_journal_is_created_again_with_another_epoch(backend: i
     append(&journal, &instance("b"), &n, &["kept too"]).await;
     journal.remove(&i, &n).await.expect("remove works");
     let read = journal.read(&i, &n, old, 10, 1 << 20).await;
-    let Err(ReadError::EpochChanged(now)) = read else { panic!("expected EpochChanged, got {read:?}") };
+    let Err(JournalReadError::EpochChanged(now)) = read else {
+        panic!("expected EpochChanged, got {read:?}")
+    };
     assert_eq!(now.offset, Offset(0), "nothing is left");
     let new = append(&journal, &i, &n, &["three"]).await;
     assert_eq!(new, now, "the error tells where to start again");
@@ -480,7 +484,7 @@ pub async fn g8_wait_reports_a_removal(backend: impl Backend) {
     not_yet("waiting for the second record", &mut waiting).await;
     journal.remove(&i, &n).await.expect("remove works");
     let changed = soon("an answer", waiting).await;
-    assert!(matches!(changed, Err(ReadError::EpochChanged(_))), "{changed:?}");
+    assert!(matches!(changed, Err(JournalReadError::EpochChanged(_))), "{changed:?}");
 }
 
 /// See [`Instance`].
@@ -501,7 +505,7 @@ pub async fn instances_and_names_are_isolated(mut backend: impl Backend) {
     assert_eq!(epochs.len(), homes.len(), "each journal has an epoch of its own");
 }
 
-/// See [`crate::Headers`].
+/// See [`crate::RecordHeaders`].
 pub async fn headers_are_stored_with_names_values_and_order(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     let mut sent = record("body");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Backend, instance, soon};
-use crate::{Durability, Expect, Instance, Key, KeyChange, Registry, RegistryError, Version, Watch};
+use crate::{Durability, Expect, Instance, Key, Registry, RegistryChange, RegistryError, Version, Watch};
 
 /// Makes a `#[tokio::test]` of each test of this suite; the argument is the path of an async factory of a
 /// [`Backend`].
@@ -95,12 +95,12 @@ impl Changes {
     /// The next change as text, and its version.
     async fn next(&mut self) -> (String, Option<Version>) {
         match soon("a change", self.0.next()).await.expect("the registry is open") {
-            KeyChange::Set(entry) => {
+            RegistryChange::Set(entry) => {
                 let value = String::from_utf8_lossy(&entry.value).into_owned();
                 (format!("{}={value}", entry.key), Some(entry.version))
             }
-            KeyChange::Removed(key, version) => (format!("-{key}"), Some(version)),
-            KeyChange::Reset => ("reset".to_owned(), None),
+            RegistryChange::Removed(key, version) => (format!("-{key}"), Some(version)),
+            RegistryChange::Reset => ("reset".to_owned(), None),
         }
     }
 
