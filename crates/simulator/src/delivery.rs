@@ -578,7 +578,10 @@ impl<'a> Delivery<'a> {
             Some(1) if message["target"] == "m" => {
                 let id = message["arguments"][0].as_u64().context("a message says its number")?;
                 self.events.add(format_args!("client {number} receives {id}"));
-                client.unplaced = Some(id);
+                // Others may come between a message of the kept group and its position.
+                if self.model.is_to_group(id, KEPT) {
+                    client.unplaced = Some(id);
+                }
                 self.model.received(client.number, id)
             }
             Some(1) if message["target"] == "chappe.position" => self.placed(number, message),

@@ -112,6 +112,10 @@ impl Deliveries {
         self.sent.insert(id, Sent { sender, to, outcome: Outcome::Pending, receivers });
     }
 
+    pub(super) fn is_to_group(&self, id: MessageId, group: &str) -> bool {
+        self.sent.get(&id).is_some_and(|sent| sent.to == Audience::Group(group.to_owned()))
+    }
+
     pub(super) fn acknowledged(&mut self, id: MessageId) {
         self.set(id, Outcome::Acknowledged);
     }
