@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -60,17 +61,19 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// A folder in memory where the system has such.
-fn folder(seed: u64) -> PathBuf {
+/// A folder of its own for each run, in memory where the system has such.
+fn folder() -> PathBuf {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let memory = PathBuf::from("/dev/shm");
     let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    base.join(format!("chappe-simulator-{}-{seed}", std::process::id()))
+    base.join(format!("chappe-simulator-{}-{run}", std::process::id()))
 }
 
 /// Runs one seed in a thread of its own, as the standard library draws some random numbers once a thread.
 fn run(seed: u64, is_shown: bool, ignores_flushes: bool) -> Result<Outcome> {
     let run = move || -> Result<Outcome> {
-        let base = folder(seed);
+        let base = folder();
         let root = base.join("disk");
         std::fs::create_dir_all(&root).context("make a folder for the simulated disk")?;
         let mut disk = Disk::new(root, Chance::new(seed ^ 0xd15c));

@@ -248,7 +248,10 @@ impl<'a> Storage<'a> {
                 Err(error) => {
                     simulation::forget();
                     let error = anyhow::Error::from(error);
-                    self.events.add(format_args!("the store does not open: {error:#}"));
+                    // Without the folder, whose name is another one in each run.
+                    let root = system::disk(|disk| disk.root().display().to_string());
+                    let text = format!("{error:#}").replace(&root, "");
+                    self.events.add(format_args!("the store does not open: {text}"));
                     let is_full = system::disk(|disk| std::mem::take(&mut disk.is_full));
                     let is_expected = is_full || loss == Loss::Records;
                     if !is_expected || attempt > 2 {
