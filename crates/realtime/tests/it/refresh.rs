@@ -6,6 +6,8 @@ mod requests;
 mod served;
 mod serverless;
 
+use std::time::Duration;
+
 use http::header::AUTHORIZATION;
 use http_body_util::BodyExt;
 use identity::{AccessKey, Algorithm, Claims};
@@ -35,6 +37,13 @@ fn ending_token(claims: &[(&str, &str)], expires_at: u64) -> String {
     let end = expires_at.to_string();
     let ending = [("asrs.s.coae", "true"), ("asrs.s.aeo", end.as_str())];
     token_until(&[claims, &ending].concat(), expires_at)
+}
+
+/// Waits for the second after a token's last one: the connection closes at its beginning, and requests accept the token in it.
+async fn until_expired(expires_at: u64) {
+    while now() <= expires_at {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The client's next token, as the SDK makes it: of all claims, under their short names, and of those that have one name only one.

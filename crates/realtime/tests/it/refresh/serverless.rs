@@ -13,7 +13,7 @@ use testkit::{HubClient, Introduction, ScriptedAppServer};
 use super::requests::Requests;
 use super::{
     FIRST_TOKEN_S, call, close_of, ending_token, negotiate, next_token, path_of, refresh_options, say,
-    token_until,
+    token_until, until_expired,
 };
 use crate::fixture::{Fixture, Listening, body, now, request, token};
 use crate::webhook::Webhook;
@@ -63,7 +63,8 @@ fn time(unix_s: u64) -> String {
 async fn refreshed_clients_of_upstreams_outlive_their_first_token_on_every_transport() {
     let listening = Fixture::start(refresh_options()).await.listen();
     let fixture = &listening.fixture;
-    let first = ending_token(&ADA, now() + FIRST_TOKEN_S);
+    let expires_at = now() + FIRST_TOKEN_S;
+    let first = ending_token(&ADA, expires_at);
     let (mut unrefreshed, _) = websocket(&listening, &first).await;
     let (mut websocket, secret) = websocket(&listening, &first).await;
     let mut requests = Vec::new();
@@ -83,6 +84,7 @@ async fn refreshed_clients_of_upstreams_outlive_their_first_token_on_every_trans
         next = next_token(&claims);
     }
     assert_eq!(close_of(&mut unrefreshed).await["allowReconnect"], true);
+    until_expired(expires_at).await;
     for client in &mut requests {
         assert_eq!((client.post("").await, client.poll().await), (401, 401));
         client.token.clone_from(&next);
