@@ -53,6 +53,7 @@ pub(crate) use server_connection::ConnectingServer;
 use server_connection::ServerConnection;
 use shared::lock;
 pub(crate) use shared::{Servers, Services, Settings};
+use tracing::Instrument as _;
 
 /// Longest interval between two checks for expired invocations.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -140,12 +141,14 @@ impl Servers {
             return Err(AcceptError::TooManyConnections(limit));
         }
         let servers = self.clone();
-        tasks.spawn(async move {
+        let fields = tracing::error_span!("server_connection", hub = connecting.hub.name());
+        let task = async move {
             match upgrade.into_duplex().await {
                 Ok(stream) => connection_task::run(servers, stream, connecting).await,
                 Err(error) => tracing::debug!(%error, "an app server left before its WebSocket opened"),
             }
-        });
+        };
+        tasks.spawn(task.instrument(fields));
         Ok(())
     }
 

@@ -28,6 +28,7 @@ use super::shared::Shared;
 use super::streams::{Part, Streams, Upload, opened_by};
 use crate::events::{DeliveryError, RecordKey, Retries, Retry};
 use realtime_engine::{ClientInvocation, ConnectionId};
+use tracing::Instrument as _;
 
 /// Interval at which old dead letters are removed.
 const TRIM_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -234,13 +235,17 @@ impl Scheduler {
     fn start(&mut self, key: TrackKey, job: Job<Arc<RecordedEvent>, Box<UpstreamInvocation>>) {
         let shared = Arc::clone(&self.shared);
         let handle = match job {
-            Job::Deliver(recorded) => self.jobs.spawn(jobs::deliver(shared, key, recorded)),
+            Job::Deliver(recorded) => {
+                let fields = jobs::log_fields(&recorded.event.client);
+                self.jobs.spawn(jobs::deliver(shared, key, recorded).instrument(fields))
+            }
             Job::WriteDeadLetter { event, attempts, cause } => {
                 self.jobs.spawn(jobs::write_dead_letter(shared, key, event, attempts, cause))
             }
             Job::Call(call) => {
                 let clients = Arc::clone(&self.clients);
-                self.jobs.spawn(jobs::call(shared, clients, key, *call))
+                let fields = jobs::log_fields(&call.invocation.client);
+                self.jobs.spawn(jobs::call(shared, clients, key, *call).instrument(fields))
             }
         };
         self.running.insert(handle.id(), key);

@@ -16,6 +16,7 @@ use super::options::Options;
 use super::request::{self, Content};
 use super::template::{AddressError, Category, Rules};
 use realtime_engine::ClientConnection;
+use tracing::Instrument as _;
 
 /// Sends events to upstreams.
 #[derive(Debug)]
@@ -161,7 +162,7 @@ impl Sender {
             let body = self.read(body).await?;
             Ok(UpstreamResponse { status: head.status, headers: head.headers, body })
         };
-        let result = self.in_time(whole).await;
+        let result = self.in_time(whole.instrument(log_fields(&span))).await;
         let status = result.as_ref().map(|answer| answer.status);
         self.count(category, began, &mut span, status);
         result
@@ -178,7 +179,11 @@ impl Sender {
     ) -> Result<ResponseHead, SendFailure> {
         let (began, mut span) = self.start(client, category, event);
         let traceparent = span.context().to_traceparent();
-        let result = self.in_time(self.exchange(client, category, event, content, &traceparent)).await;
+        let result = self
+            .in_time(
+                self.exchange(client, category, event, content, &traceparent).instrument(log_fields(&span)),
+            )
+            .await;
         let status = result.as_ref().map(http::Response::status);
         self.count(category, began, &mut span, status);
         result.map(|answer| ResponseHead { status: answer.status(), body: answer.into_body() })
@@ -259,4 +264,10 @@ impl Sender {
             Err(error) => Err(SendFailure::NoRoom(error)),
         }
     }
+}
+
+/// The ids of a request on its log lines.
+fn log_fields(span: &trace::Span) -> tracing::Span {
+    let context = span.context();
+    tracing::error_span!("upstream", trace_id = %context.trace_id, span_id = %context.span_id)
 }

@@ -14,6 +14,7 @@ use crate::events::{ConnectionChange, ConnectionEvent, EventKind, LoadError, Rec
 use crate::upstream::connection_queues::QueueKey;
 use crate::upstream::metrics::OperationLabels;
 use realtime_engine::{ClientConnection, ConnectionId, EndReason};
+use tracing::Instrument as _;
 
 /// Delay before a record that could not be read is read again.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -21,7 +22,8 @@ const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(5);
 impl Scheduler {
     pub(super) fn on_opening(&mut self, client: ClientConnection) {
         self.connection_progress.insert(client.id, ConnectionProgress::Opening { is_gone: false });
-        self.jobs.spawn(jobs::record(Arc::clone(&self.shared), client));
+        let fields = jobs::log_fields(&client);
+        self.jobs.spawn(jobs::record(Arc::clone(&self.shared), client).instrument(fields));
     }
 
     pub(super) fn on_recorded(&mut self, connection: ConnectionId, result: Result<(), RegistryError>) {
@@ -91,7 +93,8 @@ impl Scheduler {
                 let what = ConnectionChange::Disconnected { reason: Cow::Borrowed(reason.name()), error };
                 let event = ConnectionEvent { client, what, at: Self::now() };
                 let recorded = Arc::new(RecordedEvent { event, record_key });
-                self.jobs.spawn(jobs::end(Arc::clone(&self.shared), recorded));
+                let fields = jobs::log_fields(&recorded.event.client);
+                self.jobs.spawn(jobs::end(Arc::clone(&self.shared), recorded).instrument(fields));
             }
         }
     }

@@ -20,6 +20,11 @@ use crate::upstream::shared::Shared;
 use crate::upstream::template::Category;
 use realtime_engine::ClientConnection;
 
+/// A span with the fields of a client's log lines. At the level of errors, so that every line that is logged at all carries them.
+pub(super) fn log_fields(client: &ClientConnection) -> tracing::Span {
+    tracing::error_span!("connection", hub = client.hub.name(), connection = %client.id)
+}
+
 pub(super) async fn deliver(shared: Arc<Shared>, key: TrackKey, recorded: Arc<RecordedEvent>) -> JobResult {
     let listener = &shared.listeners[usize::from(key.lane.listener)];
     let result = listener.deliver(&recorded.event).await;
