@@ -27,7 +27,7 @@ pub use connection_string::{
     SignalRAuth, SignalRConnectionString,
 };
 pub use easy_auth::{is_identity_header, is_spelling_of};
-pub use principal::{Client, Principal};
+pub use principal::{ClientIdentity, Principal};
 pub use token::error::TokenError;
 pub use token::rules::{TokenRules, Verified};
 pub use token::{Algorithm, sign, sign_dynamic, verify};

@@ -10,7 +10,7 @@ pub enum Principal {
     /// A caller with an account key: an app server, a REST client, an SDK.
     AccessKey(Arc<Claims>),
     /// A client of a hub with a client token.
-    Client(Arc<Client>),
+    Client(Arc<ClientIdentity>),
     /// A caller with a key of the functions host.
     FunctionKey {
         /// The name of the key, such as `default` or `_master`.
@@ -25,7 +25,7 @@ pub enum Principal {
 
 /// A client of a SignalR hub.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct ClientIdentity {
     /// The hub of its token.
     pub hub: String,
     /// The user id, if its token has one.

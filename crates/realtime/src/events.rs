@@ -23,4 +23,4 @@ pub use options::Options;
 pub(crate) use dead_letters::DeadLetters;
 pub(crate) use record::{ProcessRun, RecordKey};
 pub(crate) use retry::Retries;
-pub(crate) use store::{LoadError, Records};
+pub(crate) use store::{LoadRecordError, Records};

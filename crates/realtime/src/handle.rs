@@ -28,7 +28,7 @@ pub struct Handle {
 
 /// A message to clients: which hub, which connections, which method.
 #[derive(Clone, Debug)]
-pub struct Message<'a> {
+pub struct SendMessage<'a> {
     /// The hub, in any case; with an application prefix, `app_hub`.
     pub hub: &'a str,
     /// The receivers.
@@ -45,7 +45,7 @@ pub struct Message<'a> {
 
 /// Why a message from this process was not sent. No client received it.
 #[derive(Debug, thiserror::Error)]
-pub enum SendError {
+pub enum SendMessageError {
     /// The hub name is invalid.
     #[error(transparent)]
     Hub(#[from] InvalidHub),
@@ -60,7 +60,7 @@ pub enum SendError {
     Publish(#[from] PublishError),
 }
 
-impl From<InvalidInvocation> for SendError {
+impl From<InvalidInvocation> for SendMessageError {
     fn from(error: InvalidInvocation) -> Self {
         match error {
             InvalidInvocation::NoTarget => Self::NoTarget,
@@ -80,8 +80,8 @@ impl Handle {
     /// # Errors
     ///
     /// If the message is invalid, or the engine does not accept it.
-    pub async fn send(&self, message: Message<'_>) -> Result<(), SendError> {
-        let Message { hub, to, excluded, target, arguments, trace } = message;
+    pub async fn send(&self, message: SendMessage<'_>) -> Result<(), SendMessageError> {
+        let SendMessage { hub, to, excluded, target, arguments, trace } = message;
         let hub = self.hub(hub)?;
         let message = invocation(target, arguments)?;
         let publish = Publish { hub, target: to, excluded, excluded_users: Vec::new(), message, trace };

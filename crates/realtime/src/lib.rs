@@ -39,7 +39,7 @@ pub mod upstream;
 pub use admin::{ADMIN_ERRORS, Admin};
 pub use client_access::{ClientAccess, ClientAccessError};
 pub use error_table::ERRORS;
-pub use handle::{Handle, Message, SendError};
+pub use handle::{Handle, SendMessage, SendMessageError};
 pub use history::{HistoryError, Rule as HistoryRule};
 pub use mode::Mode;
 pub use names::InvalidHub;

@@ -41,7 +41,7 @@ use signalr_protocol::service::{Message, ServerConnectionType};
 use websocket::CloseCode;
 
 use crate::mode::Mode;
-use client::Client;
+use client::AppServerClient;
 use connection_table::ConnectionPurpose;
 pub(crate) use connection_table::{ClientHandler, StickyServer};
 pub(crate) use forwarded_headers::{ForwardedHeaders, TooManyHeaders};
@@ -124,7 +124,7 @@ impl Servers {
         sticky: Option<StickyServer>,
         headers: ForwardedHeaders,
     ) -> Arc<dyn AppServer> {
-        Arc::new(ServedClient::new(self.clone(), Client::new(hub, sticky, headers)))
+        Arc::new(ServedClient::new(self.clone(), AppServerClient::new(hub, sticky, headers)))
     }
 
     /// Runs a server connection whose upgrade was answered 101, in a task of its own.

@@ -68,7 +68,7 @@ pub(crate) const EARLY_BYTES_MAX: usize = 4_096;
 
 /// As many negotiations wait as may.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Full;
+pub(crate) struct StoreFull;
 
 impl Negotiations {
     pub(crate) fn new(lifetime: Duration, entries_max: usize) -> Self {
@@ -76,10 +76,15 @@ impl Negotiations {
     }
 
     /// Remembers a negotiation under the secret that its client will show.
-    pub(crate) fn insert(&mut self, secret: &str, negotiated: Negotiated, now: Instant) -> Result<(), Full> {
+    pub(crate) fn insert(
+        &mut self,
+        secret: &str,
+        negotiated: Negotiated,
+        now: Instant,
+    ) -> Result<(), StoreFull> {
         self.forget_old(now);
         if self.entries.len() >= self.entries_max {
-            return Err(Full);
+            return Err(StoreFull);
         }
         let secret: Arc<str> = secret.into();
         self.by_age.push_back((now + self.lifetime, Arc::clone(&secret)));
@@ -202,7 +207,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         negotiations.insert("a", negotiated(), at(0)).unwrap();
         negotiations.insert("b", negotiated(), at(10)).unwrap();
-        assert_eq!(negotiations.insert("c", negotiated(), at(14)), Err(Full));
+        assert_eq!(negotiations.insert("c", negotiated(), at(14)), Err(StoreFull));
         assert_eq!(negotiations.take("a", &hub("chat"), Some("ada"), at(15)), Taken::Unknown);
         negotiations.insert("c", negotiated(), at(15)).unwrap();
         assert_eq!(negotiations.take("b", &hub("chat"), Some("ada"), at(24)), Taken::Fresh(negotiated()));

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use http_body_util::BodyExt;
-use realtime::{Message, SendError};
+use realtime::{SendMessage, SendMessageError};
 use realtime_engine::{ConnectionId, GroupName, Membership, PublishError, Target, UserId};
 use serde_json::{Value, json};
 use supervision::simulation;
 use tokio::task::JoinHandle;
 
-use self::client::{Client, ClientKind, Link, decoder};
-use self::model::{Audience, Deliveries, MessageId};
+use self::client::{ClientKind, Link, SimulatedClient, decoder};
+use self::model::{Deliveries, MessageId, Receivers};
 use self::process::{Process, body, request, token};
 use crate::chance::Chance;
 use crate::events::Events;
@@ -43,7 +43,7 @@ const AWAY_MAX: Duration = Duration::from_secs(10);
 /// A message whose sender waits.
 struct Sending {
     id: MessageId,
-    answer: JoinHandle<Result<(), SendError>>,
+    answer: JoinHandle<Result<(), SendMessageError>>,
 }
 
 /// A run with one seed.
@@ -51,7 +51,7 @@ pub(crate) struct Delivery<'a> {
     chance: Chance,
     events: &'a mut Events,
     process: Option<Process>,
-    clients: Vec<Option<Client>>,
+    clients: Vec<Option<SimulatedClient>>,
     /// What each follower knew when its last connection ended.
     positions: Vec<Option<(String, u64)>>,
     sending: Vec<Option<Sending>>,
@@ -182,7 +182,7 @@ impl<'a> Delivery<'a> {
                 self.round()
             }
             Step::Acknowledge => {
-                self.clients.iter_mut().flatten().for_each(Client::acknowledge);
+                self.clients.iter_mut().flatten().for_each(SimulatedClient::acknowledge);
                 Ok(())
             }
             Step::Close => self.close(number),
@@ -279,7 +279,7 @@ impl<'a> Delivery<'a> {
             ClientKind::WebSocket | ClientKind::Stateful => self.open_socket(&token, &secret, is_small)?,
         };
         self.next += 1;
-        let mut client = Client::new(self.next, user, kind, token, secret, id, link);
+        let mut client = SimulatedClient::new(self.next, user, kind, token, secret, id, link);
         self.events.add(format_args!("client {number} connects as {} by {kind:?}", client.number));
         // Where little may wait for a client, one that cannot take it all at once may be given up.
         client.was_slow = self.process()?.waits_little && (is_small || kind != ClientKind::WebSocket);
@@ -320,18 +320,18 @@ impl<'a> Delivery<'a> {
             .map(|client| (client.number, client.id))
             .collect();
         let (audience, to) = match self.chance.below(8) {
-            0 => (Audience::All, Target::All),
+            0 => (Receivers::All, Target::All),
             1 => {
                 let user = self.chance.below(USERS);
-                (Audience::User(user), Target::User(UserId::new(&format!("user{user}"))))
+                (Receivers::User(user), Target::User(UserId::new(&format!("user{user}"))))
             }
             2 if !open.is_empty() => {
                 let (number, id) = *self.chance.one_of(&open);
-                (Audience::Connection(number), Target::Connection(id))
+                (Receivers::Connection(number), Target::Connection(id))
             }
             _ => {
                 let group = *self.chance.one_of(&GROUPS);
-                (Audience::Group(group.to_owned()), Target::Group(GroupName::new(group)))
+                (Receivers::Group(group.to_owned()), Target::Group(GroupName::new(group)))
             }
         };
         self.next += 1;
@@ -343,7 +343,7 @@ impl<'a> Delivery<'a> {
         let handle = process.handle.clone();
         let answer = process.runtime.spawn(async move {
             let arguments = json!([id, filler]).to_string();
-            let message = Message {
+            let message = SendMessage {
                 hub: "chat",
                 to,
                 excluded: Vec::new(),
@@ -490,7 +490,7 @@ impl<'a> Delivery<'a> {
             self.events.add(format_args!("sender {sender} hears of {}: {answer:?}", sending.id));
             match answer {
                 Ok(()) => self.model.acknowledged(sending.id),
-                Err(SendError::Publish(PublishError::NotRecorded(_))) => {
+                Err(SendMessageError::Publish(PublishError::NotRecorded(_))) => {
                     let is_full = system::disk(|disk| disk.was_full());
                     ensure!(is_full, "message {} was not kept, and the disk has room", sending.id);
                     self.model.refused(sending.id)?;

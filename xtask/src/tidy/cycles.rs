@@ -5,14 +5,8 @@ use std::path::Path;
 
 type Edges<'a> = BTreeMap<&'a Path, BTreeMap<&'a Path, String>>;
 
-/// Crates whose cycles are being removed; each leaves this list when it has none.
-const NOT_YET: &[&str] = &["bench"];
-
 /// One complaint for each group of files that reach each other, with one way around.
 pub(super) fn check(package: &str, edges: &Edges<'_>, complaints: &mut Vec<String>) {
-    if NOT_YET.contains(&package) {
-        return;
-    }
     let reachable: BTreeMap<&Path, BTreeSet<&Path>> =
         edges.keys().map(|from| (*from, reached(from, edges))).collect();
     let mut seen = BTreeSet::new();

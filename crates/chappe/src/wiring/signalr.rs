@@ -70,7 +70,7 @@ impl SignalRService for EmbeddedSignalR {
         trace: TraceContext,
     ) -> Result<(), BindingError> {
         let Some(to) = target_of(&message.recipient) else { return Ok(()) };
-        let message = realtime::Message {
+        let message = realtime::SendMessage {
             hub,
             to,
             excluded: Vec::new(),
@@ -79,7 +79,7 @@ impl SignalRService for EmbeddedSignalR {
             trace: Some(trace),
         };
         self.realtime.send(message).await.map_err(|error| match error {
-            realtime::SendError::Publish(_) => unavailable(Box::new(error)),
+            realtime::SendMessageError::Publish(_) => unavailable(Box::new(error)),
             error => BindingError::Value(error_chain(&error)),
         })
     }

@@ -98,7 +98,12 @@ fn a_folder_of_source_a_language_that_nothing_tells_and_a_program_that_may_not_r
     let settings = ("local.settings.json", "{}");
     let own = app(&[settings]);
     std::fs::remove_file(own.path().join("package.json")).expect("it is there");
-    check(own.path(), &["check"], 64, &["cannot tell which language", "worker.config.json, function_app.py"]);
+    check(
+        own.path(),
+        &["check"],
+        64,
+        &["cannot determine the language", "worker.config.json, function_app.py"],
+    );
     write(own.path(), "Api.csproj", "");
     check(
         own.path(),

@@ -170,7 +170,7 @@ async fn a_full_disk_refuses_writes_and_recovers_when_there_is_room() {
         stored += 1;
     };
     assert_eq!(refused.status, 507, "{}", refused.text());
-    assert!(refused.text().contains("Make room and retry"), "{}", refused.text());
+    assert!(refused.text().contains("Free some space and retry"), "{}", refused.text());
     for _ in 0..5 {
         assert_eq!(account.put("more", 500_000).await.expect("it answers").status, 507);
     }

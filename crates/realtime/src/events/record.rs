@@ -1,4 +1,4 @@
-//! [`Record`]: what is kept on disk of a connection that somebody wants to hear the end of. Pure.
+//! [`ConnectionRecord`]: what is kept on disk of a connection that somebody wants to hear the end of. Pure.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ pub(crate) struct RecordKey {
 
 /// A connection on disk: while it is open, and from its end until that was told.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub(crate) struct Record<'a> {
+pub(crate) struct ConnectionRecord<'a> {
     version: u32,
     #[serde(borrow)]
     hub: Cow<'a, str>,
@@ -96,7 +96,7 @@ impl RecordKey {
     }
 }
 
-impl<'a> Record<'a> {
+impl<'a> ConnectionRecord<'a> {
     /// A connection that is opening.
     pub(crate) fn open(client: &'a ClientConnection) -> Self {
         let client_context = client.client_context.as_deref();
@@ -216,12 +216,12 @@ mod tests {
     fn late(bytes: &[u8]) -> ConnectionEvent {
         let now = UNIX_EPOCH + Duration::from_secs(9);
         let (instance, id) = (Instance::new("test").unwrap(), client().id);
-        Record::parse(bytes).unwrap().disconnected(&instance, id, now).unwrap()
+        ConnectionRecord::parse(bytes).unwrap().disconnected(&instance, id, now).unwrap()
     }
 
     #[test]
     fn an_open_connection_is_lost_with_its_process() {
-        let event = late(&Record::open(&client()).to_bytes());
+        let event = late(&ConnectionRecord::open(&client()).to_bytes());
         assert_eq!(format!("{:?}", event.client), format!("{:?}", client()));
         assert_eq!(event.at, UNIX_EPOCH + Duration::from_secs(9));
         let error = Some("the process that held the connection was lost".into());
@@ -234,7 +234,7 @@ mod tests {
             let what = ConnectionChange::Disconnected { reason: "ClientClosed".into(), error };
             let at = UNIX_EPOCH + Duration::from_millis(1234);
             let event = ConnectionEvent { client: client(), what: what.clone(), at };
-            let late = late(&Record::ended(&event).to_bytes());
+            let late = late(&ConnectionRecord::ended(&event).to_bytes());
             assert_eq!((late.what, late.at), (what, at));
         }
     }
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_client_without_anything_has_a_small_record() {
         let client = ClientConnection { user: None, client_context: None, ..client() };
-        let bytes = Record::open(&client).to_bytes();
+        let bytes = ConnectionRecord::open(&client).to_bytes();
         assert_eq!(String::from_utf8_lossy(&bytes), r#"{"version":1,"hub":"chat","protocol":"messagepack"}"#);
         assert!(late(&bytes).client.client_context.is_none());
     }
@@ -254,7 +254,7 @@ mod tests {
             (r#"{"hub":"chat"}"#, "the record is not JSON of the known form"),
             ("", "the record is not JSON of the known form"),
         ] {
-            assert_eq!(Record::parse(bytes.as_bytes()).unwrap_err().to_string(), expected);
+            assert_eq!(ConnectionRecord::parse(bytes.as_bytes()).unwrap_err().to_string(), expected);
         }
     }
 

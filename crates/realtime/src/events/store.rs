@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use state::{Durability, Expect, Instance, Key, Registry, RegistryError};
 
 use super::listener::ConnectionEvent;
-use super::record::{ProcessRun, Record, RecordKey, UnreadableRecord};
+use super::record::{ConnectionRecord, ProcessRun, RecordKey, UnreadableRecord};
 use realtime_engine::{ClientConnection, ConnectionId, NodeId};
 
 /// Records read at a time when the process starts.
@@ -23,7 +23,7 @@ pub(crate) struct Records {
 
 /// Why a record gave nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
+pub(crate) enum LoadRecordError {
     #[error("read the record of a connection")]
     Registry(#[source] RegistryError),
     #[error(transparent)]
@@ -47,12 +47,12 @@ impl Records {
 
     /// Remembers a connection, durably.
     pub(crate) async fn open(&self, client: &ClientConnection) -> Result<(), RegistryError> {
-        self.put(self.record_key(client.id), Record::open(client).to_bytes()).await
+        self.put(self.record_key(client.id), ConnectionRecord::open(client).to_bytes()).await
     }
 
     /// Remembers how a connection ended, durably.
     pub(crate) async fn end(&self, event: &ConnectionEvent) -> Result<(), RegistryError> {
-        self.put(self.record_key(event.client.id), Record::ended(event).to_bytes()).await
+        self.put(self.record_key(event.client.id), ConnectionRecord::ended(event).to_bytes()).await
     }
 
     /// Forgets a connection.
@@ -65,11 +65,14 @@ impl Records {
         &self,
         record_key: RecordKey,
         now: SystemTime,
-    ) -> Result<Option<ConnectionEvent>, LoadError> {
-        let entry =
-            self.registry.get(&self.instance, &self.key(record_key)).await.map_err(LoadError::Registry)?;
+    ) -> Result<Option<ConnectionEvent>, LoadRecordError> {
+        let entry = self
+            .registry
+            .get(&self.instance, &self.key(record_key))
+            .await
+            .map_err(LoadRecordError::Registry)?;
         let Some(entry) = entry else { return Ok(None) };
-        let record = Record::parse(&entry.value)?;
+        let record = ConnectionRecord::parse(&entry.value)?;
         Ok(Some(record.disconnected(&self.instance, record_key.connection, now)?))
     }
 

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::names::{LIST, is_of_group, journal_name, key, logged_group};
 use super::options::{HistoryError, Rule};
 use super::requests::{AT, AppendRequest, Dependencies, OpenRequest};
-use super::streams::{Limits, Streams, Trim};
+use super::streams::{StreamLimits, Streams, Trim};
 use realtime_engine::{EngineHandle, Publish, PublishError, StreamPosition};
 
 /// Messages that share one flush at most.
@@ -100,7 +100,7 @@ impl Recorder {
                 let Ok(listed) = serde_json::from_slice::<Listed>(&entry.value) else { continue };
                 let Ok(name) = Name::new(&listed.journal) else { continue };
                 let info = self.journal.info(&self.instance, &name).await?;
-                let limits = Limits {
+                let limits = StreamLimits {
                     is_group: is_of_group(&name),
                     messages_max: listed.messages_max,
                     lifetime: Duration::from_secs(listed.lifetime_s),
@@ -227,7 +227,7 @@ impl Recorder {
         }
     }
 
-    async fn list(&self, name: &Name, limits: Limits) -> Result<(), RegistryError> {
+    async fn list(&self, name: &Name, limits: StreamLimits) -> Result<(), RegistryError> {
         let listed = Listed {
             journal: name.as_str().to_owned(),
             messages_max: limits.messages_max,

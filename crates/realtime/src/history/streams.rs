@@ -20,7 +20,7 @@ pub(super) struct Streams {
 
 /// What belongs to a log for as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct StreamLimits {
     /// Whether it counts against the bound.
     pub(super) is_group: bool,
     pub(super) messages_max: u64,
@@ -35,7 +35,7 @@ pub(crate) struct InUse {
 
 /// As many logs of groups as there may be hold messages or are in use.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct TooManyStreams;
 
 #[derive(Debug)]
 struct Stream {
@@ -44,7 +44,7 @@ struct Stream {
     next: u64,
     /// Until when messages below a number were kept, oldest first.
     marks: VecDeque<(SystemTime, u64)>,
-    limits: Limits,
+    limits: StreamLimits,
     /// Whether the durable list of logs has it with these limits.
     is_listed: bool,
     /// Its place among the empty ones.
@@ -81,7 +81,7 @@ impl Streams {
     }
 
     /// A log from before, with its messages kept since `now`.
-    pub(super) fn load(&mut self, name: &Name, limits: Limits, first: u64, next: u64, now: SystemTime) {
+    pub(super) fn load(&mut self, name: &Name, limits: StreamLimits, first: u64, next: u64, now: SystemTime) {
         self.insert(name, limits, first, true);
         if next > first {
             self.add(name, next, now);
@@ -89,7 +89,7 @@ impl Streams {
     }
 
     /// Uses a log that there is, with these limits from now on.
-    pub(super) fn find(&mut self, name: &Name, limits: Limits) -> Option<InUse> {
+    pub(super) fn find(&mut self, name: &Name, limits: StreamLimits) -> Option<InUse> {
         let stream = self.streams.get_mut(name)?;
         stream.is_listed &= stream.limits == limits;
         stream.limits = limits;
@@ -98,14 +98,18 @@ impl Streams {
 
     /// Makes place for a new log and uses it. Answers the empty logs that are to be removed for it, the one that has been empty
     /// for the longest time first.
-    pub(super) fn admit(&mut self, name: &Name, limits: Limits) -> Result<(InUse, Vec<Name>), Full> {
+    pub(super) fn admit(
+        &mut self,
+        name: &Name,
+        limits: StreamLimits,
+    ) -> Result<(InUse, Vec<Name>), TooManyStreams> {
         let mut removed = Vec::new();
         if limits.is_group && self.groups >= self.groups_max {
             let excess = self.groups - self.groups_max + 1;
             let is_unused = |name: &&Name| Arc::strong_count(&self.streams[*name].users) == 1;
             removed = self.empty.values().filter(is_unused).take(excess).cloned().collect();
             if removed.len() < excess {
-                return Err(Full);
+                return Err(TooManyStreams);
             }
             removed.iter().for_each(|name| self.remove(name));
         }
@@ -113,13 +117,13 @@ impl Streams {
     }
 
     /// A log that was to be removed is still there.
-    pub(super) fn put_back(&mut self, name: &Name, limits: Limits) {
+    pub(super) fn put_back(&mut self, name: &Name, limits: StreamLimits) {
         if !self.streams.contains_key(name) {
             self.insert(name, limits, 0, false);
         }
     }
 
-    fn insert(&mut self, name: &Name, limits: Limits, first: u64, is_listed: bool) -> InUse {
+    fn insert(&mut self, name: &Name, limits: StreamLimits, first: u64, is_listed: bool) -> InUse {
         let users = Arc::default();
         let (next, marks) = (first, VecDeque::new());
         let stream = Stream { first, next, marks, limits, is_listed, empty_since: None, users };
@@ -211,7 +215,8 @@ impl Streams {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { is_group: true, messages_max: 8, lifetime: Duration::from_secs(60) };
+    const LIMITS: StreamLimits =
+        StreamLimits { is_group: true, messages_max: 8, lifetime: Duration::from_secs(60) };
 
     fn name(text: &str) -> Name {
         Name::new(&format!("history/chat/{text}")).unwrap()
@@ -248,13 +253,13 @@ mod tests {
             assert_eq!(admit(&mut streams, text), Ok(vec![]));
             streams.add(&name(text), 1, at(seconds));
         }
-        assert_eq!(admit(&mut streams, "c"), Err(Full));
+        assert_eq!(admit(&mut streams, "c"), Err(TooManyStreams));
         streams.too_old(at(61));
         streams.too_old(at(71));
         assert_eq!(admit(&mut streams, "c"), Ok(vec![name("b")]));
         streams.add(&name("c"), 1, at(71));
         assert_eq!((admit(&mut streams, "d"), streams.groups()), (Ok(vec![name("a")]), 2));
-        let hub = Limits { is_group: false, ..LIMITS };
+        let hub = StreamLimits { is_group: false, ..LIMITS };
         assert_eq!(streams.admit(&name("hub"), hub).unwrap().1, [], "logs of hubs do not count");
     }
 
@@ -262,7 +267,7 @@ mod tests {
     fn a_log_in_use_keeps_its_place() {
         let mut streams = Streams::new(1);
         let (in_use, _) = streams.admit(&name("a"), LIMITS).unwrap();
-        assert_eq!(streams.admit(&name("b"), LIMITS).unwrap_err(), Full);
+        assert_eq!(streams.admit(&name("b"), LIMITS).unwrap_err(), TooManyStreams);
         drop(in_use);
         assert_eq!(streams.admit(&name("b"), LIMITS).unwrap().1, [name("a")]);
     }

@@ -1,4 +1,4 @@
-//! [`Client`]: the state of a client that an app server handles. `client/delivery.rs` has the messages that it receives, `client/migration.rs` how
+//! [`AppServerClient`]: the state of a client that an app server handles. `client/delivery.rs` has the messages that it receives, `client/migration.rs` how
 //! it changes its app server.
 
 pub(super) mod delivery;
@@ -27,7 +27,7 @@ const DEFERRED_MAX: usize = 64;
 
 /// A client of an app server.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct AppServerClient {
     pub(super) hub: Hub,
     /// The app server that its token names.
     pub(super) sticky: Option<StickyServer>,
@@ -87,7 +87,7 @@ pub(crate) struct ClosedClient {
     pub(crate) deferred: Vec<(Arc<ServerConnection>, ServerRequest)>,
 }
 
-impl Client {
+impl AppServerClient {
     pub(super) fn new(hub: Hub, sticky: Option<StickyServer>, headers: ForwardedHeaders) -> Arc<Self> {
         let (accepts_parts, state) = (AtomicBool::new(false), Mutex::new(State::default()));
         Arc::new(Self { hub, sticky, headers, accepts_parts, state })

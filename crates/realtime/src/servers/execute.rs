@@ -14,7 +14,7 @@ use signalr_protocol::service::{AckStatus, GroupMembers};
 use tracing::debug;
 
 use super::client::delivery::Delivery;
-use super::client::{Client, Deferral};
+use super::client::{AppServerClient, Deferral};
 use super::from_protocol::reserved_method;
 use super::request::{
     EVENT_BUFFER_FULL, EVENT_CONNECTION, EVENT_INVALID, EVENT_NOT_EXISTED, EVENT_SERVER_CONNECTION,
@@ -185,7 +185,7 @@ impl Servers {
     pub(super) async fn close_unreadable(
         &self,
         server: &ServerConnection,
-        client: &Client,
+        client: &AppServerClient,
         id: ConnectionId,
         why: &str,
     ) -> Result<(), Stopped> {

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::client::Client;
+use super::client::AppServerClient;
 use super::request::Shutdown;
 use super::server_connection::ServerConnection;
 use super::shared::{Servers, lock};
@@ -88,7 +88,7 @@ impl Servers {
     /// its app server closes the connection.
     async fn migrate(
         &self,
-        client: &Client,
+        client: &AppServerClient,
         id: ConnectionId,
         from: &Arc<ServerConnection>,
         until: Instant,
@@ -118,7 +118,7 @@ impl Servers {
     }
 
     /// Assigns a client to another app server than that of `from`. Returns whether there was one.
-    async fn move_client(&self, client: &Client, id: ConnectionId, from: &ServerConnection) -> bool {
+    async fn move_client(&self, client: &AppServerClient, id: ConnectionId, from: &ServerConnection) -> bool {
         if client.requires_its_server() {
             return false;
         }

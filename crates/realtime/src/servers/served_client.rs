@@ -7,7 +7,7 @@ use bytes::Bytes;
 use signalr_protocol::HubProtocol;
 use signalr_protocol::service::FlowOperation;
 
-use super::client::{Client, State};
+use super::client::{AppServerClient, State};
 use super::request::{EVENT_BUFFER_FULL, EVENT_CONNECTION};
 use super::send_queue::QueueLevel;
 use super::shared::Servers;
@@ -20,11 +20,11 @@ use realtime_engine::{
 #[derive(Debug)]
 pub(super) struct ServedClient {
     servers: Servers,
-    client: Arc<Client>,
+    client: Arc<AppServerClient>,
 }
 
 impl ServedClient {
-    pub(super) fn new(servers: Servers, client: Arc<Client>) -> Self {
+    pub(super) fn new(servers: Servers, client: Arc<AppServerClient>) -> Self {
         Self { servers, client }
     }
 }

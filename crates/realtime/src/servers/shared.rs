@@ -15,7 +15,7 @@ use supervision::Unit;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::client::{Client, ClosedClient};
+use super::client::{AppServerClient, ClosedClient};
 use super::connection_table::ConnectionTable;
 use super::invocations::{Invocations, PendingInvocation};
 use super::metrics::ServerMetrics;
@@ -62,7 +62,7 @@ pub(super) struct Shared {
 /// The clients of app servers.
 #[derive(Debug, Default)]
 pub(super) struct ServedClients {
-    pub(super) by_id: HashMap<ConnectionId, Arc<Client>>,
+    pub(super) by_id: HashMap<ConnectionId, Arc<AppServerClient>>,
     pub(super) recently_closed: RecentlyClosed,
 }
 
@@ -141,7 +141,7 @@ impl Servers {
     /// locked meanwhile, so that an app server that shuts down gets the response after all its clients.
     pub(super) fn admit(
         &self,
-        client: &Arc<Client>,
+        client: &Arc<AppServerClient>,
         id: ConnectionId,
         begin: impl FnOnce(&Arc<ServerConnection>),
     ) -> bool {
@@ -156,7 +156,11 @@ impl Servers {
     }
 
     /// Removes a client that has disconnected. Returns its server connection.
-    pub(super) fn remove_client(&self, client: &Client, id: ConnectionId) -> Option<Arc<ServerConnection>> {
+    pub(super) fn remove_client(
+        &self,
+        client: &AppServerClient,
+        id: ConnectionId,
+    ) -> Option<Arc<ServerConnection>> {
         let ClosedClient { owner, deferred } = client.end();
         for (server, order) in deferred {
             let text = "the connection ended before the response to its handshake";
@@ -195,7 +199,7 @@ impl Servers {
     }
 
     /// A client of the hub that an app server handles.
-    pub(super) fn client(&self, hub: &Hub, id: ConnectionId) -> Option<Arc<Client>> {
+    pub(super) fn client(&self, hub: &Hub, id: ConnectionId) -> Option<Arc<AppServerClient>> {
         let client = lock(&self.0.clients).by_id.get(&id).cloned();
         client.filter(|client| client.hub == *hub)
     }
@@ -206,7 +210,12 @@ impl Servers {
     }
 
     /// Closes a client for its app server. Returns whether it was connected.
-    pub(super) async fn end_client(&self, client: &Client, id: ConnectionId, close: ServerClose) -> bool {
+    pub(super) async fn end_client(
+        &self,
+        client: &AppServerClient,
+        id: ConnectionId,
+        close: ServerClose,
+    ) -> bool {
         // The engine reports no end that was requested here.
         let ended = self.engine().end_client(id, close).await.unwrap_or(false);
         self.remove_client(client, id);

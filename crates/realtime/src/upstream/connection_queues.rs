@@ -3,7 +3,7 @@
 //!
 //! Each connection has a queue for each listener, and a queue has two tracks, each of which does one thing at a time. One track delivers
 //! `connected`. The other one sends invocations in order, and then delivers `disconnected`. Invocations wait until the first attempt to deliver
-//! `connected` has ended, but no longer than [`Limits::connected_wait_max`]: a failing upstream must not block the client. Later attempts run in
+//! `connected` has ended, but no longer than [`QueueLimits::connected_wait_max`]: a failing upstream must not block the client. Later attempts run in
 //! parallel with invocations. `disconnected` waits until `connected` is settled. Invocations that this process handles itself do not wait for
 //! `connected`. Tracks with work take turns, and the number of running jobs is limited.
 
@@ -38,7 +38,7 @@ pub(crate) struct TrackKey {
 
 /// The limits of the queues.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct QueueLimits {
     pub(crate) in_flight_max: usize,
     /// How long a call may wait.
     pub(crate) wait_max: Duration,
@@ -90,7 +90,7 @@ pub(crate) enum EventOutcome {
 /// The queues of all connections that have work.
 #[derive(Debug)]
 pub(crate) struct ConnectionQueues<E, C> {
-    limits: Limits,
+    limits: QueueLimits,
     retries: Retries,
     lanes: HashMap<QueueKey, ConnectionQueue<E, C>>,
     /// Tracks that are due, in order.
@@ -152,7 +152,7 @@ impl EventOutcome {
 }
 
 impl<E: Clone, C> ConnectionQueues<E, C> {
-    pub(crate) fn new(limits: Limits, retries: Retries) -> Self {
+    pub(crate) fn new(limits: QueueLimits, retries: Retries) -> Self {
         Self {
             limits,
             retries,

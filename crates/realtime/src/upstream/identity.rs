@@ -40,7 +40,7 @@ struct Token {
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenError {
+pub(crate) enum ManagedIdentityError {
     #[error("ask {endpoint} for a token")]
     Send {
         endpoint: String,
@@ -109,7 +109,7 @@ impl ManagedIdentity {
     }
 
     /// A token for `resource`, fetched or kept.
-    pub(crate) async fn token(&self, resource: &Arc<str>) -> Result<Arc<str>, TokenError> {
+    pub(crate) async fn token(&self, resource: &Arc<str>) -> Result<Arc<str>, ManagedIdentityError> {
         let slot = {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(tokens.entry(Arc::clone(resource)).or_default())
@@ -124,7 +124,7 @@ impl ManagedIdentity {
         Ok(text)
     }
 
-    async fn fetch(&self, resource: &str) -> Result<Token, TokenError> {
+    async fn fetch(&self, resource: &str) -> Result<Token, ManagedIdentityError> {
         let endpoint = || without_query(&self.endpoint).to_owned();
         let joint = if self.endpoint.contains('?') { '&' } else { '?' };
         let resource = utf8_percent_encode(resource, NON_ALPHANUMERIC);
@@ -133,13 +133,13 @@ impl ManagedIdentity {
         *request.uri_mut() = address.parse().expect("the endpoint was checked, and the rest is escaped");
         request.headers_mut().insert(SECRET, self.secret.clone());
         let answer = self.egress.call(request).await;
-        let answer = answer.map_err(|cause| TokenError::Send { endpoint: endpoint(), cause })?;
+        let answer = answer.map_err(|cause| ManagedIdentityError::Send { endpoint: endpoint(), cause })?;
         if answer.status() != StatusCode::OK {
             let text = String::from_utf8_lossy(answer.body()).chars().take(200).collect();
-            return Err(TokenError::Status { endpoint: endpoint(), status: answer.status(), text });
+            return Err(ManagedIdentityError::Status { endpoint: endpoint(), status: answer.status(), text });
         }
         let answer: TokenResponse = serde_json::from_slice(answer.body())
-            .map_err(|cause| TokenError::InvalidResponse { endpoint: endpoint(), cause })?;
+            .map_err(|cause| ManagedIdentityError::InvalidResponse { endpoint: endpoint(), cause })?;
         let expires_on = match answer.expires_on {
             ExpiresOn::Number(seconds) => seconds,
             // A date in words is not understood; the token is then fetched for each request.

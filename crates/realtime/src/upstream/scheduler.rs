@@ -25,7 +25,7 @@ use super::input_queue::{Input, QueuePermit};
 use super::metrics::EventLabels;
 use super::response::{Awaited, error_for};
 use super::shared::Shared;
-use super::streams::{Part, Streams, Upload, opened_by};
+use super::streams::{StreamPart, Upload, UpstreamStreams, opened_by};
 use crate::events::{DeliveryError, RecordKey, Retries, Retry};
 use realtime_engine::{ClientInvocation, ConnectionId};
 use tracing::Instrument as _;
@@ -43,7 +43,7 @@ pub(crate) struct Scheduler {
     shared: Arc<Shared>,
     clients: Arc<dyn Clients>,
     lanes: ConnectionQueues<Arc<RecordedEvent>, Box<UpstreamInvocation>>,
-    streams: HashMap<ConnectionId, Streams>,
+    streams: HashMap<ConnectionId, UpstreamStreams>,
     connection_progress: HashMap<ConnectionId, ConnectionProgress>,
     answers: StreamedResponses,
     /// For each `disconnected`, the listeners that have not received it.
@@ -142,7 +142,7 @@ impl Scheduler {
             // The stream has ended or never existed; the client waits for nothing.
             return self.shared.refuse("unknown_stream");
         };
-        let Part { target: method, call: call_id, upload, .. } = part;
+        let StreamPart { target: method, call: call_id, upload, .. } = part;
         let key = QueueKey { connection: invocation.client.id, listener: 0 };
         let is_local = self.shared.is_local(&method);
         let call =
@@ -151,7 +151,7 @@ impl Scheduler {
     }
 
     /// What a message is part of, and what its client waits for; keeps the table of streams.
-    fn context_of(&mut self, invocation: &ClientInvocation) -> Option<(Part, Awaited)> {
+    fn context_of(&mut self, invocation: &ClientInvocation) -> Option<(StreamPart, Awaited)> {
         let connection = invocation.client.id;
         let Some(target) = &invocation.target else {
             let streams = self.streams.get_mut(&connection)?;
@@ -189,7 +189,7 @@ impl Scheduler {
             self.streams.entry(connection).or_default().open(id, target, call, upload, streams_max);
         }
         let call = invocation.invocation_id.clone();
-        Some((Part { target: target.clone(), call, upload, is_last: false }, awaited))
+        Some((StreamPart { target: target.clone(), call, upload, is_last: false }, awaited))
     }
 
     /// StreamedResponses a call that is not carried out.

@@ -10,7 +10,7 @@ use http_messages::{BoxError, ErrorChain, ReadError};
 use identity::KeySet;
 use trace::Tracer;
 
-use super::identity::{ManagedIdentity, TokenError};
+use super::identity::{ManagedIdentity, ManagedIdentityError};
 use super::metrics::{Metrics, RequestLabels};
 use super::options::Options;
 use super::request::{self, Content};
@@ -53,7 +53,7 @@ pub(crate) enum SendFailure {
     #[error(transparent)]
     Address(#[from] AddressError),
     #[error("get a token for the upstream")]
-    Token(#[from] TokenError),
+    Token(#[from] ManagedIdentityError),
     #[error("reach the upstream")]
     Unreachable(#[source] egress::SendError),
     #[error("the upstream did not answer within {0:?}")]

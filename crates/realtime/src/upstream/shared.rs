@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::connection_queues::Limits;
+use super::connection_queues::QueueLimits;
 use super::input_queue::InputQueue;
 use super::methods::{self, Methods};
 use super::metrics::{CauseLabels, Metrics};
@@ -46,8 +46,8 @@ impl Shared {
     }
 
     /// The limits of the queues.
-    pub(crate) fn limits(&self) -> Limits {
-        Limits {
+    pub(crate) fn limits(&self) -> QueueLimits {
+        QueueLimits {
             in_flight_max: self.options.in_flight_max.get(),
             wait_max: Duration::from_millis(self.options.wait_timeout_ms.get()),
             connected_wait_max: Duration::from_millis(self.options.connected_wait_timeout_ms.get()),

@@ -1,4 +1,4 @@
-//! [`Streams`]: which method the streams of one connection belong to, so that an item, an end or a cancel finds the upstream
+//! [`UpstreamStreams`]: which method the streams of one connection belong to, so that an item, an end or a cancel finds the upstream
 //! that was called, and its answer the call that waits for it. Pure.
 //!
 //! Only what passes here is known: a stream that the app ends over REST is forgotten when the table is full, or with its
@@ -12,7 +12,7 @@ use signalr_protocol::{HubMessage, HubProtocol, parse};
 
 /// The streams of one connection, oldest first. They are few, so that searching beats hashing.
 #[derive(Debug, Default)]
-pub(crate) struct Streams(VecDeque<Stream>);
+pub(crate) struct UpstreamStreams(VecDeque<Stream>);
 
 #[derive(Debug)]
 struct Stream {
@@ -33,7 +33,7 @@ pub(crate) struct Upload {
 
 /// What a message that belongs to a stream is part of.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct StreamPart {
     pub(crate) target: Box<str>,
     /// The invocation id of the call that opened the stream, if that has one.
     pub(crate) call: Option<Box<str>>,
@@ -81,7 +81,7 @@ impl Upload {
     }
 }
 
-impl Streams {
+impl UpstreamStreams {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -104,7 +104,7 @@ impl Streams {
     }
 
     /// What a message of a stream is part of; `is_end` where it ends its stream, which is then forgotten.
-    pub(crate) fn part(&mut self, id: &str, is_end: bool) -> Option<Part> {
+    pub(crate) fn part(&mut self, id: &str, is_end: bool) -> Option<StreamPart> {
         let at = self.0.iter().position(|stream| stream.id.as_ref() == id)?;
         let Stream { target, call, upload, .. } = &self.0[at];
         let (target, call, upload) = (target.clone(), call.clone(), upload.clone());
@@ -115,7 +115,7 @@ impl Streams {
             self.0.iter().any(|stream| stream.upload.as_ref().is_some_and(|other| Arc::ptr_eq(one, other)))
         };
         let is_last = !upload.as_ref().is_some_and(goes_on);
-        Some(Part { target, call, upload, is_last })
+        Some(StreamPart { target, call, upload, is_last })
     }
 }
 
@@ -142,13 +142,13 @@ mod tests {
         check(HubProtocol::MessagePack, b"\x96\x04\x80\xa14\xa1t\x90\x91\xa15", &["5"], Some("4"));
     }
 
-    fn target(streams: &mut Streams, id: &str) -> Option<String> {
+    fn target(streams: &mut UpstreamStreams, id: &str) -> Option<String> {
         streams.part(id, false).map(|part| part.target.into())
     }
 
     #[test]
     fn the_oldest_stream_is_forgotten_when_there_are_too_many() {
-        let mut streams = Streams::default();
+        let mut streams = UpstreamStreams::default();
         for id in ["1", "2", "1", "3"] {
             streams.open(id.into(), &format!("method {id}"), Some("7"), None, 2);
         }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_end_of_the_last_upload_of_a_call_is_known() {
-        let mut streams = Streams::default();
+        let mut streams = UpstreamStreams::default();
         let [one, other] = ["7", "8"].map(|id| Arc::new(Upload::new(id.into())));
         streams.open("a".into(), "t", Some("7"), Some(&one), 9);
         streams.open("b".into(), "t", Some("7"), Some(&one), 9);

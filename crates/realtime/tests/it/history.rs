@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use realtime::{HistoryRule, Message, Options};
+use realtime::{HistoryRule, Options, SendMessage};
 use realtime_engine::{GroupName, Target};
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
@@ -59,8 +59,14 @@ async fn invoke(client: &mut HubClient, method: &str, arguments: Value) -> Heard
 
 async fn send(fixture: &Fixture, to: Target, number: u32) {
     let arguments = format!("[{number}]");
-    let message =
-        Message { hub: "chat", to, excluded: Vec::new(), target: "m", arguments: &arguments, trace: None };
+    let message = SendMessage {
+        hub: "chat",
+        to,
+        excluded: Vec::new(),
+        target: "m",
+        arguments: &arguments,
+        trace: None,
+    };
     fixture.handle.send(message).await.unwrap();
 }
 
@@ -247,7 +253,7 @@ async fn catching_up_and_new_messages_meet_without_a_seam() {
     let publisher = tokio::spawn(async move {
         for number in 0..COUNT {
             let arguments = format!("[{number}]");
-            let message = Message {
+            let message = SendMessage {
                 hub: "chat",
                 to: group("g"),
                 excluded: Vec::new(),

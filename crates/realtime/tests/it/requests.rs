@@ -8,7 +8,7 @@ use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use http_messages::Body;
-use realtime::{Message, Options};
+use realtime::{Options, SendMessage};
 use realtime_engine::{CloseRequest, Target};
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ impl<'a> Client<'a> {
 
 async fn publish(fixture: &Fixture, text: &str) {
     let arguments = serde_json::json!([text]).to_string();
-    let message = Message {
+    let message = SendMessage {
         hub: "chat",
         to: Target::All,
         excluded: Vec::new(),

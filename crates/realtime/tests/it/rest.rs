@@ -286,7 +286,7 @@ async fn a_caller_that_the_process_vouches_for_needs_no_token() {
     // Neither a hub's client nor the holder of a function key is an app of this service.
     check(Principal::FunctionKey { name: "default".into() }, 401).await;
     let claims = identity::Claims::new();
-    let client = identity::Client { hub: "chat".to_owned(), user_id: None, claims };
+    let client = identity::ClientIdentity { hub: "chat".to_owned(), user_id: None, claims };
     check(Principal::Client(client.into()), 401).await;
 }
 

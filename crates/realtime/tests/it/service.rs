@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use expect_test::{Expect, expect};
-use realtime::Message;
+use realtime::SendMessage;
 use realtime_engine::Target;
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
@@ -133,7 +133,7 @@ async fn messages_from_this_process_arrive_and_carry_their_trace() {
     let listening = Fixture::start(options()).await.listen();
     let mut ada = Client::connect(&listening, &[], HubProtocol::Json).await;
     let trace = TraceContext::root();
-    let message = Message {
+    let message = SendMessage {
         hub: "CHAT",
         to: Target::All,
         excluded: Vec::new(),
@@ -151,17 +151,17 @@ async fn messages_from_this_process_arrive_and_carry_their_trace() {
     check(&mut ada, &expect![[r#"{"type":1,"target":"news","arguments":[2]}"#]]).await;
     for (changed, expected) in [
         (
-            Message { hub: "a b", ..message.clone() },
+            SendMessage { hub: "a b", ..message.clone() },
             expect![
                 "'a b' is not a valid hub name; use a letter, then at most 127 letters, digits and characters of _`,.[]"
             ],
         ),
         (
-            Message { arguments: "{}", ..message.clone() },
+            SendMessage { arguments: "{}", ..message.clone() },
             expect!["the arguments of a message must be a JSON array"],
         ),
         (
-            Message { target: "", ..message.clone() },
+            SendMessage { target: "", ..message.clone() },
             expect!["the message has no target; name the client method to call"],
         ),
     ] {

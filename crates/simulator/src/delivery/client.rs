@@ -1,4 +1,4 @@
-//! [`Client`]: a simulated SignalR client (JSON) with a WebSocket, maybe with stateful reconnect, or with long polling.
+//! [`SimulatedClient`]: a simulated SignalR client (JSON) with a WebSocket, maybe with stateful reconnect, or with long polling.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub(super) enum Link {
 }
 
 /// One life of a connection.
-pub(super) struct Client {
+pub(super) struct SimulatedClient {
     pub(super) number: ConnectionNumber,
     pub(super) user: usize,
     pub(super) kind: ClientKind,
@@ -66,7 +66,7 @@ pub(super) struct Client {
     next: u64,
 }
 
-impl Client {
+impl SimulatedClient {
     pub(super) fn new(
         number: ConnectionNumber,
         user: usize,

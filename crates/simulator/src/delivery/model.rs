@@ -11,7 +11,7 @@ pub(super) type ConnectionNumber = u64;
 
 /// Who receives a message.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Audience {
+pub(super) enum Receivers {
     All,
     User(usize),
     Group(String),
@@ -31,7 +31,7 @@ enum Outcome {
 #[derive(Debug)]
 struct Sent {
     sender: usize,
-    to: Audience,
+    to: Receivers,
     outcome: Outcome,
     /// Open connections that were in the audience when it was sent, and still are.
     receivers: BTreeSet<ConnectionNumber>,
@@ -44,7 +44,7 @@ struct Connection {
     /// Groups that it was ever in, or asked to be in.
     may_hear: BTreeSet<String>,
     received: BTreeSet<MessageId>,
-    last: BTreeMap<(usize, Audience), MessageId>,
+    last: BTreeMap<(usize, Receivers), MessageId>,
 }
 
 /// All messages and connections.
@@ -93,7 +93,7 @@ impl Deliveries {
         if let Some(connection) = self.open.get_mut(&number) {
             connection.groups.remove(group);
         }
-        for sent in self.sent.values_mut().filter(|sent| sent.to == Audience::Group(group.to_owned())) {
+        for sent in self.sent.values_mut().filter(|sent| sent.to == Receivers::Group(group.to_owned())) {
             if sent.outcome == Outcome::Pending {
                 sent.receivers.remove(&number);
             }
@@ -101,19 +101,19 @@ impl Deliveries {
     }
 
     /// A message is being sent.
-    pub(super) fn sending(&mut self, id: MessageId, sender: usize, to: Audience) {
+    pub(super) fn sending(&mut self, id: MessageId, sender: usize, to: Receivers) {
         let is_receiver = |(number, connection): &(&ConnectionNumber, &Connection)| match &to {
-            Audience::All => true,
-            Audience::User(user) => connection.user == *user,
-            Audience::Group(group) => connection.groups.contains(group),
-            Audience::Connection(one) => *number == one,
+            Receivers::All => true,
+            Receivers::User(user) => connection.user == *user,
+            Receivers::Group(group) => connection.groups.contains(group),
+            Receivers::Connection(one) => *number == one,
         };
         let receivers = self.open.iter().filter(is_receiver).map(|(number, _)| *number).collect();
         self.sent.insert(id, Sent { sender, to, outcome: Outcome::Pending, receivers });
     }
 
     pub(super) fn is_to_group(&self, id: MessageId, group: &str) -> bool {
-        self.sent.get(&id).is_some_and(|sent| sent.to == Audience::Group(group.to_owned()))
+        self.sent.get(&id).is_some_and(|sent| sent.to == Receivers::Group(group.to_owned()))
     }
 
     pub(super) fn acknowledged(&mut self, id: MessageId) {
@@ -146,10 +146,10 @@ impl Deliveries {
         ensure!(sent.outcome != Outcome::Refused, "message {id} was refused, and is received");
         let Some(connection) = self.open.get_mut(&number) else { return Ok(()) };
         let is_addressed = match &sent.to {
-            Audience::All => true,
-            Audience::User(user) => connection.user == *user,
-            Audience::Group(group) => connection.may_hear.contains(group),
-            Audience::Connection(one) => number == *one,
+            Receivers::All => true,
+            Receivers::User(user) => connection.user == *user,
+            Receivers::Group(group) => connection.may_hear.contains(group),
+            Receivers::Connection(one) => number == *one,
         };
         ensure!(is_addressed, "connection {number} received message {id}, which went to {:?}", sent.to);
         ensure!(connection.received.insert(id), "connection {number} received message {id} twice");
@@ -190,7 +190,7 @@ impl Deliveries {
 
     /// Somebody has read the whole log of a group: each message that was acknowledged is in it.
     pub(super) fn check_log(&self, group: &str, log: &[MessageId]) -> Result<()> {
-        let to = Audience::Group(group.to_owned());
+        let to = Receivers::Group(group.to_owned());
         for (id, sent) in self.sent.iter().filter(|(_, sent)| sent.to == to) {
             let is_missing = sent.outcome == Outcome::Acknowledged && !log.contains(id);
             ensure!(!is_missing, "message {id} was acknowledged, and is not in the log of {group}");

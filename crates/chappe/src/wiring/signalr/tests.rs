@@ -146,7 +146,7 @@ impl SinkFactory for Output {
     }
 
     async fn accepted(&self) -> Vec<u64> {
-        let marker = realtime::Message {
+        let marker = realtime::SendMessage {
             hub: HUB,
             to: Target::All,
             excluded: Vec::new(),
@@ -203,7 +203,7 @@ async fn a_client_connects_with_connection_info_embedded_and_remote() {
         let text = |name: &str| info[name].as_str().expect("url and accessToken are text").to_owned();
         let mut client = connect(&text("url"), &text("accessToken")).await;
         let to = Target::User(UserId::new("ada"));
-        let message = realtime::Message {
+        let message = realtime::SendMessage {
             hub: HUB,
             to,
             excluded: Vec::new(),

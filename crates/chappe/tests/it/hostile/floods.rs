@@ -154,7 +154,7 @@ async fn a_process_out_of_descriptors_keeps_those_it_has() {
     drop(sockets);
     let log = process.kill().await.expect("it can be killed");
     assert!(log.contains("the process may open 200 files, which is enough for"), "{log}");
-    assert!(log.contains("the most silent ones are closed for newcomers"), "{log}");
+    assert!(log.contains("the connections that have been silent longest are closed for new ones"), "{log}");
     assert!(!log.contains("cannot accept"), "descriptors were left over: {log}");
 }
 

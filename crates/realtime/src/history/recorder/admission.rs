@@ -1,4 +1,4 @@
-//! Limits the number of logs of groups: beyond it, a new log replaces an empty one.
+//! StreamLimits the number of logs of groups: beyond it, a new log replaces an empty one.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use state::{Expect, Name, Record};
 use super::Recorder;
 use crate::history::names::{is_of_group, key};
 use crate::history::requests::OpenError;
-use crate::history::streams::{Full, InUse, Limits};
+use crate::history::streams::{InUse, StreamLimits, TooManyStreams};
 
 impl Recorder {
-    pub(super) fn limits(&self, name: &Name, rule: usize) -> Limits {
+    pub(super) fn limits(&self, name: &Name, rule: usize) -> StreamLimits {
         let rule = &self.rules[rule];
-        Limits {
+        StreamLimits {
             is_group: is_of_group(name),
             messages_max: rule.messages.get().into(),
             lifetime: Duration::from_secs(rule.seconds.get()),
@@ -48,7 +48,7 @@ impl Recorder {
                     in_use.push(made);
                     removed.extend(instead_of);
                 }
-                Err(Full) => {
+                Err(TooManyStreams) => {
                     self.warn_once();
                     refused.insert(name.clone());
                 }
@@ -64,7 +64,7 @@ impl Recorder {
         let in_use = match self.streams.find(name, limits) {
             Some(found) => found,
             None => {
-                let admitted = self.streams.admit(name, limits).map_err(|Full| {
+                let admitted = self.streams.admit(name, limits).map_err(|TooManyStreams| {
                     self.rejections.inc();
                     OpenError::Full
                 });
@@ -104,7 +104,7 @@ impl Recorder {
             if let Err(error) = outcome {
                 tracing::warn!(journal = %name, error, "an empty log could not be removed; it is tried again");
                 // It is empty, so that no limit of its matters before it is used again.
-                let limits = Limits { is_group: true, messages_max: 1, lifetime: Duration::ZERO };
+                let limits = StreamLimits { is_group: true, messages_max: 1, lifetime: Duration::ZERO };
                 self.streams.put_back(name, limits);
             }
         }

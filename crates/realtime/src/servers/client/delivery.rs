@@ -7,7 +7,7 @@ use signalr_protocol::{
     FramingError, HubMessageType, HubProtocol, RECORD_SEPARATOR, is_sequenced, next_message, peek,
 };
 
-use super::{Client, State};
+use super::{AppServerClient, State};
 use crate::servers::server_connection::ServerConnection;
 use realtime_engine::message_calls_reserved_method;
 
@@ -25,7 +25,7 @@ pub(crate) struct Delivery {
     pub(crate) dropped: u32,
 }
 
-impl Client {
+impl AppServerClient {
     /// Adds bytes of its app server and returns the messages that are complete: clients expect whole hub messages in each WebSocket message.
     /// Ignores the bytes of other app servers.
     pub(in crate::servers) fn receive_from_server(

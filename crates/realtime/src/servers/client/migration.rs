@@ -9,12 +9,12 @@ use std::sync::Arc;
 use signalr_protocol::service::FlowOperation;
 use tokio::sync::oneshot;
 
-use super::{Client, State};
+use super::{AppServerClient, State};
 use crate::servers::server_connection::ServerConnection;
 use crate::servers::to_protocol;
 use realtime_engine::SendRate;
 
-impl Client {
+impl AppServerClient {
     /// Holds new invocations of the client back. The receiver is notified when its app server has completed the others and answered the
     /// handshake. `None` if the server connection does not carry the client, or it migrates already.
     pub(in crate::servers) fn hold_invocations(

@@ -15,7 +15,7 @@ use crate::from_protocol::Query;
 use crate::rejection::Rejection;
 use crate::servers::StickyServer;
 use crate::service::{Shared, server};
-use crate::store::{Full, Negotiated};
+use crate::store::{Negotiated, StoreFull};
 use crate::to_protocol;
 use crate::unix_time::unix_now;
 use http_messages::Body;
@@ -67,7 +67,7 @@ pub(super) fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Resp
     // In version 0 the connection id is also the connection token.
     let secret = if version == 0 { &id } else { &token };
     let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
-    negotiations.insert(secret, negotiated, Instant::now()).map_err(|Full| {
+    negotiations.insert(secret, negotiated, Instant::now()).map_err(|StoreFull| {
         let message = "too many clients have negotiated and not connected; try again in a moment";
         Rejection::new(&error_table::TOO_MANY_NEGOTIATIONS, message)
     })?;

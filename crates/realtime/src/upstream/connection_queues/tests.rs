@@ -22,7 +22,7 @@ fn failed(retry: Retry) -> Result<(), DeliveryError> {
 
 impl Script {
     fn new(in_flight_max: usize) -> Self {
-        let limits = Limits {
+        let limits = QueueLimits {
             in_flight_max,
             wait_max: Duration::from_secs(10),
             connected_wait_max: Duration::from_secs(5),

@@ -10,7 +10,7 @@ use state::RegistryError;
 use super::connection_progress::ConnectionProgress;
 use super::work::{JobResult, RecordedEvent};
 use super::{Scheduler, jobs};
-use crate::events::{ConnectionChange, ConnectionEvent, EventKind, LoadError, RecordKey};
+use crate::events::{ConnectionChange, ConnectionEvent, EventKind, LoadRecordError, RecordKey};
 use crate::upstream::connection_queues::QueueKey;
 use crate::upstream::metrics::OperationLabels;
 use realtime_engine::{ClientConnection, ConnectionId, EndReason};
@@ -114,7 +114,7 @@ impl Scheduler {
     pub(super) fn on_loaded(
         &mut self,
         record_key: RecordKey,
-        result: Result<Option<ConnectionEvent>, LoadError>,
+        result: Result<Option<ConnectionEvent>, LoadRecordError>,
     ) {
         self.loading -= 1;
         match result {
@@ -123,7 +123,7 @@ impl Scheduler {
                 let recorded = Arc::new(RecordedEvent { event, record_key: Some(record_key) });
                 self.deliver_end(record_key, &recorded, true);
             }
-            Err(LoadError::Unreadable(error)) => {
+            Err(LoadRecordError::Unreadable(error)) => {
                 self.count_failure("read");
                 tracing::warn!(connection = %record_key.connection, %error, "the `disconnected` of a connection cannot be delivered, because its record cannot be read; the record is kept");
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use state::RegistryError;
 
-use crate::events::{ConnectionEvent, DeliveryError, LoadError, RecordKey};
+use crate::events::{ConnectionEvent, DeliveryError, LoadRecordError, RecordKey};
 use crate::upstream::connection_queues::TrackKey;
 use crate::upstream::input_queue::QueuePermit;
 use crate::upstream::response::Awaited;
@@ -61,7 +61,7 @@ pub(super) enum JobResult {
     Streamed(ConnectionId, Box<str>),
     Recorded(ConnectionId, Result<(), RegistryError>),
     Ended(Arc<RecordedEvent>),
-    Loaded(RecordKey, Result<Option<ConnectionEvent>, LoadError>),
+    Loaded(RecordKey, Result<Option<ConnectionEvent>, LoadRecordError>),
 }
 
 /// An answer to a stream of which the head has come.

@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use realtime::{Message, SendError};
+use realtime::{SendMessage, SendMessageError};
 use realtime_engine::Target;
 use serde_json::{Value, json};
 use signalr_protocol::{HubProtocol, Invocation};
@@ -94,7 +94,7 @@ async fn clients_and_callers_in_this_process_cannot_call_them() {
         eve.hub.send(format!("{call}\u{1e}").as_bytes()).await.unwrap();
         let answer = eve.hub.next_json().await.unwrap();
         assert_eq!(answer["error"], WHY, "{name}");
-        let message = Message {
+        let message = SendMessage {
             hub: "chat",
             to: Target::All,
             excluded: Vec::new(),
@@ -103,7 +103,7 @@ async fn clients_and_callers_in_this_process_cannot_call_them() {
             trace: None,
         };
         let refused = world.listening.fixture.handle.send(message).await.unwrap_err();
-        assert!(matches!(&refused, SendError::Arguments(_)), "{refused:?}");
+        assert!(matches!(&refused, SendMessageError::Arguments(_)), "{refused:?}");
         assert_eq!(refused.to_string(), WHY);
     }
     world.mark().await;

@@ -318,7 +318,7 @@ async fn rest_and_app_servers_reach_the_same_clients() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, _) = json_client(&listening, &mut one, &[]).await;
-    let message = realtime::Message {
+    let message = realtime::SendMessage {
         hub: "chat",
         to: Target::All,
         excluded: Vec::new(),
