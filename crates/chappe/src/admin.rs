@@ -2,7 +2,7 @@
 //! `/chappe/api/<service>`.
 //!
 //! `/healthz` and `/readyz` answer anybody. Everything else answers only this machine (it tells what runs here, and can end
-//! a worker), or whoever reaches the admin port, where one was opened.
+//! a worker), or every caller of the admin port, if one is open.
 //!
 //! Start reading at `service.rs`; `access.rs` says who may ask.
 

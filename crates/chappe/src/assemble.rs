@@ -100,7 +100,7 @@ impl Process {
         self.drain_stage(Stage::Storage, limit, &mut told).await;
     }
 
-    /// Closes the store, then lets an ephemeral folder go: only now, because nobody writes any more.
+    /// Closes the store, then lets an ephemeral folder go: only now, because nothing writes any more.
     pub(crate) async fn close(self) {
         self.resources.store.close().await;
         drop(self.data.into_temporary());

@@ -19,7 +19,7 @@ pub(crate) enum PrepareError {
         folder.display()
     )]
     NotTheExample { folder: PathBuf },
-    /// Nobody said that the example may be written here.
+    /// The user has not agreed that the example is written here.
     #[error(
         "the example is not in {} yet, and nothing is written there unasked; say --yes to have it written, or name a folder with --folder",
         folder.display()
@@ -84,14 +84,14 @@ pub(crate) fn unpack(folder: &Path, consent: Consent) -> Result<(), PrepareError
     write().map_err(|cause| PrepareError::Unpack { folder: folder.to_owned(), cause })
 }
 
-/// Asks at the terminal. Whoever is not there, or says anything but yes, has not agreed.
+/// Asks at the terminal. No terminal, or any answer but yes, means no.
 fn asked(folder: &Path) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return false;
     }
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     eprint!("Write the example, and its packages and data, into {}? [y/N] ", folder.display());
-    // Without the question nobody could answer it.
+    // Without a terminal there is no answer.
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer).is_ok();

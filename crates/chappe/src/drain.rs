@@ -1,7 +1,7 @@
 //! The end of the process within its limit, whatever blocks.
 //!
 //! Services drain as tasks of the runtime, and the limit is kept there as long as the runtime runs. What blocks its threads blocks
-//! the limit as well: a log that nobody reads is enough. So a thread of its own, with a clock and signals of its own, ends the
+//! the limit as well: a full pipe of log lines is enough. So a thread of its own, with a clock and signals of its own, ends the
 //! process where the runtime does not.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -68,7 +68,7 @@ impl Limit {
             .spawn(move || {
                 runtime.block_on(async {
                     let mut signals = Signals::watch();
-                    // Fails only if nobody waits any more.
+                    // Fails only if the receiver is gone.
                     let _ = watching.send(());
                     limit.passed_by(&mut signals).await;
                 });

@@ -126,7 +126,7 @@ fn checked(findings: anyhow::Result<services::Findings>) -> ExitCode {
 
 /// Help and version were asked for and go to standard output; anything else is a command line that cannot be read.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nobody reads the stream any more: the exit code still says it.
+    // The stream is closed: the exit code still tells it.
     let _ = error.print();
     if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }

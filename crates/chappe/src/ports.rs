@@ -1,5 +1,5 @@
 //! Binding the ports. A configured port that is taken ends the start: clients would talk to the program that has it. Only a
-//! default port, which nobody configured, moves to a free one, and only in development: the service is still reached through the
+//! default port, which is not configured, moves to a free one, and only in development: the service is still reached through the
 //! gateway and from inside the process.
 
 use std::collections::BTreeMap;

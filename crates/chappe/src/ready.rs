@@ -119,7 +119,7 @@ fn command_line() -> String {
     std::env::args().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-/// Prints and flushes: whoever waits for this line waits for it behind a pipe.
+/// Prints and flushes: the reader of this line usually waits behind a pipe.
 pub(crate) fn print(text: &str) {
     let mut output = std::io::stdout().lock();
     // A closed standard output is no reason to stop serving.

@@ -161,7 +161,7 @@ impl Reloader {
                 }
                 () = tokio::time::sleep(LOOK_EVERY), if watches_file => {
                     let state = file_state(file);
-                    // Reloaded when it has stopped changing: whoever writes it may write in pieces.
+                    // Reloaded when it has stopped changing: an editor may write it in pieces.
                     if pending.take().is_some_and(|pending| pending == state) {
                         seen = state;
                         tracing::info!(file = %file.display(), "the configuration file has changed");
@@ -213,7 +213,7 @@ fn values(config: &Config) -> BTreeMap<String, Value> {
 mod tests {
     use super::*;
 
-    /// Whoever marks one more option as reloadable also sees to it that it is applied, and tested in `tests/it/reload.rs`.
+    /// An option that is marked as reloadable must be applied, and tested in `tests/it/reload.rs`.
     #[test]
     fn the_options_that_reload_are_those_that_are_applied() {
         let marks = Marks::of_schema();

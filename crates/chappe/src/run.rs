@@ -42,7 +42,7 @@ pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
         }
         serve(plan, table, pretty, log).await
     });
-    // Whoever asked twice does not want to wait for work that blocks.
+    // A second signal means not to wait for work that blocks.
     runtime.shutdown_background();
     match ended {
         // These were logged where they happened, and have meanings of their own for the exit code.
@@ -90,7 +90,7 @@ async fn serve(plan: Plan, table: Table, pretty: bool, log: LevelHandle) -> anyh
         let _ = first_stopping.send(true);
         let egress = process.resources.egress.clone();
         let all_listeners = async {
-            // Nobody listens any more only if every listener has ended already.
+            // There is no receiver only if every listener has ended already.
             let _ = stopping.send(true);
             while listeners.join_next().await.is_some() {}
         };
@@ -190,7 +190,7 @@ fn export(supervisor: &Supervisor, exporter: Exporter, stop: watch::Receiver<boo
     tokio::spawn(async move { supervisor.restarting("export of spans", run).await })
 }
 
-/// Waits until somebody asks the process to end, or until it cannot go on.
+/// Waits until the process is asked to end, or cannot continue.
 async fn end_is_due(signals: &mut Signals, supervisor: &Supervisor, limit: &Limit) -> Option<Failure> {
     tokio::select! {
         () = signals.asked_to_end() => {

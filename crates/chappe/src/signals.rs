@@ -2,7 +2,7 @@
 
 use tokio::signal;
 
-/// Watches for SIGTERM and Ctrl-C from when it is made, so that none that comes while nobody waits is lost, or ends the process as
+/// Watches for SIGTERM and Ctrl-C from when it is made, so that a signal that arrives before the wait is not lost, or ends the process as
 /// an unwatched one would.
 pub(crate) struct Signals {
     #[cfg(unix)]

@@ -16,7 +16,7 @@ use crate::cli::TailArgs;
 /// Longest line that is taken from the process; a longer one is not one of its.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Prints until the process ends, or until whoever looks has seen enough.
+/// Prints until the process ends, or until it is interrupted.
 pub(crate) fn run(arguments: &TailArgs) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;

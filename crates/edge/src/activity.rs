@@ -207,12 +207,12 @@ impl Activity {
         let _ = self.body_of.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Nobody reads the rest of the running request's body.
+    /// The rest of the running request's body is not read.
     pub(crate) fn body_left_unread(&self) {
         self.unread.store(true, Ordering::Release);
     }
 
-    /// Whether the peer may still be sending a body that nobody reads.
+    /// Whether the peer may still be sending a body that is not read.
     pub(crate) fn has_unread_body(&self) -> bool {
         self.unread.load(Ordering::Acquire)
     }

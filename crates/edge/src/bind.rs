@@ -65,7 +65,7 @@ fn owner_text(holder: Option<&PortOwner>) -> String {
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     bind_socket(address).map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => {
-            // Any free port was asked for: nobody in particular has it.
+            // Any free port was requested: no particular process has it.
             let holder = if address.port() == 0 { None } else { PortOwner::find(address.port()) };
             BindError::Taken { address, holder }
         }

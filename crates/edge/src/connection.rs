@@ -357,7 +357,7 @@ where
     .await
 }
 
-/// A timer that is set anew only when it has to ring earlier, or has rung: most deadlines move on before they are reached.
+/// A timer that is reset only when it must fire earlier, or has fired: most deadlines move before they are reached.
 struct DriveTimer {
     sleep: Pin<Box<tokio::time::Sleep>>,
 }

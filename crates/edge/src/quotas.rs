@@ -20,7 +20,7 @@ struct Inner {
     descriptors: Option<Descriptors>,
     /// Bytes of all responses that wait for their readers.
     unsent_bytes: AtomicUsize,
-    /// Those who have connections now.
+    /// The addresses that have connections now.
     addresses: Mutex<HashMap<IpAddr, Arc<AddressTotals>>>,
 }
 

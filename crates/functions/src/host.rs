@@ -34,7 +34,7 @@ pub(crate) async fn run(mut startup: AppStartup, mut triggers: Triggers, phase: 
                     if failures.count > 0 {
                         startup.invoker.logs.host(Level::Info, "The function app has started.");
                     }
-                    // Before the phase changes, so that the app is ready for whoever waits for the phase.
+                    // Before the phase changes, so that the app is ready for every waiter of the phase.
                     readiness.set_ready();
                     break Arc::new(running);
                 }

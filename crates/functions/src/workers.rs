@@ -37,7 +37,7 @@ pub trait Workers: Send + Sync + 'static {
         options: InvokeOptions,
     ) -> Result<InvocationResponse, InvokeError>;
 
-    /// Ends the processes and starts anew, with the app as it is now: [`Workers::index`] and [`Workers::load`] wait again.
+    /// Ends the processes and starts new ones with the current app: [`Workers::index`] and [`Workers::load`] wait again.
     ///
     /// # Errors
     ///

@@ -88,7 +88,7 @@ impl CapacityPool {
     pub(crate) async fn reserve(&self, bytes: u64) -> Result<Reservation, ReadError> {
         let units = units(bytes).min(self.units_max);
         let permits = Arc::clone(&self.permits);
-        // While somebody waits there are no free permits, so that this does not overtake.
+        // While a body waits there are no free permits, so that this one does not overtake it.
         let permit = match permits.try_acquire_many_owned(units) {
             Ok(permit) => permit,
             Err(_) => self.wait(units).await?,

@@ -14,7 +14,7 @@ pub(super) enum AdminError {
     InvalidConfiguration,
 }
 
-/// In the extensions of a request that came in on the admin port: whoever opened that port decided who reaches it.
+/// In the extensions of a request that came in on the admin port: the operator who opened that port decides who can reach it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnPort;
 

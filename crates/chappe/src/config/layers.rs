@@ -46,7 +46,7 @@ impl Layers {
         }
         for (name, value) in environment {
             let Some(path) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
-            // A section is needed: CHAPPE_SOMETHING alone may belong to somebody else.
+            // A section is needed: CHAPPE_SOMETHING alone may belong to another program.
             if VARIABLES_OF_FLAGS.contains(&name.as_str()) || !path.contains("__") {
                 continue;
             }

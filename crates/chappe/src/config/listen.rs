@@ -18,7 +18,7 @@ pub(crate) enum Listen {
         host: String,
         /// The port; 0 takes any free one.
         port: u16,
-        /// Whether nobody configured it: only then may the service take another port where this one is taken.
+        /// Whether it is the default: only then may the service use another port if this one is in use.
         is_default: bool,
     },
 }
@@ -29,18 +29,18 @@ pub(crate) enum Listen {
 pub(crate) struct InvalidListen(String);
 
 impl Listen {
-    /// A port of localhost, as somebody configured it.
+    /// A configured port of localhost.
     #[cfg(test)]
     pub(crate) fn localhost(port: u16) -> Self {
         Self::On { host: "localhost".to_owned(), port, is_default: false }
     }
 
-    /// A port of localhost that nobody configured.
+    /// A default port of localhost.
     pub(crate) fn default_port(port: u16) -> Self {
         Self::On { host: "localhost".to_owned(), port, is_default: true }
     }
 
-    /// Whether nobody configured it.
+    /// Whether it is the default.
     pub(crate) fn is_default(&self) -> bool {
         matches!(self, Self::On { is_default: true, .. })
     }

@@ -93,7 +93,7 @@ fn listeners(
     Ok(listeners)
 }
 
-/// The first key at the top that nobody reads, with all that are read.
+/// The first unknown key at the top level, with all known ones.
 fn unknown<'i>(
     root: &DeTable<'i>,
     sections: &[&'static Section],

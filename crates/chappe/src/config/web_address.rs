@@ -23,7 +23,7 @@ pub(crate) fn parse(text: &str) -> Result<String, String> {
     if is_web_address(text) { Ok(text.to_owned()) } else { Err(complaint(text)) }
 }
 
-/// Whether an address leads to this machine whoever uses it. One that cannot be read does not.
+/// Whether an address leads to this machine for every client. One that cannot be read does not.
 pub(super) fn is_loopback(text: &str) -> bool {
     let Ok(address) = text.parse::<Uri>() else { return false };
     let host = address.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();

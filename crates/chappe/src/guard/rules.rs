@@ -11,7 +11,7 @@ pub(crate) enum GuardAudience {
     Browser,
     /// Programs with a key. A page on this machine may be one; a page from elsewhere is not, while the keys are public.
     App,
-    /// Whoever runs the process: tools, and pages that it serves itself. No other page, while nothing but the place proves who
+    /// The operator of the process: tools, and pages that it serves itself. No other page, while nothing but the place proves who
     /// asks.
     Person,
     /// The same, whatever the mode: nothing but the place ever proves who asks.

@@ -149,7 +149,7 @@ fn with_client_address(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// Where function keys are asked for, somebody must be able to learn the first one: the owner of the machine.
+/// If function keys are required, the owner of the machine must be able to read the first one.
 async fn tell_master_key(functions: &Handle, data_dir: &Path, development: bool) -> anyhow::Result<()> {
     let file = keys::tell_master_key(data_dir, &functions.master_key().await?)?;
     if !development && functions.has_void_keys().await? {

@@ -80,7 +80,7 @@ pub(crate) enum Stage {
     Connections,
     /// Work that is under way ends, in what is left of the time for connections.
     Work,
-    /// Behind the listeners: nobody writes any more.
+    /// After the listeners have closed: nothing writes any more.
     Storage,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn of_run(
     }
 }
 
-/// For a run that somebody starts by the function's name, through the admin API.
+/// For a run that is started through the admin API.
 pub(crate) async fn manual_trigger_data(
     function: &str,
     trigger: &TimerTrigger,
