@@ -8,7 +8,7 @@
 //! - `policy.rs`: which names and pages are admitted. Pure.
 //! - `headers.rs`: the headers by which a platform vouches for a caller, and who may send them. Pure.
 //!
-//! Know these first: [`Guard`], [`GuardAudience`](rules::GuardAudience).
+//! Know these first: [`Guard`], [`GuardAudience`].
 
 pub(crate) mod error_table;
 mod headers;

@@ -3,7 +3,7 @@
 //! They are defined here, in front of those of the C library, so that the product's code, the standard library and SQLite call
 //! these, whatever they do; the product needs no second code path for a simulation. In a thread that simulates nothing, each
 //! passes its call on to the system. Only mutating calls of files are here: reading goes to the real files below the
-//! [`Disk`](crate::disk::Disk).
+//! [`Disk`].
 #![allow(
     unsafe_code,
     reason = "functions that are called by C cannot be anything else; each is given valid arguments by its caller, as the standard says"
