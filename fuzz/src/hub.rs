@@ -1,6 +1,6 @@
 //! What must hold for any payload of a hub message, in both encodings.
 
-use signalr_protocol::{HubMessage, HubProtocol, HubMessageType, next_message, parse, peek};
+use signalr_protocol::{HubMessage, HubMessageType, HubProtocol, next_message, parse, peek};
 
 use crate::memory::peak_bytes;
 use crate::plain_messagepack::value_bytes;

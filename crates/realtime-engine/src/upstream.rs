@@ -19,7 +19,7 @@ pub trait Upstream: std::fmt::Debug + Send + Sync + 'static {
     /// If the invocation is rejected.
     fn invoke(&self, invocation: ClientInvocation) -> Result<Capacity, InvocationRejection>;
 
-    /// Whether the [`ClientContext`] of a hub's clients is kept while they are connected.
+    /// Whether the `ClientContext` of a hub's clients is kept while they are connected.
     fn keeps_client_context(&self, _hub: &Hub) -> bool {
         false
     }

@@ -10,7 +10,7 @@
 //! Each hub and each group has a log of its own. Clients that may name groups could create any number of logs, so their number is limited:
 //! a new log replaces one without messages, and where there is none, the group's messages are published but not stored.
 //!
-//! Know these first: [`Rule`] (which messages are stored), [`History`] (the engine's [`HistoryLog`](realtime_engine::HistoryLog)). Start reading at
+//! Know these first: [`Rule`] (which messages are stored), [`History`] (the engine's [`HistoryLog`]). Start reading at
 //! `recorder.rs`; `replay.rs` sends a client the messages that it missed.
 
 mod handle;

@@ -4,7 +4,7 @@
 //! Not its concern: sockets and delivery (`realtime-engine`), listeners and TLS (`edge`), routes in front of it (`gateway`), functions that handle
 //! invocations.
 //!
-//! Know these first: [`start`] (how the parts are connected), [`Service`] (HTTP), [`Handle`] (in process), [`upstream`] (webhooks that handle the
+//! Know these first: [`start()`] (how the parts are connected), [`Service`] (HTTP), [`Handle`] (in process), [`upstream`] (webhooks that handle the
 //! invocations of clients), [`servers`] (app servers, which may handle them instead), [`events`] (connection events for listeners). Start reading
 //! at `service.rs`, then `service/client.rs` for requests of clients, `service/rest.rs` for the REST API, and `servers.rs` for app servers.
 

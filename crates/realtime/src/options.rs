@@ -142,7 +142,7 @@ impl std::fmt::Debug for Options {
 }
 
 impl Options {
-    /// Finds what is wrong before anything starts; [`start`](crate::start) would find it too.
+    /// Finds what is wrong before anything starts; [`start()`](crate::start()) would find it too.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! App servers: in Default mode they handle the messages of clients. An app server opens a few server connections for a hub, and each carries many
 //! clients. A connection of type Weak carries no clients and only sends: the persistent transport of management SDKs, in every mode.
 //!
-//! Three kinds of threads meet here. A shard gives the messages of a client to its [`ServedClient`], which puts them into the send queue of the
+//! Three kinds of threads meet here. A shard gives the messages of a client to its `ServedClient`, which puts them into the send queue of the
 //! client's server connection. The task of a server connection parses messages into `ServerRequest`s and executes them in order against the
 //! engine. The table of connections is changed by both.
 //!

@@ -1,4 +1,4 @@
-//! [`Dispatcher`]: what every HTTP request to the app needs.
+//! [`Dispatch`]: what every HTTP request to the app needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(crate) struct Dispatch {
     pub(crate) started: std::time::Instant,
     /// Bounds the bytes of request bodies.
     pub(crate) bodies: Budget,
-    /// Limits the bytes of bodies from files that workers have at a time; [`PERMIT_BYTES`] per permit.
+    /// Limits the bytes of bodies from files that workers have at a time; `PERMIT_BYTES` per permit.
     pub(crate) worker_bodies: Arc<Semaphore>,
     pub(crate) worker_bodies_permits: usize,
     /// Ends the pauses between retries when the host stops.

@@ -75,7 +75,7 @@ impl Dispatcher {
     }
 
     /// Begins to carry out what comes, and what earlier processes still owe. `methods` answers what
-    /// [`methods::is_own`].
+    /// [`is_own`](super::methods::is_own).
     ///
     /// # Errors
     ///
