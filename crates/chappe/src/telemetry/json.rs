@@ -1,18 +1,17 @@
 //! Log lines as JSON: one object a line, with the fields of the event and of its spans. A field that holds JSON becomes an object
 //! or a list in the line, not text with escaped quotes; the message stays text, so that a collector finds one type there.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::logs::timestamp;
-use super::span_fields;
+use super::span_fields::{self, Fields};
 
 /// The JSON format.
 pub(super) struct JsonFormat;
@@ -29,28 +28,20 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        let mut line = Line(Map::new());
-        line.0.insert("timestamp".to_owned(), timestamp(SystemTime::now()).into());
-        line.0.insert("level".to_owned(), metadata.level().as_str().into());
-        event.record(&mut line);
-        for (name, value) in span_fields::of_event(context, event) {
-            line.0.entry(name).or_insert(value);
+        let mut line = Map::new();
+        line.insert("timestamp".to_owned(), timestamp(SystemTime::now()).into());
+        line.insert("level".to_owned(), metadata.level().as_str().into());
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        for (name, value) in fields.0 {
+            let nested = value.as_str().filter(|_| name != "message").and_then(nested);
+            line.insert(name, nested.unwrap_or(value));
         }
-        line.0.insert("target".to_owned(), metadata.target().into());
-        writeln!(writer, "{}", Value::Object(line.0))
-    }
-}
-
-struct Line(Map<String, Value>);
-
-impl Line {
-    fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
-    }
-
-    fn put_text(&mut self, field: &Field, text: &str) {
-        let nested = if field.name() == "message" { None } else { nested(text) };
-        self.put(field, nested.unwrap_or_else(|| text.into()));
+        for (name, value) in span_fields::of_event(context, event) {
+            line.entry(name).or_insert(value);
+        }
+        line.insert("target".to_owned(), metadata.target().into());
+        writeln!(writer, "{}", Value::Object(line))
     }
 }
 
@@ -60,34 +51,6 @@ fn nested(text: &str) -> Option<Value> {
         return None;
     }
     serde_json::from_str::<Value>(text).ok().filter(|value| value.is_object() || value.is_array())
-}
-
-impl Visit for Line {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value);
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.put_text(field, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = String::new();
-        write!(text, "{value:?}").expect("writing to a string cannot fail");
-        self.put_text(field, &text);
-    }
 }
 
 #[cfg(test)]

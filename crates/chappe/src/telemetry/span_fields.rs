@@ -17,9 +17,9 @@ use tracing_subscriber::registry::LookupSpan;
 /// The layer that keeps them.
 pub(super) struct SpanFields;
 
-/// The fields of one span, in its extensions.
+/// The fields of one event, or of one span (then in its extensions), in the order in which they were recorded.
 #[derive(Default)]
-struct Fields(Map<String, Value>);
+pub(super) struct Fields(pub(super) Map<String, Value>);
 
 impl<S> Layer<S> for SpanFields
 where
