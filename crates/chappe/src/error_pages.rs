@@ -17,6 +17,10 @@ fn tables() -> Vec<Table> {
     let mut tables: Vec<Table> = vec![
         ("admin", admin.chain([&ADMIN_NO_SUCH_PATH]).collect()),
         ("documents", documents::ERRORS.to_vec()),
+        ("edge-responses", edge::RESPONSE_ERRORS.to_vec()),
+        ("edge-connections", edge::CONNECTION_ERRORS.to_vec()),
+        ("edge-ports", edge::BIND_ERRORS.to_vec()),
+        ("edge-certificates", edge::CERTIFICATE_ERRORS.to_vec()),
         ("egress", egress::ERRORS.to_vec()),
         ("gateway", gateway::ERRORS.to_vec()),
         ("guard", crate::guard::error_table::ERRORS.to_vec()),

@@ -1,10 +1,12 @@
-//! Takes ports, and says in clear words why one could not be taken.
+//! Binds ports; the errors say why a port cannot be bound.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
+use http_messages::ErrorDescription;
 use socket2::{Domain, Protocol, Type};
 
+use crate::error_table;
 use crate::platform;
 use crate::port_owner::PortOwner;
 
@@ -28,7 +30,7 @@ pub enum BindError {
         /// Who has it; `None` where that cannot be seen.
         holder: Option<PortOwner>,
     },
-    /// The operating system does not let us.
+    /// This user may not bind the port.
     #[error(
         "cannot listen on {address}: the operating system forbids it; ports below 1024 need a privilege (on Linux CAP_NET_BIND_SERVICE), so choose a higher port or grant it"
     )]
@@ -38,7 +40,7 @@ pub enum BindError {
     },
     /// No network interface has the address.
     #[error(
-        "cannot listen on {address}: this machine has no such address; choose one of its own, 127.0.0.1 for this machine only, or 0.0.0.0 for all"
+        "cannot listen on {address}: this machine has no such address; use 127.0.0.1 for this machine only, 0.0.0.0 for all, or another address of this machine"
     )]
     NoSuchAddress {
         /// What was asked for.
@@ -55,10 +57,22 @@ pub enum BindError {
     },
 }
 
-/// A process, or that it cannot be seen.
+impl BindError {
+    /// Its code, and what to do.
+    #[must_use]
+    pub fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::Taken { .. } => &error_table::PORT_TAKEN,
+            Self::Forbidden { .. } => &error_table::PORT_FORBIDDEN,
+            Self::NoSuchAddress { .. } => &error_table::NO_SUCH_ADDRESS,
+            Self::Other { .. } => &error_table::BIND_FAILED,
+        }
+    }
+}
+
+/// The process that has a port, for the message.
 fn owner_text(holder: Option<&PortOwner>) -> String {
-    holder
-        .map_or_else(|| "another program (which one, this user cannot see)".to_owned(), PortOwner::to_string)
+    holder.map_or_else(|| "another program (this user may not see which)".to_owned(), PortOwner::to_string)
 }
 
 /// Binds one address; port 0 takes any free one. `[::]` takes IPv4 as well.

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http_messages::ErrorDescription;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, ReadBuf};
@@ -19,6 +20,7 @@ use crate::activity::{Activity, Deadline};
 use crate::connection_io::{ConnectionIo, Stream};
 use crate::connection_service::{ConnectionService, Protocol, RequestService};
 use crate::descriptors::Descriptor;
+use crate::error_table;
 use crate::head::{Head, LINE_GRACE_BYTES};
 use crate::http2_streams::Http2Streams;
 use crate::metrics::ListenerMetrics;
@@ -90,7 +92,7 @@ struct Recognised {
     descriptor: Option<Descriptor>,
 }
 
-/// Why a connection ended before its time. Peers' doing, so it is logged for debugging only.
+/// Why a connection ended early. The cause is at the client, so it is logged at debug level only.
 #[derive(Debug, thiserror::Error)]
 enum ServeError {
     #[error("the connection failed")]
@@ -109,6 +111,20 @@ enum ServeError {
     Http(#[from] hyper::Error),
 }
 
+impl ServeError {
+    fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::Io(_) => &error_table::CONNECTION_FAILED,
+            Self::HeadTimeout => &error_table::HEAD_TIMEOUT,
+            Self::HandshakeTimeout => &error_table::HANDSHAKE_TIMEOUT,
+            Self::Handshake(_) => &error_table::HANDSHAKE_FAILED,
+            Self::TlsUnexpected => &error_table::TLS_UNEXPECTED,
+            Self::CloseTimeout => &error_table::CLOSE_TIMEOUT,
+            Self::Http(_) => &error_table::PROTOCOL_VIOLATED,
+        }
+    }
+}
+
 enum Version {
     One,
     Two,
@@ -124,7 +140,8 @@ where
         Ok(()) => {}
         Err(error @ ServeError::TlsUnexpected) => {
             if metrics.tls_failures.inc() == 0 {
-                tracing::warn!(listener = %metrics.name, %remote, "{error}; use http:// or configure one (said once)");
+                let code = error.description().code;
+                tracing::warn!(listener = %metrics.name, %remote, code, "{error}; use http://, or set tls.certificate_file and tls.key_file (logged once)");
             }
         }
         Err(error) => {
@@ -132,7 +149,8 @@ where
                 metrics.tls_failures.inc();
             }
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::debug!(listener = %metrics.name, %remote, cause, "{error}");
+            let code = error.description().code;
+            tracing::debug!(listener = %metrics.name, %remote, code, cause, "{error}");
         }
     }
 }

@@ -15,11 +15,12 @@ use tower::ServiceExt;
 
 use crate::activity::Activity;
 use crate::body_rate::{BodyRate, MinimumRate};
+use crate::error_table;
 use crate::head::{HeadLimit, HeadTooLarge};
 use crate::http2_streams::Http2Streams;
 use crate::metrics::{ListenerMetrics, RequestRefusalReason};
 use crate::options::{Options, milliseconds};
-use crate::origin::{self, OriginError};
+use crate::origin;
 use crate::quotas::AddressUsage;
 use crate::response_body::{ResponseBody, ResponseContext};
 use crate::unread_body::UnreadBody;
@@ -184,15 +185,14 @@ impl<S> ConnectionService<S> {
         request
     }
 
-    /// Makes the address of a request absolute; the response where no service may see it.
+    /// Makes the address of a request absolute. Returns the response if the request must not reach a service.
     fn make_absolute(&self, request: &mut Request<Body>, head_bytes: usize) -> Option<Response<Body>> {
         let head_bytes_max = self.options.head_bytes_max();
         if head_bytes > head_bytes_max {
-            self.metrics.request_refused(RequestRefusalReason::Head);
             let text = format!(
-                "The request head has {head_bytes} bytes, and at most {head_bytes_max} are taken. Send fewer or shorter fields.\n"
+                "The request line and headers have {head_bytes} bytes; the limit is {head_bytes_max} (edge.head_bytes_max). Send fewer or shorter headers."
             );
-            return Some(http_messages::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
+            return Some(self.refuse(RequestRefusalReason::Head, &text));
         }
         let absolute = origin::absolute(
             request.method(),
@@ -204,7 +204,7 @@ impl<S> ConnectionService<S> {
         );
         match absolute {
             Ok(uri) => *request.uri_mut() = uri,
-            Err(error) => return Some(refusal(&error)),
+            Err(error) => return Some(error.description().json_response(&error.to_string())),
         }
         (!self.client.may_ask(&self.options))
             .then(|| self.refuse(RequestRefusalReason::Unsent, TOO_MUCH_UNSENT))
@@ -212,25 +212,23 @@ impl<S> ConnectionService<S> {
 
     fn refuse(&self, reason: RequestRefusalReason, text: &str) -> Response<Body> {
         self.metrics.request_refused(reason);
-        let mut response = http_messages::text(StatusCode::SERVICE_UNAVAILABLE, text.to_owned());
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        response
+        reason.description().json_response(text)
     }
 
     /// The response to a head of which hyper has only the beginning.
     fn refuse_head(&self, seen: &HeaderMap, found: HeadTooLarge) -> Response<Body> {
-        self.metrics.request_refused(RequestRefusalReason::Head);
         let options = &self.options;
         let text = match found.excess {
             HeadLimit::Bytes => format!(
-                "The request head has more than {} bytes. Send fewer or shorter fields.\n",
+                "The request line and headers have more than {} bytes (edge.head_bytes_max). Send fewer or shorter headers.",
                 options.head_bytes_max()
             ),
-            HeadLimit::Fields => {
-                format!("The request head has more than {} fields. Send fewer.\n", options.head_fields_max)
-            }
+            HeadLimit::Fields => format!(
+                "The request has more than {} headers (edge.head_fields_max). Send fewer.",
+                options.head_fields_max
+            ),
         };
-        let mut refusal = http_messages::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text);
+        let mut refusal = self.refuse(RequestRefusalReason::Head, &text);
         if let Some(origin) = seen.get(header::ORIGIN).cloned().or(found.origin) {
             let_origin_read(origin, &mut refusal);
         }
@@ -240,11 +238,10 @@ impl<S> ConnectionService<S> {
 }
 
 /// The text for a client with too many HTTP/2 requests.
-const TOO_MANY_STREAMS: &str =
-    "Too many HTTP/2 requests of your address run at a time. Wait for some of them to end.\n";
+const TOO_MANY_STREAMS: &str = "The clients of your address have too many concurrent requests on HTTP/2. Wait until some of them have ended.";
 /// The text for a client that does not read its responses.
 const TOO_MUCH_UNSENT: &str =
-    "Too many responses wait for the clients of your address to read them. Read those first.\n";
+    "Too many responses wait for the clients of your address to read them. Read those first.";
 
 /// The size of a head as HTTP/1.1 writes it. hyper's own limit is that of its read buffer, which one last read may exceed.
 fn head_bytes(request: &Request<Incoming>) -> usize {
@@ -256,8 +253,8 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
     line + fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum::<usize>()
 }
 
-/// Lets the page that asked read why it was refused: otherwise its browser shows it nothing (Fetch standard, CORS protocol). The text
-/// tells no secret.
+/// Lets the page that sent the request read the error: otherwise its browser shows it nothing (Fetch standard, CORS protocol). The
+/// text contains no secret.
 fn let_page_read(request: &HeaderMap, refusal: &mut Response<Body>) {
     if let Some(origin) = request.get(header::ORIGIN) {
         let_origin_read(origin.clone(), refusal);
@@ -269,14 +266,6 @@ fn let_origin_read(origin: HeaderValue, refusal: &mut Response<Body>) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-}
-
-fn refusal(error: &OriginError) -> Response<Body> {
-    let status = match error {
-        OriginError::Connect => StatusCode::NOT_IMPLEMENTED,
-        OriginError::Missing | OriginError::Several | OriginError::Malformed(_) => StatusCode::BAD_REQUEST,
-    };
-    http_messages::text(status, format!("{error}\n"))
 }
 
 impl http_body::Body for RequestBody {
@@ -317,7 +306,10 @@ impl http_body::Body for RequestBody {
             }
             Poll::Pending => match this.pace.wait(context) {
                 Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Some(Err(error.into()))),
+                Err(error) => {
+                    tracing::debug!(code = error_table::BODY_TOO_SLOW.code, "{error}");
+                    Poll::Ready(Some(Err(error.into())))
+                }
             },
         }
     }

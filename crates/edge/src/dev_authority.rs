@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http_messages::ErrorDescription;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
@@ -20,6 +21,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::error_table;
 use crate::platform;
 use crate::tls::TlsConfig;
 
@@ -62,7 +64,7 @@ struct AuthorityProperties {
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// A file cannot be read or written.
-    #[error("keep the development certificate authority in {}", path.display())]
+    #[error("read or write the development certificate authority in {}; correct the permissions of the folder", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -71,7 +73,7 @@ pub enum AuthorityError {
         cause: io::Error,
     },
     /// The file is not what we wrote.
-    #[error("{} is damaged; delete it, and a new authority is made (which must be trusted anew)", path.display())]
+    #[error("{} is damaged; delete it, and a new authority is made, which clients must trust again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -82,6 +84,18 @@ pub enum AuthorityError {
     /// A certificate was made that TLS does not accept.
     #[error("use a development certificate")]
     Use(#[from] rustls::Error),
+}
+
+impl AuthorityError {
+    /// Its code, and what to do.
+    #[must_use]
+    pub fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::File { .. } => &error_table::AUTHORITY_FILE,
+            Self::Damaged { .. } => &error_table::AUTHORITY_DAMAGED,
+            Self::Issue(_) | Self::Use(_) => &error_table::AUTHORITY_FAILED,
+        }
+    }
 }
 
 impl DevAuthority {

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use http_messages::ErrorDescription;
 use metric_set::metric_set;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+
+use crate::error_table;
 
 metric_set! {
     /// The counters of all listeners of a process; cheap to clone.
@@ -121,6 +124,26 @@ impl Metrics {
     }
 }
 
+impl RequestRefusalReason {
+    /// The response to such a request.
+    pub(crate) fn description(self) -> &'static ErrorDescription {
+        match self {
+            Self::Head => &error_table::HEAD_TOO_LARGE,
+            Self::Streams => &error_table::TOO_MANY_STREAMS,
+            Self::Unsent => &error_table::TOO_MUCH_UNREAD,
+        }
+    }
+}
+
+impl CutReason {
+    fn description(self) -> &'static ErrorDescription {
+        match self {
+            Self::Stalled | Self::Slow => &error_table::RESPONSE_UNREAD,
+            Self::Unsent => &error_table::UNREAD_LIMIT,
+        }
+    }
+}
+
 impl ListenerMetrics {
     /// A connection was closed at once. Logged the first time for each reason.
     pub(crate) fn refused(&self, reason: RefusalReason) {
@@ -134,7 +157,7 @@ impl ListenerMetrics {
                 }
             };
             tracing::warn!(
-                listener = %self.name,
+                listener = %self.name, code = error_table::CONNECTIONS_LIMIT.code,
                 "{why} and no connection is idle: new connections are closed (logged once, counted in edge_connections_refused)"
             );
         }
@@ -144,7 +167,7 @@ impl ListenerMetrics {
     pub(crate) fn evicted(&self) {
         if self.evicted.inc() == 0 {
             tracing::warn!(
-                listener = %self.name,
+                listener = %self.name, code = error_table::EVICTED.code,
                 "a connection limit is reached: the connections that have been silent longest are closed for new ones (logged once, counted in edge_connections_evicted)"
             );
         }
@@ -156,21 +179,23 @@ impl ListenerMetrics {
         if self.requests_refused.get_or_create(&labels).inc() == 0 {
             let what = match reason {
                 RequestRefusalReason::Head => {
-                    "a request head exceeds head_bytes_max or head_fields_max: such requests are answered 431"
+                    "a request head exceeds head_bytes_max or head_fields_max: the response to such requests is 431"
                 }
                 RequestRefusalReason::Streams => {
-                    "the requests of one address exceed http2_streams_per_address_max: further ones are answered 503"
+                    "the requests of one address exceed http2_streams_per_address_max: further ones get 503"
                 }
                 RequestRefusalReason::Unsent => {
-                    "the requests of one address exceed unsent_bytes_per_address_max: further ones are answered 503"
+                    "the requests of one address exceed unsent_bytes_per_address_max: further ones get 503"
                 }
             };
-            tracing::warn!(listener = %self.name, "{what} (logged once, counted in edge_requests_refused)");
+            let code = reason.description().code;
+            tracing::warn!(listener = %self.name, code, "{what} (logged once, counted in edge_requests_refused)");
         }
     }
 
     /// A response was not sent to its end.
     pub(crate) fn response_cut(&self, reason: CutReason) {
+        tracing::debug!(listener = %self.name, code = reason.description().code, "a response is aborted");
         let labels = CutLabels { listener: self.name.clone(), reason };
         self.responses_cut.get_or_create(&labels).inc();
     }

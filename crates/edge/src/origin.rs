@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Uri, Version, header};
+use http_messages::ErrorDescription;
+
+use crate::error_table;
 
 /// Why a request has no usable address. The text is for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +19,19 @@ pub(crate) enum OriginError {
     Several,
     #[error("`{0}` is not a host name with an optional port. Send for example `Host: example.com:8080`.")]
     Malformed(String),
-    #[error("CONNECT is for proxies, and this is none. Send the request itself.")]
+    #[error("CONNECT is for proxies, and this server is not a proxy. Send the request itself.")]
     Connect,
+}
+
+impl OriginError {
+    pub(crate) fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::Missing => &error_table::NO_HOST,
+            Self::Several => &error_table::SEVERAL_HOSTS,
+            Self::Malformed(_) => &error_table::MALFORMED_HOST,
+            Self::Connect => &error_table::CONNECT_NOT_SUPPORTED,
+        }
+    }
 }
 
 /// What the URI of a request says, made absolute with the scheme of the connection and the host that the client named.

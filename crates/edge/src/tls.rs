@@ -4,10 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use http_messages::ErrorDescription;
 use rustls::ServerConfig;
 use rustls::server::ResolvesServerCert;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::error_table;
 
 /// A certificate and its key, ready to serve TLS 1.2 and 1.3 with HTTP/2 and HTTP/1.1; cheap to clone.
 #[derive(Clone)]
@@ -27,8 +30,8 @@ pub enum TlsConfigError {
         #[source]
         cause: rustls_pki_types::pem::Error,
     },
-    /// The certificate file holds no certificate.
-    #[error("{} holds no certificate; it must have a section that begins with BEGIN CERTIFICATE", path.display())]
+    /// The certificate file contains no certificate.
+    #[error("{} contains no certificate; name a file with a section that begins with BEGIN CERTIFICATE", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
@@ -53,6 +56,18 @@ pub enum TlsConfigError {
         #[source]
         cause: rustls::Error,
     },
+}
+
+impl TlsConfigError {
+    /// Its code, and what to do.
+    #[must_use]
+    pub fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::Certificate { .. } | Self::NoCertificate { .. } => &error_table::CERTIFICATE_UNREADABLE,
+            Self::Key { .. } => &error_table::KEY_UNREADABLE,
+            Self::Pair { .. } => &error_table::CERTIFICATE_WITHOUT_ITS_KEY,
+        }
+    }
 }
 
 impl TlsConfig {

@@ -1,16 +1,16 @@
-//! [`ErrorDescription`]: what a stable error code means. The constructors of errors accept nothing else, so that no code without a
-//! description is ever sent, and the tables in `docs/errors` are rendered from the same values.
+//! [`ErrorDescription`]: the meaning of a stable error code. Error constructors accept only descriptions, so no code is sent without
+//! one, and the tables in `docs/errors` are rendered from the same values.
 
 use std::fmt;
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
 use http::{Response, StatusCode};
 use serde_json::json;
 
 use crate::message::{self, Body};
 
-/// What one error code means, for every request that ever gets it. What happened to one request is the message, which is made
-/// where the error is raised.
+/// The meaning of an error code, the same for every error with this code. The message of one error is written where it is raised.
 ///
 /// Made with [`error_table!`](crate::error_table), which puts it into the table of its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct ErrorDescription {
     /// The stable code: `area-what-happened` for a code of our own; a code of an imitated protocol is as its SDKs know it.
     pub code: &'static str,
     /// The statuses of responses with this code; the first one applies unless the error names another one. Empty for an error
-    /// that is no response.
+    /// that is not an HTTP response.
     pub statuses: &'static [StatusCode],
     /// Where the cause is.
     pub fault: Fault,
@@ -38,6 +38,10 @@ pub struct ErrorDescription {
 pub enum Fault {
     /// The request, or the program that sent it.
     Caller,
+    /// The function app: its code, its declarations, its files.
+    App,
+    /// The command line, the configuration or the machine, which the operator can change.
+    Operator,
     /// A system that the service needs for this request: an app server, a webhook, a login provider, a client that was asked.
     Upstream,
     /// This process: its state, its limits, its configuration, its machine.
@@ -49,7 +53,7 @@ pub enum Fault {
 pub enum RetryAdvice {
     /// The response is final, or a repetition could do something twice.
     No,
-    /// Only after the request, the configuration or the state that it names was changed.
+    /// Only after a change of the request, the configuration or the state that the error names.
     AfterChange,
     /// Later; when, is not known.
     Later,
@@ -70,8 +74,8 @@ impl ErrorDescription {
         Self { code, statuses, fault, retry, happened, why, action }
     }
 
-    /// The status of a response with this code, unless the error names another one of [`ErrorDescription::statuses`]. An error
-    /// that is no response by itself and ends a request nevertheless is a failure of the service.
+    /// The status of a response with this code, unless the error names another one of [`ErrorDescription::statuses`]. 500 for an
+    /// error without a status of its own that ends a request nevertheless.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.statuses.first().copied().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -86,11 +90,17 @@ impl ErrorDescription {
         }
     }
 
-    /// The response with this code in our own protocol: `{"error": {"code", "message"}}`.
+    /// The response with this code in our own protocol: `{"error": {"code", "message"}}`, and `Retry-After` in whole seconds if the
+    /// description has a time.
     #[must_use]
     pub fn json_response(&self, message: &str) -> Response<Body> {
         let body = json!({ "error": { "code": self.code, "message": message } });
-        message::json(self.status(), body.to_string())
+        let mut response = message::json(self.status(), body.to_string());
+        if let Some(time) = self.retry_after() {
+            let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -98,6 +108,8 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Caller => "caller",
+            Self::App => "app",
+            Self::Operator => "operator",
             Self::Upstream => "upstream",
             Self::Service => "service",
         })
@@ -144,21 +156,21 @@ pub static ADMIN_NO_SUCH_PATH: ErrorDescription = ErrorDescription {
 ///
 /// ```
 /// http_messages::error_table! {
-///     /// The errors of the larder.
+///     /// The errors of a queue.
 ///     pub ERRORS;
 ///
-///     LARDER_EMPTY = {
-///         code: "larder-empty",
-///         statuses: [NOT_FOUND],
+///     QUEUE_FULL = {
+///         code: "queue-full",
+///         statuses: [TOO_MANY_REQUESTS],
 ///         fault: Service,
 ///         retry: Later,
-///         happened: "There is no cheese.",
-///         why: "Nobody bought any.",
-///         action: "Buy cheese.",
+///         happened: "The queue is full.",
+///         why: "`queue.items_max` is reached.",
+///         action: "Try again later, or raise the limit.",
 ///     }
 /// }
-/// assert_eq!(ERRORS[0].code, "larder-empty");
-/// assert_eq!(LARDER_EMPTY.status(), 404);
+/// assert_eq!(ERRORS[0].code, "queue-full");
+/// assert_eq!(QUEUE_FULL.status(), 429);
 /// ```
 #[macro_export]
 macro_rules! error_table {
@@ -237,5 +249,7 @@ mod tests {
         assert_eq!((LOST.status(), LOST.retry_after()), (StatusCode::INTERNAL_SERVER_ERROR, None));
         let response = FULL.json_response("a \"quoted\" message");
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+        assert_eq!(LOST.json_response("").headers().get(RETRY_AFTER), None);
     }
 }

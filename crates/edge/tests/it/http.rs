@@ -86,6 +86,7 @@ async fn a_malformed_host_is_answered_with_400_and_the_reason() {
     let request = "GET / HTTP/1.1\r\nHost: user@x\r\nConnection: close\r\n\r\n";
     let response = raw(server.address, request.as_bytes()).await;
     assert!(response.starts_with("HTTP/1.1 400"), "{response}");
+    assert!(response.contains("\"code\":\"edge-malformed-host\""), "{response}");
     assert!(response.contains("`user@x` is not a host name with an optional port"), "{response}");
     let response =
         raw(server.address, b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n").await;

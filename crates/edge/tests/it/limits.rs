@@ -53,7 +53,7 @@ fn assert_readable(response: &str, text: &str) {
     ] {
         assert!(fields.contains(field), "{field} is not in {response}");
     }
-    assert!(response.ends_with(text), "{response}");
+    assert!(response.contains(text), "{response}");
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn a_page_of_another_origin_can_read_a_431_response() {
     let server = Server::start_with(Options::default(), |listener| listener.with_metrics(&metrics));
     let origin = "Origin: https://page.example\r\n";
     let long = |bytes: usize| "a".repeat(bytes);
-    let bytes = "has more than 32768 bytes. Send fewer or shorter fields.\n";
+    let bytes = "have more than 32768 bytes (edge.head_bytes_max)";
     let heads = [
         // Little and much beyond the limit, in one field and in many, before the origin and behind it.
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{origin}A: {}\r\n\r\n", long(40_000)), bytes),
@@ -79,7 +79,7 @@ async fn a_page_of_another_origin_can_read_a_431_response() {
         ),
         (
             format!("GET / HTTP/1.1\r\nHost: x\r\n{}{origin}\r\n", "A: b\r\n".repeat(120)),
-            "has more than 100 fields. Send fewer.\n",
+            "has more than 100 headers (edge.head_fields_max)",
         ),
         // A body behind it is not taken for a request.
         (
@@ -148,7 +148,7 @@ async fn a_large_head_in_pieces_or_over_tls_is_answered_with_431() {
         "GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\nOrigin: https://page.example\r\n\r\n",
         "a".repeat(100_000)
     );
-    let bytes = "has more than 32768 bytes. Send fewer or shorter fields.\n";
+    let bytes = "have more than 32768 bytes (edge.head_bytes_max)";
     let mut plain = TcpStream::connect(server.address).await.expect("connected");
     plain.set_nodelay(true).expect("set");
     for piece in head.as_bytes().chunks(1_499) {
@@ -185,7 +185,8 @@ async fn an_http2_431_can_be_read_by_a_page_and_the_connection_stays_open() {
         if status == 431 {
             assert_eq!(head.headers["access-control-allow-origin"], "https://page.example");
             assert_eq!(head.headers["access-control-allow-credentials"], "true");
-            assert!(text.starts_with(b"The request head has "), "{text:?}");
+            let error: serde_json::Value = serde_json::from_slice(&text).expect("a JSON body");
+            assert_eq!(error["error"]["code"], "edge-head-too-large");
         }
     }
     connection.abort();

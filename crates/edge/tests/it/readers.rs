@@ -183,7 +183,7 @@ async fn the_http2_requests_of_an_address_are_bounded_over_all_its_connections()
     }
     let refused = second.get("/").await.expect("sent");
     let text = second.text(refused).await.expect("a response");
-    assert!(text.contains("Too many HTTP/2 requests of your address"), "{text}");
+    assert!(text.contains("edge-too-many-streams"), "{text}");
     has(&registry, "edge_requests_refused_total{listener=\"test\",reason=\"Streams\"} 1");
     server.release.notify_waiters();
     while !running.is_empty() {
