@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::client_result::{ClientInvokeError, ClientResult};
-use crate::history_log::{CatchUpResult, FollowResult};
+use crate::history_log::{CatchUpResult, FollowResponse, FollowResult};
 use crate::presence::{Action, ConnectionEntry, ListScope, NameKind, NamedCount, Predicate, PresenceCounts};
 use crate::publish::PublishJob;
 use crate::stream::StreamMessages;
@@ -186,6 +186,7 @@ pub(crate) enum ShardCommand {
         connection: ConnectionId,
         group: Option<GroupName>,
         next: u64,
+        response: Box<dyn FollowResponse>,
         result: oneshot::Sender<CatchUpResult>,
     },
     Unfollow {

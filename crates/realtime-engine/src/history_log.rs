@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use crate::{Hub, Publish, PublishError, Target};
+use crate::{Hub, OutgoingMessage, Publish, PublishError, StreamPosition, Target};
 
 /// Records messages, and passes them to [`EngineHandle::publish_recorded`](super::EngineHandle::publish_recorded) in the order of
 /// their positions.
@@ -19,6 +19,14 @@ pub trait HistoryLog: Debug + Send + Sync + 'static {
     fn try_publish(&self, publish: Publish) -> Result<(), PublishError>;
 }
 
+/// The response to a client that subscribes to a history. The shard sends it at the moment at which the client starts to receive live
+/// messages with their positions, so that none of them comes before the response.
+pub trait FollowResponse: Debug + Send + 'static {
+    /// Encodes the response. `position` is where the client continues from: it has been sent every message before it. `None` if
+    /// the client does not wait for a response.
+    fn encode(self: Box<Self>, position: StreamPosition) -> Option<OutgoingMessage>;
+}
+
 /// The result of a subscription to a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FollowResult {
@@ -29,10 +37,11 @@ pub enum FollowResult {
     NotMember,
     /// The connection is in too many groups.
     TooManyGroups,
-    /// It is subscribed, and has received every message from this offset on.
+    /// It has received every message from this offset on, and receives live messages without their positions until
+    /// [`EngineHandle::catch_up`](super::EngineHandle::catch_up) reports that it has received those before.
     Since(u64),
-    /// It is subscribed; live messages are withheld until [`EngineHandle::catch_up`](super::EngineHandle::catch_up) reports that it has
-    /// received those before them.
+    /// Live messages are withheld until [`EngineHandle::catch_up`](super::EngineHandle::catch_up) reports that it has received those
+    /// before them.
     Withheld,
 }
 
@@ -42,7 +51,7 @@ pub enum CatchUpResult {
     /// It has ended.
     #[default]
     Gone,
-    /// It has; from now on it receives messages live.
+    /// It has: the response was sent, and from now on it receives messages live, with their positions.
     Live,
     /// It has not: messages up to this offset were withheld meanwhile.
     Behind(u64),

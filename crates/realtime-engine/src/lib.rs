@@ -64,7 +64,7 @@ pub use close::{CloseRequest, ServerClose};
 pub use command::{ReattachResult, ReceiveResult};
 pub use end_reason::EndReason;
 pub use handle::{EngineHandle, EngineJoin};
-pub use history_log::{CatchUpResult, FollowResult, HistoryLog};
+pub use history_log::{CatchUpResult, FollowResponse, FollowResult, HistoryLog};
 pub use id::{ConnectionId, ConnectionToken, MalformedId, NodeId};
 pub use membership::{GroupError, Lifetime, Membership, UserGroupError};
 pub use message::{InvalidArguments, InvalidValue, OutgoingMessage};

@@ -32,7 +32,7 @@ use handle::{APPENDS_MAX, BYTES_MAX, PERMIT_BYTES};
 pub use options::{HistoryError, Rule};
 use realtime_engine::HistoryLog;
 use recorder::Recorder;
-pub(crate) use replay::Replay;
+pub(crate) use replay::{Followed, Replay};
 pub(crate) use requests::Dependencies;
 
 /// Requests to open a log that may wait for the recorder.

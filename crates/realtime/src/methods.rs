@@ -15,12 +15,12 @@ use signalr_protocol::{
 use state::{Instance, Journal};
 
 use crate::from_protocol::fields::{elements, string};
-use crate::history::{History, Replay};
+use crate::history::{Followed, History, Replay};
 use crate::names::group;
 use crate::upstream::Methods;
 use realtime_engine::{
-    ClientInvocation, EngineHandle, GroupError, GroupName, Membership, OutgoingMessage, Publish, Roles,
-    Target,
+    ClientInvocation, EngineHandle, FollowResponse, GroupError, GroupName, Membership, OutgoingMessage,
+    Publish, Roles, StreamPosition, Target,
 };
 
 /// The methods. As in a hub of ASP.NET Core, case does not matter in what clients call.
@@ -39,6 +39,27 @@ pub(crate) struct OwnMethods {
 
 /// What a method answers: a result, or the text of an error.
 type Answer = Result<Value, String>;
+
+/// The result of `chappe.follow`, without the position.
+#[derive(Debug)]
+struct FollowCompletion {
+    protocol: HubProtocol,
+    /// Absent if the client does not wait for a completion.
+    invocation_id: Option<Box<str>>,
+    followed: Followed,
+}
+
+impl FollowResponse for FollowCompletion {
+    fn encode(self: Box<Self>, position: StreamPosition) -> Option<OutgoingMessage> {
+        let result = json!({
+            "position": position.to_string(),
+            "gap": self.followed.has_gap,
+            "messages": self.followed.messages,
+        });
+        let framed = completion(self.protocol, self.invocation_id.as_deref()?, Ok(result))?;
+        Some(OutgoingMessage::raw(framed, 1))
+    }
+}
 
 /// One call, read.
 struct Call<'a> {
@@ -59,7 +80,7 @@ impl OwnMethods {
     async fn answer(&self, method: &str, invocation: &ClientInvocation) -> Option<Bytes> {
         let protocol = invocation.client.protocol;
         let answer = match (invocation.message_type, arguments(invocation)) {
-            (1, Ok(arguments)) => self.carry_out(method, &Call { invocation, arguments }).await,
+            (1, Ok(arguments)) => self.carry_out(method, &Call { invocation, arguments }).await?,
             (1 | 4, Err(why)) => Err(why),
             (4, Ok(_)) => Err(format!("{method} answers once: call it with invoke, not as a stream")),
             // Items and ends of streams that nobody asked for.
@@ -68,20 +89,24 @@ impl OwnMethods {
         completion(protocol, invocation.invocation_id.as_deref()?, answer)
     }
 
-    async fn carry_out(&self, method: &str, call: &Call<'_>) -> Answer {
+    /// `None` if the client has its response already.
+    async fn carry_out(&self, method: &str, call: &Call<'_>) -> Option<Answer> {
         let name = NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(method)).unwrap_or_default();
-        match name {
+        Some(match name {
             "chappe.joinGroup" => self.change(call, Membership::Join).await,
             "chappe.leaveGroup" => self.change(call, Membership::Leave).await,
             "chappe.sendToGroup" => self.send(call).await,
-            "chappe.follow" => self.follow(call).await,
+            "chappe.follow" => match self.follow(call).await {
+                Ok(()) => return None,
+                Err(why) => Err(why),
+            },
             "chappe.unfollow" => self.unfollow(call).await,
             _ => {
                 let (last, others) = NAMES.split_last().expect("there are several");
                 let others = others.join(", ");
                 Err(format!("{method} is no method of this service; there are {others} and {last}"))
             }
-        }
+        })
     }
 
     async fn change(&self, call: &Call<'_>, membership: Membership) -> Answer {
@@ -117,7 +142,8 @@ impl OwnMethods {
         Ok(Value::Null)
     }
 
-    async fn follow(&self, call: &Call<'_>) -> Answer {
+    /// Sends the response itself if the client follows now, because it must come before the first message that is new.
+    async fn follow(&self, call: &Call<'_>) -> Result<(), String> {
         let group = call.group(0)?;
         let position = match call.argument(1) {
             None => None,
@@ -136,13 +162,13 @@ impl OwnMethods {
             hub: &client.hub,
             connection: client.id,
         };
-        let followed = replay.follow(group.as_ref(), position.as_deref(), may_join).await;
-        let followed = followed.map_err(|error| error.to_string())?;
-        Ok(json!({
-            "position": followed.position.to_string(),
-            "gap": followed.has_gap,
-            "messages": followed.messages,
-        }))
+        let response = |followed| FollowCompletion {
+            protocol: client.protocol,
+            invocation_id: call.invocation.invocation_id.clone(),
+            followed,
+        };
+        let followed = replay.follow(group.as_ref(), position.as_deref(), may_join, response).await;
+        followed.map_err(|error| error.to_string())
     }
 
     async fn unfollow(&self, call: &Call<'_>) -> Answer {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use supervision::simulation;
 use tokio::task::JoinHandle;
 
-use self::client::{ClientKind, Link, SimulatedClient, decoder};
+use self::client::{ClientKind, Following, Link, SimulatedClient, decoder};
 use self::model::{Deliveries, MessageId, Receivers};
 use self::process::{Process, body, request, token};
 use crate::chance::Chance;
@@ -385,12 +385,12 @@ impl<'a> Delivery<'a> {
         let Some(client) = self.clients[number].as_mut().filter(|client| client.is_open) else {
             return Ok(());
         };
-        if client.follows.is_some() || client.position.is_some() {
+        if client.following.is_some() || client.position.is_some() {
             return Ok(());
         }
         self.events.add(format_args!("client {number} follows from {known:?}"));
         self.model.joining(client.number, KEPT);
-        client.follows = Some(false);
+        client.following = Some(Following::default());
         client.position = known;
         let arguments = match &client.position {
             Some((epoch, offset)) => json!([KEPT, format!("{epoch}-{offset}")]),
@@ -600,10 +600,12 @@ impl<'a> Delivery<'a> {
         self.model.placed(id, epoch, next - 1)?;
         let is_next =
             client.position.as_ref().is_none_or(|(known, offset)| known == epoch && offset + 1 == next);
-        if !is_next {
-            let is_answered = client.follows.is_none();
-            ensure!(!is_answered, "position {position} does not follow {:?}", client.position);
-            client.follows = Some(true);
+        match &mut client.following {
+            Some(following) => {
+                following.replayed += 1;
+                following.has_jumped |= !is_next;
+            }
+            None => ensure!(is_next, "position {position} does not follow {:?}", client.position),
         }
         client.position = Some((epoch.to_owned(), next));
         Ok(())
@@ -612,7 +614,7 @@ impl<'a> Delivery<'a> {
     /// The answer to `chappe.follow`.
     fn followed(&mut self, number: usize, message: &Value) -> Result<()> {
         let Some(client) = &mut self.clients[number] else { return Ok(()) };
-        let has_jumped = client.follows.take().unwrap_or(false);
+        let Following { replayed, has_jumped } = client.following.take().context("nothing was asked")?;
         self.events.add(format_args!("client {number} follows: {message}"));
         if !message["error"].is_null() {
             ensure!(system::disk(|disk| disk.was_full()), "it cannot follow, and the disk has room");
@@ -624,17 +626,19 @@ impl<'a> Delivery<'a> {
         let position = result["position"].as_str().context("a position")?;
         let (epoch, next) = position.split_once('-').context("an epoch and a number")?;
         let answered: (String, u64) = (epoch.to_owned(), next.parse()?);
-        // What came after it was brought up to date may come before the answer, with positions of its own.
-        let is_known =
-            client.position.as_ref().is_none_or(|(known, next)| *known == answered.0 && *next >= answered.1);
+        // What was missed comes before the response, and what is new after it.
+        ensure!(
+            result["messages"] == replayed,
+            "{replayed} messages with positions came before the response, which says {}",
+            result["messages"]
+        );
+        let is_known = client.position.as_ref().is_none_or(|known| *known == answered);
         ensure!(
             is_known || result["gap"] == true,
             "it is at {answered:?}, and heard up to {:?}",
             client.position
         );
-        if client.position.is_none() || !is_known {
-            client.position = Some(answered);
-        }
+        client.position = Some(answered);
         let connection = client.number;
         self.model.joined(connection, KEPT);
         Ok(())

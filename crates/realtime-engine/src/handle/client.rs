@@ -10,8 +10,8 @@ use super::{EngineHandle, Stopped};
 use crate::command::{Invoke, ShardCommand};
 use crate::{
     AppServer, AuthenticationRefresh, CatchUpResult, ClientContext, ClientInvokeError, ClientResult,
-    CloseRequest, ConnectionId, FollowResult, GroupName, HttpTransport, HttpTransportKind, Hub,
-    InvalidArguments, OtherUser, OutgoingMessage, ReattachResult, ReceiveResult, ServerClose, Target,
+    CloseRequest, ConnectionId, FollowResponse, FollowResult, GroupName, HttpTransport, HttpTransportKind,
+    Hub, InvalidArguments, OtherUser, OutgoingMessage, ReattachResult, ReceiveResult, ServerClose, Target,
 };
 
 impl EngineHandle {
@@ -222,7 +222,8 @@ impl EngineHandle {
         self.ask_owner(connection, ask).await
     }
 
-    /// Reports that a connection has received everything below the offset `next`.
+    /// Reports that a connection has received everything below the offset `next`. If no message was withheld from it, `response` is
+    /// sent, and live messages with their positions follow.
     ///
     /// # Errors
     ///
@@ -232,9 +233,11 @@ impl EngineHandle {
         connection: ConnectionId,
         group: Option<&GroupName>,
         next: u64,
+        response: impl FollowResponse,
     ) -> Result<CatchUpResult, Stopped> {
-        let group = group.cloned();
-        self.ask_owner(connection, |result| ShardCommand::CatchUp { connection, group, next, result }).await
+        let (group, response): (_, Box<dyn FollowResponse>) = (group.cloned(), Box::new(response));
+        let ask = |result| ShardCommand::CatchUp { connection, group, next, response, result };
+        self.ask_owner(connection, ask).await
     }
 
     /// Ends the subscription of a connection to a history; it stays a member of the group.

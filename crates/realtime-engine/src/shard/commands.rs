@@ -1,18 +1,20 @@
 //! The command phase: handles the commands in the shard's queue.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::error::TryRecvError;
 use websocket::CloseCode;
 
 use super::connection::{ConnectionState, PostedBytes};
-use super::index::TooManyGroups;
+use super::index::{CaughtUp, TooManyGroups};
 use super::keys::Slot;
 use super::{Shard, ShardInbox};
 use crate::command::{GroupChangeResult, ShardCommand};
+use crate::publish::PublishJob;
 use crate::{
     CatchUpResult, CloseRequest, ConnectionId, EndReason, FollowResult, GroupName, Hub, Lifetime, Membership,
-    ReattachResult, ReceiveResult, Target, UserId,
+    OutgoingMessage, ReattachResult, ReceiveResult, Target, UserId,
 };
 
 impl Shard {
@@ -141,10 +143,20 @@ impl Shard {
                     |slot| self.index.follow(&mut self.connections, slot, group.as_ref(), may_join, epoch);
                 let _ = result.send(slot.map_or(FollowResult::NoConnection, follow));
             }
-            ShardCommand::CatchUp { connection, group, next, result } => {
+            ShardCommand::CatchUp { connection, group, next, response, result } => {
                 let slot = self.index.slot(connection);
-                let catch_up = |slot| self.index.catch_up(&self.connections, slot, group.as_ref(), next);
-                let _ = result.send(slot.map_or(CatchUpResult::Gone, catch_up));
+                let caught_up = slot
+                    .map(|slot| (slot, self.index.catch_up(&self.connections, slot, group.as_ref(), next)));
+                let _ = result.send(match caught_up {
+                    None | Some((_, CaughtUp::Gone)) => CatchUpResult::Gone,
+                    Some((_, CaughtUp::Behind(newest))) => CatchUpResult::Behind(newest),
+                    Some((slot, CaughtUp::Live(position))) => {
+                        if let Some(message) = response.encode(position) {
+                            self.respond(slot, message);
+                        }
+                        CatchUpResult::Live
+                    }
+                });
             }
             ShardCommand::Unfollow { connection, group, done } => {
                 if let Some(slot) = self.index.slot(connection) {
@@ -154,6 +166,17 @@ impl Shard {
             }
             other => unreachable!("{other:?} is no wish of a follower"),
         }
+    }
+
+    /// Appends a response to what is pending for a connection.
+    fn respond(&mut self, slot: Slot, message: OutgoingMessage) {
+        let connection = &self.connections[slot as usize];
+        let Some(index_entry) = connection.index_entry() else { return };
+        let hub = self.index.hub(index_entry.hub).clone();
+        let target = Target::Connection(connection.id);
+        let (excluded, excluded_users) = (Vec::new(), Vec::new());
+        let job = PublishJob { hub, target, excluded, excluded_users, message, kept: None, span: None };
+        self.publish(Arc::new(job));
     }
 
     fn change_connection(

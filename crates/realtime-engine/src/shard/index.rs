@@ -21,6 +21,7 @@ use slab::Slab;
 
 pub(crate) use self::changes::Change;
 use self::changes::Changes;
+pub(crate) use self::followers::CaughtUp;
 use self::followers::Followers;
 use self::members::{push, swap_remove, to_u32};
 pub(crate) use self::policy::HubPolicy;

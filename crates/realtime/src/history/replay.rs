@@ -10,8 +10,8 @@ use super::names::journal_name;
 use super::options::Rule;
 use super::requests::{AT, OpenError};
 use realtime_engine::{
-    CatchUpResult, ConnectionId, EngineHandle, FollowResult, GroupName, Hub, OutgoingMessage, Publish,
-    StreamPosition, Target,
+    CatchUpResult, ConnectionId, EngineHandle, FollowResponse, FollowResult, GroupName, Hub, OutgoingMessage,
+    Publish, StreamPosition, Target,
 };
 
 /// Messages that are read at one time.
@@ -21,14 +21,12 @@ const READ_BYTES: usize = 1024 * 1024;
 /// How often a client may fall behind while it is brought up to date.
 const ROUNDS_MAX: usize = 1000;
 
-/// What a client is told when it follows.
+/// What the replay did for a client that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Followed {
-    /// Where it is now.
-    pub(crate) position: StreamPosition,
     /// Whether something that it missed is not kept any more.
     pub(crate) has_gap: bool,
-    /// How many messages it got.
+    /// How many of the messages that it missed it was sent.
     pub(crate) messages: u64,
 }
 
@@ -82,13 +80,15 @@ pub(crate) struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Lets the client follow a group, or the hub: from now on, or from a position.
-    pub(crate) async fn follow(
+    /// Lets the client follow a group, or the hub: from now on, or from a position. The client has then been sent the response, between
+    /// what it missed and what is new.
+    pub(crate) async fn follow<R: FollowResponse>(
         &self,
         group: Option<&GroupName>,
         position: Option<&str>,
         may_join: bool,
-    ) -> Result<Followed, NotFollowed> {
+        response: impl Fn(Followed) -> R,
+    ) -> Result<(), NotFollowed> {
         let history = self.history.ok_or(NotFollowed::NotKept)?;
         let rule = history.rule_of(self.hub, group).ok_or(NotFollowed::NotKept)?;
         let wanted =
@@ -117,7 +117,7 @@ impl Replay<'_> {
             FollowResult::Since(since) => Some(since),
             FollowResult::Withheld => None,
         };
-        let followed = self.bring(rule, group, (&name, info), wanted, before).await;
+        let followed = self.bring(rule, group, (&name, info), wanted, before, response).await;
         if followed.is_err() {
             // Nothing may stay withheld from a client that was told that it does not follow.
             let _ = self.engine.unfollow(self.connection, group).await;
@@ -125,14 +125,15 @@ impl Replay<'_> {
         followed
     }
 
-    async fn bring(
+    async fn bring<R: FollowResponse>(
         &self,
         rule: &Rule,
         group: Option<&GroupName>,
         (name, info): (&Name, JournalInfo),
         wanted: Option<StreamPosition>,
         before: Option<u64>,
-    ) -> Result<Followed, NotFollowed> {
+        response: impl Fn(Followed) -> R,
+    ) -> Result<(), NotFollowed> {
         let (mut next, mut has_gap) = self.begin(rule, info, wanted);
         let mut messages = 0;
         for _ in 0..ROUNDS_MAX {
@@ -164,14 +165,11 @@ impl Replay<'_> {
                     Err(error) => return Err(NotFollowed::Read(error)),
                 }
             }
-            let position = StreamPosition { epoch: info.epoch.0, offset: next };
-            if before.is_some() {
-                return Ok(Followed { position, has_gap, messages });
-            }
-            let caught_up = self.engine.catch_up(self.connection, group, next).await;
+            let response = response(Followed { has_gap, messages });
+            let caught_up = self.engine.catch_up(self.connection, group, next, response).await;
             match caught_up.map_err(|_| NotFollowed::Gone)? {
                 CatchUpResult::Gone => return Err(NotFollowed::Gone),
-                CatchUpResult::Live => return Ok(Followed { position, has_gap, messages }),
+                CatchUpResult::Live => return Ok(()),
                 CatchUpResult::Behind(_) => {}
             }
         }

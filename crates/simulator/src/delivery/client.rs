@@ -34,6 +34,15 @@ pub(super) enum Link {
     Lost(Instant),
 }
 
+/// What came between a call of `chappe.follow` and its response.
+#[derive(Debug, Default)]
+pub(super) struct Following {
+    /// Messages with a position.
+    pub(super) replayed: u64,
+    /// Whether a position did not follow on the last one.
+    pub(super) has_jumped: bool,
+}
+
 /// One life of a connection.
 pub(super) struct SimulatedClient {
     pub(super) number: ConnectionNumber,
@@ -49,8 +58,8 @@ pub(super) struct SimulatedClient {
     pub(super) is_paused: bool,
     /// It did not read once, so that the service may have ended it.
     pub(super) was_slow: bool,
-    /// What it asked the service to follow, until the answer comes, and whether positions jumped meanwhile.
-    pub(super) follows: Option<bool>,
+    /// What came since it asked to follow, until the response comes.
+    pub(super) following: Option<Following>,
     /// The position of the kept group that it knows: epoch and next offset.
     pub(super) position: Option<(String, u64)>,
     /// The last message of the kept group, until its position comes.
@@ -87,7 +96,7 @@ impl SimulatedClient {
             is_open: false,
             is_paused: false,
             was_slow: false,
-            follows: None,
+            following: None,
             position: None,
             unplaced: None,
             posts: VecDeque::new(),

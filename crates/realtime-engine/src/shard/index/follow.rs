@@ -1,9 +1,9 @@
 //! History in the index: to which hub's or group's [`Followers`] a message, a member or a request belongs.
 
-use super::followers::Followers;
+use super::followers::{CaughtUp, Followers};
 use super::{Connections, Index, TooManyGroups};
 use crate::shard::keys::{GroupKey, HubKey, Slot};
-use crate::{CatchUpResult, FollowResult, GroupName, Hub, StreamPosition, Target};
+use crate::{FollowResult, GroupName, Hub, StreamPosition, Target};
 
 /// What has a history: a hub or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +85,9 @@ impl Index {
         slot: Slot,
         group: Option<&GroupName>,
         next: u64,
-    ) -> CatchUpResult {
+    ) -> CaughtUp {
         let followers = self.followers(connections, slot, group);
-        followers.map_or(CatchUpResult::Gone, |followers| followers.catch_up(slot, next))
+        followers.map_or(CaughtUp::Gone, |followers| followers.catch_up(slot, next))
     }
 
     /// A connection stops following; it stays a member.

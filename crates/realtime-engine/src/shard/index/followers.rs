@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::{CatchUpResult, FollowResult, StreamPosition};
+use crate::{FollowResult, StreamPosition};
 
 /// The members of one hub or group. `K` names a member.
 #[derive(Debug)]
@@ -34,11 +34,28 @@ enum Progress {
         /// The newest message that was withheld.
         withheld: Option<u64>,
     },
+    /// A replay is sending it older messages. It is sent each message that passes, without the message's position: the response
+    /// to its call has the newest one.
+    Replaying {
+        /// As for [`Progress::Live`].
+        since: Option<u64>,
+    },
     /// It is sent each message that passes, and the message's position.
     Live {
         /// As above; unknown after the log has been replaced, until the first message of the new one passes.
         since: Option<u64>,
     },
+}
+
+/// Whether a member has caught up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CaughtUp {
+    /// It does not follow.
+    Gone,
+    /// It has been sent every message before this position.
+    Live(StreamPosition),
+    /// Messages up to this offset were withheld from it.
+    Behind(u64),
 }
 
 impl<K> Default for Followers<K> {
@@ -57,7 +74,7 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
             for member in members {
                 match self.members.entry(*member).or_insert(Progress::NotFollowing { since: offset }) {
                     Progress::NotFollowing { .. } | Progress::CatchingUp { .. } => {}
-                    Progress::Live { since } => *since = Some(offset),
+                    Progress::Replaying { since } | Progress::Live { since } => *since = Some(offset),
                 }
             }
         }
@@ -71,7 +88,7 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
             match progress {
                 _ if progress.skips(offset) => is_anyone_skipped = true,
                 Progress::Live { .. } => told.push(*member),
-                Progress::NotFollowing { .. } | Progress::CatchingUp { .. } => {}
+                Progress::NotFollowing { .. } | Progress::CatchingUp { .. } | Progress::Replaying { .. } => {}
             }
         }
         if is_anyone_skipped {
@@ -104,10 +121,12 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
         self.enter_epoch(epoch);
         let next = self.newest.map(|newest| newest + 1);
         let (progress, result) = match self.members.get(&member) {
-            Some(Progress::NotFollowing { since } | Progress::Live { since: Some(since) })
-                if Some(*since) != next =>
-            {
-                (Progress::Live { since: Some(*since) }, FollowResult::Since(*since))
+            Some(
+                Progress::NotFollowing { since }
+                | Progress::Replaying { since: Some(since) }
+                | Progress::Live { since: Some(since) },
+            ) if Some(*since) != next => {
+                (Progress::Replaying { since: Some(*since) }, FollowResult::Since(*since))
             }
             // Nothing has been sent to it yet; so that older messages come first, newer ones wait.
             _ => (Progress::CatchingUp { withheld: None }, FollowResult::Withheld),
@@ -116,27 +135,30 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
         result
     }
 
-    /// A replay has sent the member everything before offset `next`.
-    pub(super) fn catch_up(&mut self, member: K, next: u64) -> CatchUpResult {
-        match self.members.get_mut(&member) {
-            None | Some(Progress::NotFollowing { .. }) => CatchUpResult::Gone,
-            Some(Progress::CatchingUp { withheld: Some(newest) }) if *newest >= next => {
-                CatchUpResult::Behind(*newest)
+    /// A replay has sent the member everything before offset `next`, or before the message since which it is sent all.
+    pub(super) fn catch_up(&mut self, member: K, next: u64) -> CaughtUp {
+        let (Some(progress), Some(epoch)) = (self.members.get_mut(&member), self.epoch) else {
+            return CaughtUp::Gone;
+        };
+        let since = match *progress {
+            Progress::NotFollowing { .. } => return CaughtUp::Gone,
+            Progress::CatchingUp { withheld: Some(newest) } if newest >= next => {
+                return CaughtUp::Behind(newest);
             }
-            Some(progress @ Progress::CatchingUp { .. }) => {
-                *progress = Progress::Live { since: Some(next) };
-                CatchUpResult::Live
-            }
-            // Another replay for the same member was faster.
-            Some(Progress::Live { .. }) => CatchUpResult::Live,
-        }
+            Progress::CatchingUp { .. } => Some(next),
+            // For `Live`, another replay for the same member was faster.
+            Progress::Replaying { since } | Progress::Live { since } => since,
+        };
+        *progress = Progress::Live { since };
+        let newest = self.newest.map_or(0, |newest| newest + 1);
+        CaughtUp::Live(StreamPosition { epoch, offset: newest.max(since.unwrap_or(next)) })
     }
 
     /// The member stops following, and stays a member.
     pub(super) fn unfollow(&mut self, member: K) {
         let since = match self.members.get(&member) {
             None | Some(Progress::NotFollowing { .. }) => return,
-            Some(Progress::Live { since }) => *since,
+            Some(Progress::Replaying { since } | Progress::Live { since }) => *since,
             // What was withheld has not been sent; what passes next will be.
             Some(Progress::CatchingUp { .. }) => self.newest.map(|newest| newest + 1),
         };
@@ -159,7 +181,7 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
                 *withheld = None;
                 true
             }
-            Progress::Live { since } => {
+            Progress::Replaying { since } | Progress::Live { since } => {
                 *since = None;
                 true
             }
@@ -173,8 +195,10 @@ impl Progress {
     fn skips(self, offset: u64) -> bool {
         match self {
             Self::CatchingUp { .. } => true,
-            Self::NotFollowing { since } | Self::Live { since: Some(since) } => offset < since,
-            Self::Live { since: None } => false,
+            Self::NotFollowing { since }
+            | Self::Replaying { since: Some(since) }
+            | Self::Live { since: Some(since) } => offset < since,
+            Self::Replaying { since: None } | Self::Live { since: None } => false,
         }
     }
 }
@@ -184,7 +208,7 @@ mod tests {
     use std::cell::Cell;
     use std::hash::Hasher;
 
-    use super::Progress::{CatchingUp, Live, NotFollowing};
+    use super::Progress::{CatchingUp, Live, NotFollowing, Replaying};
     use super::*;
 
     const EPOCH: u64 = 10;
@@ -195,7 +219,7 @@ mod tests {
         Join,
         Leave,
         Follow(u64, FollowResult),
-        CatchUp(u64, CatchUpResult),
+        CatchUp(u64, CaughtUp),
         Unfollow,
         /// A message of an epoch, with whether member 1 is sent it, and whether it is told its position.
         Pass(u64, u64, bool, bool),
@@ -208,6 +232,11 @@ mod tests {
         newest: Option<u64>,
         events: &'static [Event],
         after: Option<Progress>,
+    }
+
+    /// The member is live; it has been sent everything before offset `next`.
+    const fn live(next: u64) -> CaughtUp {
+        CaughtUp::Live(StreamPosition { epoch: EPOCH, offset: next })
     }
 
     const SENT: bool = true;
@@ -224,24 +253,38 @@ mod tests {
         Case { name: "a member to which nothing was sent catches up from the log",
             before: None, newest: Some(4), events: &[Join, Follow(EPOCH, FollowResult::Withheld)],
             after: Some(CatchingUp { withheld: None }) },
-        Case { name: "a member that was sent something lacks only what is before",
+        Case { name: "a member that was sent something lacks only what is before, and is told positions after its response",
             before: Some(NotFollowing { since: 3 }), newest: Some(4),
-            events: &[Follow(EPOCH, FollowResult::Since(3)), Pass(EPOCH, 5, SENT, TOLD)], after: Some(Live { since: Some(3) }) },
-        Case { name: "a live follower that follows again lacks only what is before",
+            events: &[Follow(EPOCH, FollowResult::Since(3)), Pass(EPOCH, 5, SENT, false), CatchUp(3, live(6)),
+                Pass(EPOCH, 6, SENT, TOLD)],
+            after: Some(Live { since: Some(3) }) },
+        Case { name: "a live follower that follows again lacks only what is before, and is told positions after its response",
             before: Some(Live { since: Some(3) }), newest: Some(4),
-            events: &[Follow(EPOCH, FollowResult::Since(3))], after: Some(Live { since: Some(3) }) },
+            events: &[Follow(EPOCH, FollowResult::Since(3)), Pass(EPOCH, 5, SENT, false), CatchUp(3, live(6)),
+                Pass(EPOCH, 6, SENT, TOLD)],
+            after: Some(Live { since: Some(3) }) },
+        Case { name: "a replay that fails for a member that was sent something leaves what it was sent",
+            before: Some(Replaying { since: Some(3) }), newest: Some(4), events: &[Unfollow, Pass(EPOCH, 5, SENT, false)],
+            after: Some(NotFollowing { since: 3 }) },
+        Case { name: "a member that a replay brought beyond the newest message continues from there",
+            before: Some(NotFollowing { since: 7 }), newest: Some(4),
+            events: &[Follow(EPOCH, FollowResult::Since(7)), Pass(EPOCH, 5, false, false), CatchUp(7, live(7))],
+            after: Some(Live { since: Some(7) }) },
+        Case { name: "the first message of a new log is sent during a replay, without its position",
+            before: Some(Replaying { since: Some(3) }), newest: Some(9), events: &[Pass(11, 0, SENT, false)],
+            after: Some(Replaying { since: Some(0) }) },
         Case { name: "a live follower that was sent nothing yet catches up again",
             before: Some(Live { since: Some(5) }), newest: Some(4),
             events: &[Follow(EPOCH, FollowResult::Withheld), Pass(EPOCH, 5, false, false)],
             after: Some(CatchingUp { withheld: Some(5) }) },
         Case { name: "messages are withheld while a replay runs, and it reads them from the log",
             before: None, newest: Some(4),
-            events: &[Follow(EPOCH, FollowResult::Withheld), Pass(EPOCH, 5, false, false), CatchUp(5, CatchUpResult::Behind(5)),
-                CatchUp(6, CatchUpResult::Live), Pass(EPOCH, 6, SENT, TOLD)],
+            events: &[Follow(EPOCH, FollowResult::Withheld), Pass(EPOCH, 5, false, false), CatchUp(5, CaughtUp::Behind(5)),
+                CatchUp(6, live(6)), Pass(EPOCH, 6, SENT, TOLD)],
             after: Some(Live { since: Some(6) }) },
         Case { name: "a message that the replay read before it passed is not sent twice",
             before: Some(CatchingUp { withheld: None }), newest: Some(4),
-            events: &[CatchUp(7, CatchUpResult::Live), Pass(EPOCH, 5, false, false), Pass(EPOCH, 6, false, false),
+            events: &[CatchUp(7, live(7)), Pass(EPOCH, 5, false, false), Pass(EPOCH, 6, false, false),
                 Pass(EPOCH, 7, SENT, TOLD)],
             after: Some(Live { since: Some(7) }) },
         Case { name: "nor after the member has stopped following",
@@ -249,21 +292,21 @@ mod tests {
             events: &[Unfollow, Pass(EPOCH, 5, false, false), Pass(EPOCH, 6, SENT, false)],
             after: Some(NotFollowing { since: 6 }) },
         Case { name: "a replay for a member that does not follow is over",
-            before: Some(NotFollowing { since: 3 }), newest: Some(4), events: &[CatchUp(5, CatchUpResult::Gone)],
+            before: Some(NotFollowing { since: 3 }), newest: Some(4), events: &[CatchUp(5, CaughtUp::Gone)],
             after: Some(NotFollowing { since: 3 }) },
         Case { name: "a replay for a member that has left is over",
-            before: Some(CatchingUp { withheld: None }), newest: Some(4), events: &[Leave, CatchUp(5, CatchUpResult::Gone)],
+            before: Some(CatchingUp { withheld: None }), newest: Some(4), events: &[Leave, CatchUp(5, CaughtUp::Gone)],
             after: None },
         Case { name: "the slower of two replays finds the member live",
             before: None, newest: Some(4),
-            events: &[Follow(EPOCH, FollowResult::Withheld), Follow(EPOCH, FollowResult::Withheld), CatchUp(5, CatchUpResult::Live),
-                Pass(EPOCH, 5, SENT, TOLD), CatchUp(5, CatchUpResult::Live)],
+            events: &[Follow(EPOCH, FollowResult::Withheld), Follow(EPOCH, FollowResult::Withheld), CatchUp(5, live(5)),
+                Pass(EPOCH, 5, SENT, TOLD), CatchUp(5, live(6))],
             after: Some(Live { since: Some(5) }) },
         Case { name: "a replay that fails leaves a gap that the next one fills",
             before: None, newest: Some(4),
             events: &[Follow(EPOCH, FollowResult::Withheld), Pass(EPOCH, 5, false, false), Unfollow, Pass(EPOCH, 6, SENT, false),
                 Follow(EPOCH, FollowResult::Since(6))],
-            after: Some(Live { since: Some(6) }) },
+            after: Some(Replaying { since: Some(6) }) },
         Case { name: "a replay that fails before any message passed leaves nothing known",
             before: None, newest: None, events: &[Follow(EPOCH, FollowResult::Withheld), Unfollow], after: None },
         Case { name: "the first message of a new log is sent to members and live followers, and tracked",
@@ -274,12 +317,12 @@ mod tests {
             events: &[Pass(11, 2, SENT, false), Pass(11, 3, SENT, false)], after: Some(NotFollowing { since: 2 }) },
         Case { name: "a replay of a new log of which nothing has passed starts anew",
             before: Some(Live { since: Some(3) }), newest: Some(9),
-            events: &[Follow(11, FollowResult::Withheld), CatchUp(1, CatchUpResult::Live), Pass(11, 0, false, false),
+            events: &[Follow(11, FollowResult::Withheld), CatchUp(1, CaughtUp::Live(StreamPosition { epoch: 11, offset: 1 })), Pass(11, 0, false, false),
                 Pass(11, 1, SENT, TOLD)],
             after: Some(Live { since: Some(1) }) },
         Case { name: "what was withheld of the old log does not count in the new one",
             before: Some(CatchingUp { withheld: Some(9) }), newest: Some(9),
-            events: &[Follow(11, FollowResult::Withheld), CatchUp(0, CatchUpResult::Live)], after: Some(Live { since: Some(0) }) },
+            events: &[Follow(11, FollowResult::Withheld), CatchUp(0, CaughtUp::Live(StreamPosition { epoch: 11, offset: 0 }))], after: Some(Live { since: Some(0) }) },
         Case { name: "a live follower of the old log stays live when another member follows the new one",
             before: Some(Live { since: None }), newest: None, events: &[Pass(EPOCH, 0, SENT, TOLD), Unfollow], after: None },
     ];
@@ -343,7 +386,7 @@ mod tests {
         let mut followers = Followers::default();
         for member in &members {
             assert_eq!(followers.follow(*member, EPOCH), FollowResult::Withheld);
-            assert_eq!(followers.catch_up(*member, 0), CatchUpResult::Live);
+            assert_eq!(followers.catch_up(*member, 0), live(0));
         }
         assert_eq!(
             followers.pass(StreamPosition { epoch: EPOCH, offset: 0 }, &members, &mut members.clone()),

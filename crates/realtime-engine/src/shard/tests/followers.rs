@@ -1,7 +1,17 @@
 //! A subscriber of a history gets each message once, in whatever order the log and the shards progress.
 
 use super::*;
-use crate::{CatchUpResult, FollowResult, GroupName, StreamPosition};
+use crate::{CatchUpResult, FollowResponse, FollowResult, GroupName, StreamPosition};
+
+/// Tells the position by a call of the client's method `response`.
+#[derive(Debug)]
+struct Response;
+
+impl FollowResponse for Response {
+    fn encode(self: Box<Self>, position: StreamPosition) -> Option<OutgoingMessage> {
+        OutgoingMessage::invocation("response", &format!("[\"{position}\"]")).ok()
+    }
+}
 
 impl World {
     fn publish_recorded(&mut self, offset: u64) {
@@ -29,7 +39,8 @@ impl World {
     fn catch_up(&mut self, client: &Client, next: u64) -> CatchUpResult {
         let (result, mut answer) = oneshot::channel();
         let group = Some(GroupName::new("g"));
-        self.command(ShardCommand::CatchUp { connection: client.id, group, next, result });
+        let response = Box::new(Response);
+        self.command(ShardCommand::CatchUp { connection: client.id, group, next, response, result });
         answer.try_recv().unwrap()
     }
 }
@@ -53,6 +64,33 @@ fn told(next: u64) -> String {
     format!("chappe.position[\"g\",\"a-{next}\"]")
 }
 
+fn responded(next: u64) -> String {
+    format!("response[\"a-{next}\"]")
+}
+
+#[test]
+fn the_response_comes_before_the_first_live_message_with_a_position() {
+    let mut world = World::new(Options::default());
+    let (mut late, mut member) = (world.join_hub(), world.join_hub());
+    assert_eq!(world.follow(&member), FollowResult::Withheld);
+    assert_eq!(world.catch_up(&member, 0), CatchUpResult::Live);
+    world.publish_recorded(0);
+    world.publish_recorded(1);
+    // It has had both messages: what passes is sent, and its position comes with the response.
+    assert_eq!(world.follow(&member), FollowResult::Since(0));
+    world.publish_recorded(2);
+    assert_eq!(world.follow(&late), FollowResult::Withheld);
+    world.publish_recorded(3);
+    assert_eq!(world.catch_up(&late, 3), CatchUpResult::Behind(3));
+    assert_eq!(world.catch_up(&late, 4), CatchUpResult::Live);
+    assert_eq!(world.catch_up(&member, 0), CatchUpResult::Live);
+    world.publish_recorded(4);
+    let first = [responded(0), "m[0]".to_owned(), told(1), "m[1]".to_owned(), told(2)];
+    let second = ["m[2]".to_owned(), "m[3]".to_owned(), responded(4), "m[4]".to_owned(), told(5)];
+    assert_eq!(heard(&mut world, &mut member), [first, second].concat());
+    assert_eq!(heard(&mut world, &mut late), [responded(4), "m[4]".to_owned(), told(5)]);
+}
+
 #[test]
 fn a_message_that_was_replayed_first_is_not_sent_again() {
     let mut world = World::new(Options::default());
@@ -63,7 +101,10 @@ fn a_message_that_was_replayed_first_is_not_sent_again() {
     for offset in 0..=4 {
         world.publish_recorded(offset);
     }
-    assert_eq!(heard(&mut world, &mut client), ["m[3]".to_owned(), told(4), "m[4]".to_owned(), told(5)]);
+    assert_eq!(
+        heard(&mut world, &mut client),
+        [responded(3), "m[3]".to_owned(), told(4), "m[4]".to_owned(), told(5)]
+    );
 }
 
 #[test]
@@ -78,8 +119,8 @@ fn messages_during_a_replay_are_replayed_and_not_sent_twice() {
     assert_eq!(world.catch_up(&client, 1), CatchUpResult::Behind(1));
     assert_eq!(world.catch_up(&client, 2), CatchUpResult::Live);
     world.publish_recorded(2);
-    assert_eq!(heard(&mut world, &mut client), ["m[2]".to_owned(), told(3)]);
-    assert_eq!(heard(&mut world, &mut member).len(), 6);
+    assert_eq!(heard(&mut world, &mut client), [responded(2), "m[2]".to_owned(), told(3)]);
+    assert_eq!(heard(&mut world, &mut member).len(), 7);
     // It has received a message since, so what it asks for is before that.
     assert_eq!(world.follow(&client), FollowResult::Since(2));
 }
@@ -95,11 +136,12 @@ fn offsets_of_a_removed_log_are_ignored_in_the_next_epoch() {
     for offset in 0..=9 {
         world.publish_recorded(offset);
     }
-    assert_eq!(heard(&mut world, &mut client).len(), 20);
-    assert_eq!(heard(&mut world, &mut member).len(), 20);
+    assert_eq!(heard(&mut world, &mut client).len(), 21);
+    assert_eq!(heard(&mut world, &mut member).len(), 21);
     // The log was removed and created again; it has two messages, one of which the shard has not seen yet.
     world.publish_kept_in(11, 0);
     assert_eq!(world.follow_in(11, &client), FollowResult::Since(0), "it has had everything of this one");
+    assert_eq!(world.catch_up(&client, 0), CatchUpResult::Live);
     let late = world.join_hub();
     assert_eq!(world.follow_in(11, &late), FollowResult::Withheld);
     assert_eq!(world.catch_up(&late, 2), CatchUpResult::Live);
@@ -107,10 +149,12 @@ fn offsets_of_a_removed_log_are_ignored_in_the_next_epoch() {
     world.publish_kept_in(11, 2);
     let told = |next: u64| format!("chappe.position[\"g\",\"b-{next}\"]");
     let all = [0, 1, 2].map(|offset| [format!("m[{offset}]"), told(offset + 1)]).concat();
-    assert_eq!(heard(&mut world, &mut client), all);
     assert_eq!(heard(&mut world, &mut member), all);
+    let mut with_response = all.clone();
+    with_response.insert(2, "response[\"b-1\"]".to_owned());
+    assert_eq!(heard(&mut world, &mut client), with_response);
     let mut late = late;
-    assert_eq!(heard(&mut world, &mut late), ["m[2]".to_owned(), told(3)]);
+    assert_eq!(heard(&mut world, &mut late), ["response[\"b-2\"]".to_owned(), "m[2]".to_owned(), told(3)]);
     // A client that asks before the shard has seen a message of the next epoch: what was replayed is not sent again.
     assert_eq!(world.follow_in(12, &client), FollowResult::Withheld);
     assert_eq!(world.catch_up(&client, 1), CatchUpResult::Live);
@@ -118,6 +162,6 @@ fn offsets_of_a_removed_log_are_ignored_in_the_next_epoch() {
     world.publish_kept_in(12, 1);
     assert_eq!(
         heard(&mut world, &mut client),
-        ["m[1]".to_owned(), "chappe.position[\"g\",\"c-2\"]".to_owned()]
+        ["response[\"c-1\"]", "m[1]", "chappe.position[\"g\",\"c-2\"]"]
     );
 }
