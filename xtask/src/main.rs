@@ -48,6 +48,8 @@ enum Command {
         /// Repeat one seed of the simulator and show its events
         #[arg(long)]
         seed: Option<u64>,
+        #[command(flatten)]
+        seeds: soak::Seeds,
     },
     /// Fuzzing: every target for some seconds in all, or one target for ever or over named inputs
     Fuzz {
@@ -92,7 +94,7 @@ fn run() -> anyhow::Result<()> {
         Command::Deny => deny::run(&root),
         Command::Reference => reference::run(&root, false),
         Command::Soak { seed: Some(seed), .. } => soak::simulate_one(&root, seed),
-        Command::Soak { step, only, .. } => soak::run(&root, step.or(only).as_deref()),
+        Command::Soak { step, only, seeds, .. } => soak::run(&root, step.or(only).as_deref(), &seeds),
         Command::Fuzz { seconds, target } => match target.split_first() {
             None => fuzz::run(&root, std::time::Duration::from_secs(seconds)),
             Some((target, arguments)) => fuzz::run_one(&root, target, arguments),

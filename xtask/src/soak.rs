@@ -15,8 +15,22 @@ const DAMAGE: &str = "2000";
 /// Connections that one process holds while messages flow; a process may have 20,000 descriptors in most places.
 const CONNECTIONS: &str = "15000";
 
-/// Seeds of the simulator.
-const SEEDS: &str = "100000";
+/// Which seeds the simulator runs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Seeds {
+    /// How many seeds the simulator runs
+    #[arg(long, default_value_t = 100_000)]
+    seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// The simulator begins no further seeds after so many minutes
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Seeds that the simulator runs at a time; as many as there are processors if not set
+    #[arg(long)]
+    processes: Option<u64>,
+}
 
 /// Half-open connections at a time.
 const FLOOD: &str = "8000";
@@ -32,11 +46,11 @@ const STREAM_BYTES: &str = "2147483648";
 const FUZZ: Duration = Duration::from_secs(3600);
 
 /// Runs all of them, or those whose name contains a text.
-pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
+pub(crate) fn run(root: &Path, only: Option<&str>, seeds: &Seeds) -> anyhow::Result<()> {
     let steps: Vec<step::Step<'_>> = vec![
         ("soak state-embedded", Box::new(|| crashes(root, "state-embedded", "crash"))),
         ("soak damage", Box::new(|| damage(root))),
-        ("soak simulate", Box::new(|| simulate(root))),
+        ("soak simulate", Box::new(|| simulate(root, seeds))),
         ("soak documents", Box::new(|| crashes(root, "documents", "crash"))),
         ("soak connection events", Box::new(|| crashes(root, "chappe", "connection_events"))),
         ("soak fuzz", Box::new(|| fuzz::run(root, FUZZ))),
@@ -55,10 +69,16 @@ fn crashes(root: &Path, package: &str, filter: &str) -> anyhow::Result<()> {
     step::run(command.env("CHAPPE_SOAK_KILLS", KILLS).current_dir(root))
 }
 
-fn simulate(root: &Path) -> anyhow::Result<()> {
+fn simulate(root: &Path, seeds: &Seeds) -> anyhow::Result<()> {
     step::cargo(root, &["build", "--release", "--package", "simulator"])?;
     let mut simulator = Command::new(root.join("target/release/simulator"));
-    step::run(simulator.args(["--seeds", SEEDS]).current_dir(root))
+    simulator.arg("--seeds").arg(seeds.seeds.to_string()).arg("--first").arg(seeds.first.to_string());
+    for (name, value) in [("--minutes", seeds.minutes), ("--processes", seeds.processes)] {
+        if let Some(value) = value {
+            simulator.arg(name).arg(value.to_string());
+        }
+    }
+    step::run(simulator.current_dir(root))
 }
 
 /// Repeats one seed of the simulator, with all of its events. The build is that of CI, whose parts are there mostly.

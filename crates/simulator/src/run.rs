@@ -1,9 +1,9 @@
 //! Runs seeds: one, or many in several processes; and says how to repeat a failure.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -12,6 +12,7 @@ use crate::chance::Chance;
 use crate::delivery::Delivery;
 use crate::disk::Disk;
 use crate::events::Events;
+use crate::many::{self, Plan};
 use crate::storage::Storage;
 use crate::system;
 
@@ -30,6 +31,9 @@ struct Arguments {
     /// Processes at a time. Default: one for each processor.
     #[arg(long)]
     processes: Option<u64>,
+    /// Begin no further seeds after so many minutes.
+    #[arg(long)]
+    minutes: Option<u64>,
     /// Run the seeds in this process.
     #[arg(long, hide = true)]
     here: bool,
@@ -131,49 +135,16 @@ fn many_here(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Seeds that one child process runs.
-const SHARE: u64 = 50;
-
 fn many(arguments: &Arguments) -> Result<()> {
-    let began = Instant::now();
-    let program = std::env::current_exe().context("find this program")?;
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    let processes = arguments.processes.unwrap_or(processors).max(1);
-    let end = arguments.first + arguments.seeds;
-    let (mut next, mut done, mut failures) = (arguments.first, 0, Vec::new());
-    let mut running: Vec<(Child, u64)> = Vec::new();
-    while next < end || !running.is_empty() {
-        while next < end && (running.len() as u64) < processes && failures.is_empty() {
-            let count = SHARE.min(end - next);
-            let mut command = Command::new(&program);
-            command.args(["--here", "--first", &next.to_string(), "--seeds", &count.to_string()]);
-            // Causes that were caught are nothing to look into.
-            command.env("RUST_BACKTRACE", "0");
-            if arguments.ignore_flushes {
-                command.arg("--ignore-flushes");
-            }
-            let child = command.stderr(Stdio::piped()).spawn().context("start a process")?;
-            running.push((child, count));
-            next += count;
-        }
-        if running.is_empty() {
-            break;
-        }
-        let (child, count) = running.remove(0);
-        let output = child.wait_with_output().context("wait for a process")?;
-        if !output.status.success() {
-            failures.push(String::from_utf8_lossy(&output.stderr).into_owned());
-            continue;
-        }
-        done += count;
-        if done % 1_000 < count || done == arguments.seeds {
-            println!("{done} of {} seeds, {:.0} s", arguments.seeds, began.elapsed().as_secs_f64());
-        }
-    }
-    match failures.first() {
-        Some(first) => bail!("{first}"),
-        None => Ok(()),
-    }
+    let of_each = arguments.ignore_flushes.then(|| "--ignore-flushes".to_owned());
+    many::run(&Plan {
+        first: arguments.first,
+        seeds: arguments.seeds,
+        processes: arguments.processes.unwrap_or(processors),
+        time_max: arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes)),
+        arguments: &of_each.into_iter().collect::<Vec<_>>(),
+    })
 }
 
 #[cfg(test)]
