@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use source::{ENUMS, Key, LISTS, SECTIONS, Service, keys, services, variants};
+use source::{ENUMS, Key, LISTS, SECTIONS, Service, connectors, keys, services, variants};
 
 /// Types that are plain values, or whose values the comments of their keys tell.
 const PLAIN: [&str; 20] = [
@@ -71,35 +71,46 @@ fn sections(root: &Path) -> anyhow::Result<String> {
     let mut page = String::new();
     let services = services(root)?;
     for (section, file, name) in SECTIONS {
-        let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
-        let keys = keys(&source, name).with_context(|| format!("{file} has no struct {name}"))?;
         let title = match section {
             "" => "Top level".to_owned(),
             list if LISTS.contains(&list) => format!("`[[{list}]]`"),
             one => format!("`[{one}]`"),
         };
-        write!(page, "\n## {title}\n\n| key | meaning | a change applies |\n|---|---|---|\n")?;
-        for key in keys {
-            let values =
-                values(root, section, &key).with_context(|| format!("{name}.{} in {file}", key.name))?;
-            let (meaning, applies) = reload(&key.meaning);
-            let is_table = path_of(section, &key.name, |path| {
-                SECTIONS.iter().any(|(known, ..)| *known == path || known.starts_with(&format!("{path}.")))
-            });
-            let applies = if is_table && !sentences::reloads(&key.meaning) { "as its keys" } else { applies };
-            writeln!(page, "| `{}` | {meaning}{values} | {applies} |", key.name)?;
-        }
+        write!(page, "\n## {title}\n\n{}", table(root, section, file, name)?)?;
         if section.is_empty() {
             for service in &services {
                 writeln!(page, "| `{}` | {} | as its keys |", service.name, service.about)?;
             }
+            page += "| `connect` | The connectors of triggers and bindings, for all functions hosts of the process. | as its keys |\n";
             page += &listen(&services);
         }
         if section == "gateway.routes" {
             page += &default_routes(&services);
         }
     }
+    for connector in connectors(root)? {
+        let section = format!("connect.{}", connector.name);
+        let table = table(root, &section, &connector.options, "Options")?;
+        write!(page, "\n## `[{section}]`\n\n{}\n\n{table}", connector.about)?;
+    }
     Ok(page)
+}
+
+/// The keys of a section: the fields of the type `name` in `file`.
+fn table(root: &Path, section: &str, file: &str, name: &str) -> anyhow::Result<String> {
+    let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
+    let keys = keys(&source, name).with_context(|| format!("{file} has no struct {name}"))?;
+    let mut table = "| key | meaning | a change applies |\n|---|---|---|\n".to_owned();
+    for key in keys {
+        let values = values(root, section, &key).with_context(|| format!("{name}.{} in {file}", key.name))?;
+        let (meaning, applies) = reload(&key.meaning);
+        let is_table = path_of(section, &key.name, |path| {
+            SECTIONS.iter().any(|(known, ..)| *known == path || known.starts_with(&format!("{path}.")))
+        });
+        let applies = if is_table && !sentences::reloads(&key.meaning) { "as its keys" } else { applies };
+        writeln!(table, "| `{}` | {meaning}{values} | {applies} |", key.name)?;
+    }
+    Ok(table)
 }
 
 /// The comment without the sentence that says so, and when a change applies.

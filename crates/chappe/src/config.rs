@@ -20,6 +20,8 @@ pub(crate) use error::{ConfigError, Origin};
 pub(crate) use guard::{GuardSection, HostName, Network, Secret};
 pub(crate) use layers::Layers;
 pub(crate) use listen::Listen;
-pub(crate) use section::{BodyBound, Kept, NoOptions, Section, ServiceOptions};
-pub(crate) use sections::{Config, ConfiguredService, LogFormat, TelemetrySection, TlsSection};
+pub(crate) use section::{BodyBound, ConnectorSection, Kept, NoOptions, Section, SectionOptions, Sections};
+pub(crate) use sections::{
+    Config, ConfiguredConnector, ConfiguredService, LogFormat, TelemetrySection, TlsSection,
+};
 pub(crate) use service_id::ServiceId;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::cli::{FuncArgs, FuncFlagError, SharedArgs};
-use crate::config::{Config, ConfigError, ConfiguredService, Kept, Layers, Listen, Origin, Section};
+use crate::config::{Config, ConfigError, ConfiguredService, Kept, Layers, Listen, Origin, Sections};
 use crate::data_folder::DataPart;
 use crate::demo;
 
@@ -90,9 +90,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// `sections` are those of the services.
+    /// `sections` are those of the services and connectors.
     pub(crate) fn start(
-        sections: Vec<&'static Section>,
+        sections: Sections,
         app: &Path,
         shared: &SharedArgs,
         func: &FuncArgs,
@@ -102,7 +102,7 @@ impl Plan {
 
     /// As `start`, for finding what is wrong with it.
     pub(crate) fn check(
-        sections: Vec<&'static Section>,
+        sections: Sections,
         app: &Path,
         shared: &SharedArgs,
         func: &FuncArgs,
@@ -113,7 +113,7 @@ impl Plan {
 
     /// As `start`, but the example is unpacked first where it is missing: its folder holds its configuration.
     pub(crate) fn demo(
-        sections: Vec<&'static Section>,
+        sections: Sections,
         folder: Option<&Path>,
         yes: bool,
         shared: &SharedArgs,
@@ -125,7 +125,7 @@ impl Plan {
     }
 
     fn new(
-        sections: Vec<&'static Section>,
+        sections: Sections,
         app: &Path,
         shared: &SharedArgs,
         func: &FuncArgs,
@@ -196,13 +196,7 @@ impl Plan {
     }
 }
 
-fn replan(
-    sections: Vec<&'static Section>,
-    app: &Path,
-    shared: &SharedArgs,
-    func: &FuncArgs,
-    demo: bool,
-) -> Replan {
+fn replan(sections: Sections, app: &Path, shared: &SharedArgs, func: &FuncArgs, demo: bool) -> Replan {
     let (app, shared, func) = (app.to_owned(), shared.clone(), func.clone());
     Arc::new(move || Plan::new(sections.clone(), &app, &shared, &func, demo))
 }
@@ -212,6 +206,9 @@ fn validate(config: &Config) -> Result<(), PlanError> {
     let targets: Vec<String> = config.services.iter().filter_map(ConfiguredService::target).collect();
     for service in &config.services {
         service.options.validate(&service.id.to_string(), &targets).map_err(PlanError::Service)?;
+    }
+    for connector in &config.connectors {
+        connector.options.validate(&connector.path(), &targets).map_err(PlanError::Service)?;
     }
     check_services(config)?;
     if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {
@@ -226,7 +223,7 @@ fn validate(config: &Config) -> Result<(), PlanError> {
 ///
 /// If the configuration cannot be read, or is wrong.
 pub(crate) fn layers(
-    sections: Vec<&'static Section>,
+    sections: Sections,
     app: &Path,
     file: Option<&Path>,
     flags: &[String],
@@ -284,16 +281,18 @@ fn check_bodies(config: &Config) -> Result<(), PlanError> {
     let memory = ("memory_bytes_max", config.bodies.body_bytes_max());
     let disk = ("disk_bytes_max", usize::try_from(config.bodies.disk_bytes_max).unwrap_or(usize::MAX));
     let egress = ("egress.response_bytes_max".to_owned(), config.egress.response_bytes_max.get(), memory);
-    let of_services = config.services.iter().flat_map(|service| {
-        service.options.bodies().into_iter().map(move |body| {
+    let of_services = config.services.iter().map(|service| (service.id.to_string(), &service.options));
+    let of_connectors = config.connectors.iter().map(|connector| (connector.path(), &connector.options));
+    let of_sections = of_services.chain(of_connectors).flat_map(|(section, options)| {
+        options.bodies().into_iter().map(move |body| {
             let room = match body.kept {
                 Kept::InMemory => memory,
                 Kept::InFiles => disk,
             };
-            (format!("{}.{}", service.id, body.key), body.bytes, room)
+            (format!("{section}.{}", body.key), body.bytes, room)
         })
     });
-    for (key, bytes, (room, bytes_max)) in of_services.chain([egress]) {
+    for (key, bytes, (room, bytes_max)) in of_sections.chain([egress]) {
         if bytes > bytes_max {
             return Err(PlanError::NoRoomForBody { key, bytes, room, bytes_max });
         }

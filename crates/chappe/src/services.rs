@@ -19,7 +19,8 @@ pub(crate) use gateway::missing_folder;
 pub(crate) use row::Drain;
 pub(crate) use row::{Findings, Phase, Resources, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 
-use crate::config::Section;
+use crate::config::{Section, Sections};
+use crate::wiring;
 
 /// The services of a process.
 pub(crate) type Table = &'static [&'static Row];
@@ -28,9 +29,9 @@ pub(crate) type Table = &'static [&'static Row];
 pub(crate) static TABLE: Table =
     &[&gateway::ROW, &functions::ROW, &realtime::ROW, &documents::ROW, &admin::ROW];
 
-/// The sections of the services in `chappe.toml`.
-pub(crate) fn sections(table: Table) -> Vec<&'static Section> {
-    table.iter().map(|row| &row.section).collect()
+/// The sections of the services and connectors in `chappe.toml`.
+pub(crate) fn sections(table: Table) -> Sections {
+    Sections { services: table.iter().map(|row| &row.section).collect(), connectors: wiring::sections() }
 }
 
 /// The row of a section.

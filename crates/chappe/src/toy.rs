@@ -19,7 +19,7 @@ use tower::service_fn;
 
 use crate::assemble::{Process, assemble};
 use crate::cli::{FuncArgs, SharedArgs};
-use crate::config::{Section, ServiceOptions};
+use crate::config::{Section, SectionOptions};
 use crate::guard::{GuardAudience, Rules};
 use crate::plan::{Plan, PlanError};
 use crate::services::{
@@ -58,7 +58,7 @@ impl Default for Options {
     }
 }
 
-impl ServiceOptions for Options {
+impl SectionOptions for Options {
     fn primary_key(&mut self) -> Option<&mut Option<String>> {
         Some(&mut self.primary_key)
     }

@@ -1,46 +1,54 @@
-//! Which service implements which contract of another one: how the whole product is connected.
+//! How triggers and bindings reach the services that they name: one list of connectors, one row each.
 //!
 //! | contract | of | implemented by | in |
 //! |---|---|---|---|
 //! | `Connector` for `signalRConnectionInfo`, `signalR` | `functions-contract` | `connect-signalr`, over the next row or over the network | `signalr.rs` |
 //! | `SignalRService` | `connect-signalr` | `realtime` | `signalr.rs` |
-//! | `Connector` for `cosmosDBTrigger`, `cosmosDB` | `functions-contract` | `connect-cosmosdb`, over `documents` or over the network | `cosmos.rs` |
+//! | `Connector` for `cosmosDBTrigger`, `cosmosDB` | `functions-contract` | `connect-cosmosdb`, over `documents` or over the network | `cosmosdb.rs` |
 //! | whether a connection string names this process | | `Here` | `resolver.rs` |
+//!
+//! To add a connector: a crate with `Options` and an implementation of `Connector`, a file here with its row, and the row's name in
+//! [`CONNECTORS`]. Its section `[connect.<name>]`, the JSON Schema and `docs/configuration.md` follow from the row
+//! (`cargo xtask reference`).
 
-mod cosmos;
+mod cosmosdb;
 mod resolver;
+mod row;
 mod signalr;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use functions_contract::Connector;
 use http_messages::Budget;
 
-use crate::config::ServiceId;
-use cosmos::cosmos_connector;
+use crate::config::{ConfiguredConnector, ConnectorSection};
 pub(crate) use resolver::{Here, Reachable};
-use signalr::signalr_connector;
+pub(crate) use row::Embedded;
+use row::{ConnectorRow, Creating};
 
-/// The services of this process that triggers and bindings reach without a socket.
-#[derive(Default)]
-pub(crate) struct Embedded {
-    pub(crate) realtime: BTreeMap<ServiceId, realtime::Handle>,
-    pub(crate) documents: BTreeMap<ServiceId, (documents::Service, documents::Handle)>,
+/// The connectors of this process.
+static CONNECTORS: &[&ConnectorRow] = &[&cosmosdb::ROW, &signalr::ROW];
+
+/// The sections of the connectors in `chappe.toml`.
+pub(crate) fn sections() -> Vec<&'static ConnectorSection> {
+    CONNECTORS.iter().map(|row| &row.section).collect()
 }
 
-/// Triggers and bindings by the services of this process, or over the network.
+/// The connectors of one functions host.
 pub(crate) fn connectors(
+    configured: &[ConfiguredConnector],
     embedded: &Embedded,
     here: Here,
     (egress, bodies): (&egress::Client, &Budget),
     data_dir: &Path,
 ) -> Vec<Arc<dyn Connector>> {
     let here = Arc::new(here);
-    let signalr = signalr_connector(Arc::clone(&here), embedded.realtime.clone(), egress.clone());
-    // Survives restarts: a process that was killed finds its own leases again and need not wait.
-    let owner = format!("chappe-{}", data_dir.display());
-    let cosmos = cosmos_connector(here, &embedded.documents, egress.clone(), bodies, &owner);
-    vec![Arc::new(signalr), Arc::new(cosmos)]
+    let create = |connector: &ConfiguredConnector| {
+        let row = CONNECTORS.iter().find(|row| row.section.name == connector.section.name);
+        let row = row.expect("a configured connector has a row, because its section comes from the table");
+        let (options, here) = (&*connector.options, Arc::clone(&here));
+        (row.create)(Creating { options, here, embedded, egress, bodies, data_dir })
+    };
+    configured.iter().map(create).collect()
 }

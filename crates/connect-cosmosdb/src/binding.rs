@@ -94,7 +94,7 @@ impl DocumentReader {
             let count: usize = pages.iter().map(|page| page.documents.len()).sum();
             if count > self.rows_max {
                 return Err(BindingError::Value(format!(
-                    "the query of function '{}' has more than {} rows; restrict it, or raise query_rows_max",
+                    "the query of function '{}' has more than {} rows; restrict it, or raise connect.cosmosdb.query_rows_max",
                     self.function, self.rows_max
                 )));
             }

@@ -1,5 +1,7 @@
 //! [`AccountClient`]: the requests of the protocol that triggers and bindings need.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -9,10 +11,11 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use http_messages::{Body, BoxError, Budget, ReadError};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value as Json};
+use tokio::sync::Semaphore;
 use trace::TraceContext;
 
 use crate::error::RequestError;
-use crate::options::Options;
+use crate::shared::Shared;
 use crate::transport::AccountTransport;
 
 mod container;
@@ -37,6 +40,11 @@ pub(crate) struct AccountClient {
     bodies: Budget,
     throttled_retries_max: u32,
     throttled_wait_max: Duration,
+    query_page_rows: Option<NonZeroU32>,
+    /// For requests over the network only.
+    request_timeout: Option<Duration>,
+    /// Permits for requests over the network, which all accounts of the connector share; `None`: there is no limit.
+    permits: Option<Arc<Semaphore>>,
 }
 
 /// A database and a container in it, by name.
@@ -65,19 +73,19 @@ pub(crate) struct CosmosResponse {
 }
 
 impl AccountClient {
-    pub(crate) fn new(
-        transport: AccountTransport,
-        endpoint: &Uri,
-        options: &Options,
-        bodies: Budget,
-    ) -> Self {
+    pub(crate) fn new(transport: AccountTransport, endpoint: &Uri, shared: &Shared) -> Self {
+        let options = &shared.options;
+        let is_remote = transport.is_remote();
         Self {
             transport,
             endpoint: endpoint.clone(),
-            response_bytes_max: options.response_bytes_max,
-            bodies,
+            response_bytes_max: options.response_bytes_max.get(),
+            bodies: shared.bodies.clone(),
             throttled_retries_max: options.throttled_retries_max,
             throttled_wait_max: Duration::from_millis(options.throttled_wait_ms_max),
+            query_page_rows: options.query_page_rows,
+            request_timeout: options.request_timeout().filter(|_| is_remote),
+            permits: shared.permits.clone().filter(|_| is_remote),
         }
     }
 
@@ -110,7 +118,20 @@ impl AccountClient {
         self.send_once(&request).await
     }
 
+    /// Sends a request when there is a permit for it, within the time limit.
     async fn send_once(&self, outgoing: &CosmosRequest) -> Result<CosmosResponse, RequestError> {
+        let _permit = match &self.permits {
+            Some(permits) => Some(permits.acquire().await.expect("the permits are never closed")),
+            None => None,
+        };
+        let Some(after) = self.request_timeout else { return self.exchange(outgoing).await };
+        tokio::time::timeout(after, self.exchange(outgoing)).await.unwrap_or_else(|_| {
+            let what = format!("{} {}", outgoing.method, outgoing.path);
+            Err(RequestError::TimedOut { what, after })
+        })
+    }
+
+    async fn exchange(&self, outgoing: &CosmosRequest) -> Result<CosmosResponse, RequestError> {
         let what = format!("{} {}", outgoing.method, outgoing.path);
         let request = self.request(outgoing);
         let response = self
@@ -135,7 +156,8 @@ impl AccountClient {
         match self.bodies.read(&mut body, self.response_bytes_max).await {
             Ok(body) => Ok(body.into_bytes()),
             Err(ReadError::TooLarge { bytes_max }) => {
-                Err(format!("it is larger than {bytes_max} bytes (response_bytes_max)").into())
+                Err(format!("it is larger than {bytes_max} bytes (connect.cosmosdb.response_bytes_max)")
+                    .into())
             }
             Err(error) => Err(error.into()),
         }

@@ -8,6 +8,7 @@ use functions_contract::{
 };
 use http_messages::Budget;
 use identity::CosmosConnectionString;
+use tokio::sync::Semaphore;
 
 use crate::binding::{DocumentReader, DocumentSink};
 use crate::client::AccountClient;
@@ -38,8 +39,11 @@ pub struct CosmosDb {
 impl CosmosDb {
     /// A connector that reaches accounts through the transport that `resolver` chooses. `bodies` bounds the bytes of their responses.
     pub fn new(resolver: AccountResolver, options: Options, bodies: Budget) -> Self {
+        let permits =
+            options.requests_max.map(|max| Arc::new(Semaphore::new(max.get().min(Semaphore::MAX_PERMITS))));
         let shared = Shared {
             options,
+            permits,
             bodies,
             process: uuid::Uuid::new_v4().simple().to_string(),
             live_sources: LiveSources::default(),
@@ -85,7 +89,7 @@ impl CosmosDb {
                 ),
             )
         })?;
-        Ok(AccountClient::new(transport, &endpoint, &self.shared.options, self.shared.bodies.clone()))
+        Ok(AccountClient::new(transport, &endpoint, &self.shared))
     }
 }
 
@@ -110,7 +114,7 @@ impl Connector for CosmosDb {
         spec: &BindingSpec,
         app: &dyn AppSettings,
     ) -> Result<Box<dyn Source>, BindingError> {
-        let trigger = TriggerOptions::parse(spec)?;
+        let trigger = TriggerOptions::parse(spec, &self.shared.options)?;
         let monitored = self.client(spec, app, &CONNECTION)?;
         let leases = match text(spec, &LEASE_CONNECTION) {
             Some(_) => self.client(spec, app, &LEASE_CONNECTION)?,
@@ -129,7 +133,7 @@ impl Connector for CosmosDb {
         app: &dyn AppSettings,
     ) -> Result<Arc<dyn Reader>, BindingError> {
         let client = self.client(spec, app, &CONNECTION)?;
-        Ok(Arc::new(DocumentReader::new(spec, client, self.shared.options.query_rows_max)?))
+        Ok(Arc::new(DocumentReader::new(spec, client, self.shared.options.query_rows_max.get())?))
     }
 
     async fn sink(&self, spec: &BindingSpec, app: &dyn AppSettings) -> Result<Arc<dyn Sink>, BindingError> {

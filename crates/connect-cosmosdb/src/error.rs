@@ -1,5 +1,7 @@
 //! Why a request failed, and how that is reported to the host.
 
+use std::time::Duration;
+
 use functions_contract::BindingError;
 use http::StatusCode;
 use http_messages::BoxError;
@@ -16,6 +18,13 @@ pub(crate) enum RequestError {
         #[source]
         cause: BoxError,
     },
+    /// The response took longer than `request_timeout_ms`.
+    #[error(
+        "{what} had no complete response within {} ms (connect.cosmosdb.request_timeout_ms); check that the account can be reached, \
+         or raise the limit",
+        after.as_millis()
+    )]
+    TimedOut { what: String, after: Duration },
     /// The connection broke during the response, or it is larger than `response_bytes_max`.
     #[error("the response to {what} could not be read")]
     Unreadable {
@@ -35,7 +44,7 @@ impl RequestError {
     /// Whether another attempt may succeed without a change of the app or the account.
     fn retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Unreadable { .. } => true,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Unreadable { .. } => true,
             Self::Malformed { .. } => false,
             // A missing container may be created at any time; a wrong key or an invalid document stays wrong.
             Self::Rejected { status, .. } => {
@@ -51,7 +60,9 @@ impl From<RequestError> for BindingError {
         let what = error.to_string();
         let cause = match error {
             RequestError::Unreachable { cause, .. } | RequestError::Unreadable { cause, .. } => Some(cause),
-            RequestError::Rejected { .. } | RequestError::Malformed { .. } => None,
+            RequestError::TimedOut { .. }
+            | RequestError::Rejected { .. }
+            | RequestError::Malformed { .. } => None,
         };
         Self::System { what, retryable, cause }
     }

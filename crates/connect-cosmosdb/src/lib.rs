@@ -29,5 +29,5 @@ mod trigger_options;
 mod trigger_registry;
 
 pub use connector::CosmosDb;
-pub use options::Options;
+pub use options::{Options, OptionsError};
 pub use transport::{AccountResolver, AccountTransport, ChangeHints, ChangeOrigin, ChangeOrigins};

@@ -83,6 +83,11 @@ impl AccountTransport {
         Self { origins: Some(origins), ..self }
     }
 
+    /// Whether requests leave the process.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self.authorization, Authorization::MasterKey(_))
+    }
+
     fn new<S>(service: S, authorization: Authorization) -> Self
     where
         S: tower::Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,

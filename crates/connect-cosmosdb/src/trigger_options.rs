@@ -7,13 +7,7 @@ use serde_json::Value as Json;
 
 use crate::client::{ContainerName, StartFrom};
 use crate::lease_renewer::LeaseIntervals;
-
-/// The defaults of the Azure Functions extension.
-const ITEMS_MAX_DEFAULT: u32 = 100;
-const POLL_DELAY_DEFAULT: Duration = Duration::from_millis(5000);
-const ACQUIRE_INTERVAL_DEFAULT: Duration = Duration::from_millis(13_000);
-const RENEW_INTERVAL_DEFAULT: Duration = Duration::from_millis(17_000);
-const EXPIRY_INTERVAL_DEFAULT: Duration = Duration::from_millis(60_000);
+use crate::options::Options;
 
 /// A trigger as the app declares it.
 #[derive(Clone, Debug)]
@@ -32,18 +26,24 @@ pub(crate) struct TriggerOptions {
 }
 
 impl TriggerOptions {
-    pub(crate) fn parse(spec: &BindingSpec) -> Result<Self, BindingError> {
+    /// Reads the properties; `defaults` has the values of those that are not set.
+    pub(crate) fn parse(spec: &BindingSpec, defaults: &Options) -> Result<Self, BindingError> {
         let monitored = container_name(spec)?;
         let lease_container =
             text(spec, &["leaseContainerName", "leaseCollectionName"]).unwrap_or("leases").to_owned();
         let lease_database = text(spec, &["leaseDatabaseName"]).unwrap_or(&monitored.database).to_owned();
-        let milliseconds = |names: &[&str], default| -> Result<Duration, BindingError> {
-            Ok(number(spec, names)?.map_or(default, Duration::from_millis))
+        let milliseconds = |names: &[&str], default: u64| -> Result<Duration, BindingError> {
+            Ok(Duration::from_millis(number(spec, names)?.unwrap_or(default)))
         };
-        let items_max = number(spec, &["maxItemsPerInvocation"])?.map_or(Ok(ITEMS_MAX_DEFAULT), |count| {
-            let fits = u32::try_from(count).ok().filter(|count| *count > 0);
-            fits.ok_or_else(|| invalid_property(spec, "maxItemsPerInvocation", "must be a positive number"))
-        })?;
+        let items_max = number(spec, &["maxItemsPerInvocation"])?.map_or(
+            Ok(defaults.items_per_invocation_max.get()),
+            |count| {
+                let fits = u32::try_from(count).ok().filter(|count| *count > 0);
+                fits.ok_or_else(|| {
+                    invalid_property(spec, "maxItemsPerInvocation", "must be a positive number")
+                })
+            },
+        )?;
         Ok(Self {
             function: spec.function.clone(),
             monitored,
@@ -58,11 +58,14 @@ impl TriggerOptions {
             leases_throughput: number(spec, &["leasesContainerThroughput", "leasesCollectionThroughput"])?,
             start: start(spec)?,
             items_max,
-            poll_delay: milliseconds(&["feedPollDelay"], POLL_DELAY_DEFAULT)?,
+            poll_delay: milliseconds(&["feedPollDelay"], defaults.feed_poll_delay_ms)?,
             intervals: LeaseIntervals {
-                acquire: milliseconds(&["leaseAcquireInterval"], ACQUIRE_INTERVAL_DEFAULT)?,
-                renew: milliseconds(&["leaseRenewInterval"], RENEW_INTERVAL_DEFAULT)?,
-                expiry: milliseconds(&["leaseExpirationInterval"], EXPIRY_INTERVAL_DEFAULT)?,
+                acquire: milliseconds(&["leaseAcquireInterval"], defaults.lease_acquire_interval_ms.get())?,
+                renew: milliseconds(&["leaseRenewInterval"], defaults.lease_renew_interval_ms.get())?,
+                expiry: milliseconds(
+                    &["leaseExpirationInterval"],
+                    defaults.lease_expiration_interval_ms.get(),
+                )?,
             },
         })
     }

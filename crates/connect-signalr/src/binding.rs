@@ -10,12 +10,11 @@ use serde_json::{Map, Value as Json};
 use crate::output::OutputItem;
 use crate::service::SignalRService;
 
-/// How long the tokens of clients are valid: an hour, as in the Azure Functions extension.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
-
 /// `signalRConnectionInfo`.
 pub(crate) struct ConnectionInfo {
     pub(crate) service: Arc<dyn SignalRService>,
+    /// How long the clients' tokens are valid.
+    pub(crate) token_lifetime: Duration,
 }
 
 #[async_trait::async_trait]
@@ -25,7 +24,7 @@ impl Reader for ConnectionInfo {
         let hub = hub(context)?;
         let user = property(context.properties, "userId");
         let claims = token_claims(context.properties)?;
-        let access = self.service.client_access(hub, user, &claims, TOKEN_LIFETIME, context.origin)?;
+        let access = self.service.client_access(hub, user, &claims, self.token_lifetime, context.origin)?;
         let info = serde_json::json!({ "url": access.url, "accessToken": access.access_token });
         Ok(Value::Json(info.to_string().into()))
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use functions_contract::{
     AppSettings, BindingError, BindingSpec, ConnectionSetting, Connector, Direction, Reader, Sink,
@@ -9,19 +10,22 @@ use functions_contract::{
 
 use crate::binding::{ConnectionInfo, MessageSink};
 use crate::connection::{self, setting_of};
-use crate::remote::RemoteService;
+use crate::options::Options;
+use crate::remote::{RemoteService, RestClient};
 use crate::service::{InProcess, SignalRService};
 
 /// The connector for `signalRConnectionInfo` and `signalR`.
 pub struct SignalR {
     in_process: InProcess,
-    egress: egress::Client,
+    client: Arc<RestClient>,
+    client_token_lifetime: Duration,
 }
 
 impl SignalR {
     /// A connector that uses the service that `in_process` finds, and otherwise sends requests through `egress`.
-    pub fn new(in_process: InProcess, egress: egress::Client) -> Self {
-        Self { in_process, egress }
+    pub fn new(in_process: InProcess, egress: egress::Client, options: Options) -> Self {
+        let client_token_lifetime = Duration::from_secs(options.client_token_lifetime_s.get());
+        Self { in_process, client: Arc::new(RestClient::new(egress, options)), client_token_lifetime }
     }
 
     fn service(
@@ -40,7 +44,7 @@ impl SignalR {
         let key =
             connection.access_key().map_err(|error| connection::invalid(setting, &error.to_string()))?;
         let key = key.clone();
-        Ok(Arc::new(RemoteService::new(connection, key, self.egress.clone())))
+        Ok(Arc::new(RemoteService::new(connection, key, Arc::clone(&self.client))))
     }
 }
 
@@ -59,7 +63,10 @@ impl Connector for SignalR {
         spec: &BindingSpec,
         app: &dyn AppSettings,
     ) -> Result<Arc<dyn Reader>, BindingError> {
-        Ok(Arc::new(ConnectionInfo { service: self.service(spec, app)? }))
+        Ok(Arc::new(ConnectionInfo {
+            service: self.service(spec, app)?,
+            token_lifetime: self.client_token_lifetime,
+        }))
     }
 
     async fn sink(&self, spec: &BindingSpec, app: &dyn AppSettings) -> Result<Arc<dyn Sink>, BindingError> {

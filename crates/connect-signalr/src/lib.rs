@@ -11,10 +11,12 @@
 mod binding;
 mod connection;
 mod connector;
+mod options;
 mod output;
 mod remote;
 mod service;
 
 pub use connector::SignalR;
+pub use options::{Options, OptionsError};
 pub use output::{GroupAction, GroupMember, Recipient, SignalRGroupAction, SignalRMessage};
 pub use service::{InProcess, NegotiationInfo, SignalRService};

@@ -1,32 +1,87 @@
 //! A SignalR service over the network: its REST data plane, version 1, as the management SDK calls it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use egress::RequestTimeout;
 use functions_contract::BindingError;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use identity::{AccessKey, Algorithm, Claims, SignalRConnectionString};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::Semaphore;
 use trace::TraceContext;
 
+use crate::options::Options;
 use crate::output::{GroupAction, GroupMember, Recipient, SignalRGroupAction, SignalRMessage};
 use crate::service::{NegotiationInfo, SignalRService};
 
-/// How long the token of one request is valid.
-const REQUEST_TOKEN_LIFETIME: Duration = Duration::from_secs(300);
-
 /// What a path segment may contain unescaped (RFC 3986, unreserved).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// How services over the network are called; all bindings of a connector share one.
+pub(crate) struct RestClient {
+    egress: egress::Client,
+    options: Options,
+    /// Permits for requests (`requests_max`); `None`: there is no limit.
+    permits: Option<Semaphore>,
+}
+
+impl RestClient {
+    pub(crate) fn new(egress: egress::Client, options: Options) -> Self {
+        let permits = options.requests_max.map(|max| Semaphore::new(max.get().min(Semaphore::MAX_PERMITS)));
+        Self { egress, options, permits }
+    }
+
+    /// Sends a request, and repeats it as often as the options allow.
+    async fn send(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, egress::SendError> {
+        let mut repetition = 0;
+        loop {
+            let result = self.send_once(request.clone()).await;
+            let asked = match &result {
+                _ if repetition == self.options.retries_max => return result,
+                Ok(response) if !is_transient(response.status()) => return result,
+                Ok(response) => retry_after(response),
+                Err(_) => None,
+            };
+            tokio::time::sleep(self.options.retry_delay(repetition, asked)).await;
+            repetition += 1;
+        }
+    }
+
+    async fn send_once(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, egress::SendError> {
+        let _permit = match &self.permits {
+            Some(permits) => Some(permits.acquire().await.expect("the permits are never closed")),
+            None => None,
+        };
+        if let Some(ms) = self.options.request_timeout_ms {
+            request.extensions_mut().insert(RequestTimeout(Duration::from_millis(ms.get())));
+        }
+        self.egress.call(request).await
+    }
+}
+
+/// Whether the same request may succeed later. The retry contract of the management SDK: 500 may be the time-out of a message that was
+/// sent.
+fn is_transient(status: StatusCode) -> bool {
+    status.as_u16() > 500 || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// The pause in seconds that the service asks for.
+fn retry_after(response: &Response<Bytes>) -> Option<Duration> {
+    let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
 
 /// The service that a connection string names.
 pub(crate) struct RemoteService {
     connection: SignalRConnectionString,
     key: AccessKey,
-    client: egress::Client,
+    client: Arc<RestClient>,
 }
 
 impl RemoteService {
-    pub(crate) fn new(connection: SignalRConnectionString, key: AccessKey, client: egress::Client) -> Self {
+    pub(crate) fn new(connection: SignalRConnectionString, key: AccessKey, client: Arc<RestClient>) -> Self {
         Self { connection, key, client }
     }
 
@@ -42,7 +97,7 @@ impl RemoteService {
         let token = self.sign(
             &Claims::new(),
             &format!("{}{path}", self.connection.audience_base()),
-            REQUEST_TOKEN_LIFETIME,
+            Duration::from_secs(self.client.options.request_token_lifetime_s.get()),
         );
         let request = Request::builder()
             .method(method)
@@ -53,7 +108,7 @@ impl RemoteService {
             .body(body);
         let request =
             request.map_err(|error| BindingError::Value(format!("{url} is not a valid address: {error}")))?;
-        let response = self.client.call(request).await.map_err(|error| BindingError::System {
+        let response = self.client.send(&request).await.map_err(|error| BindingError::System {
             what: what.clone(),
             retryable: true,
             cause: Some(Box::new(error)),
@@ -64,8 +119,7 @@ impl RemoteService {
             StatusCode::NOT_FOUND if path.contains("/groups/") && what.starts_with("DELETE") => Ok(()),
             status => Err(BindingError::System {
                 what: format!("{what} returned {status}: {}", excerpt(response.body())),
-                // The retry contract of the management SDK: 500 may be the timeout of a message that was sent.
-                retryable: status.as_u16() > 500,
+                retryable: is_transient(status),
                 cause: None,
             }),
         }
@@ -176,22 +230,4 @@ fn excerpt(body: &Bytes) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_group_action_calls_the_operation_of_the_oldest_version() {
-        let connection = |id: &str| GroupMember::Connection(id.to_owned());
-        let user = |id: &str| GroupMember::User(id.to_owned());
-        let cases = [
-            (connection("c"), GroupAction::Add("a b".to_owned()), r#"PUT V1("/groups/a%20b/connections/c")"#),
-            (user("u/1"), GroupAction::Remove("g".to_owned()), r#"DELETE V1("/groups/g/users/u%2F1")"#),
-            (user("u"), GroupAction::RemoveAll, r#"DELETE V1("/users/u/groups")"#),
-            (connection("c"), GroupAction::RemoveAll, r#"DELETE V2022("/connections/c/groups")"#),
-        ];
-        for (member, action, expected) in cases {
-            let (method, operation) = group_operation(&SignalRGroupAction { member, action });
-            assert_eq!(format!("{method} {operation:?}"), expected);
-        }
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
 use super::sentences;
-use super::source::{ENUMS, Key, LISTS, SECTIONS, Service, keys, services, variants};
+use super::source::{ENUMS, Key, LISTS, SECTIONS, Service, connectors, keys, services, variants};
 
 /// Names of services of one's own, as `ServiceId` in the binary accepts them.
 const NAME: &str = "[a-z][a-z0-9-]{0,31}";
@@ -34,6 +34,13 @@ pub(super) fn schema(root: &Path) -> anyhow::Result<String> {
     }
     let about = "Where each service listens: host:port, port 0 for any free one, or off.";
     properties.insert("listen".to_owned(), closed(about, listen));
+    let mut connect = Map::new();
+    for connector in connectors(root)? {
+        let own = fields(root, &format!("connect.{}", connector.name), &connector.options, "Options")?;
+        connect.insert(connector.name, closed(&connector.about.replace('`', ""), own));
+    }
+    let about = "The connectors of triggers and bindings, for all functions hosts of the process.";
+    properties.insert("connect".to_owned(), closed(about, connect));
     let mut schema =
         closed("The configuration of Chappe. `chappe config schema` prints this file.", properties);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
@@ -73,6 +80,11 @@ fn closed(about: &str, properties: Map<String, Value>) -> Value {
 fn object(root: &Path, section: &str) -> anyhow::Result<Map<String, Value>> {
     let found = SECTIONS.iter().find(|(known, ..)| *known == section);
     let (_, file, name) = found.with_context(|| format!("no section {section}"))?;
+    fields(root, section, file, name)
+}
+
+/// The properties of a section whose keys are the fields of the type `name` in `file`.
+fn fields(root: &Path, section: &str, file: &str, name: &str) -> anyhow::Result<Map<String, Value>> {
     let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
     let mut properties = Map::new();
     for key in keys(&source, name).with_context(|| format!("{file} has no struct {name}"))? {

@@ -50,6 +50,20 @@ pub(super) const ENUMS: [(&str, &str); 6] = [
 /// Where the services are: their rows stand in files of a folder, in the order of the table.
 const SERVICES: (&str, &str) = ("crates/chappe/src/services.rs", "crates/chappe/src/services");
 
+/// Where the connectors are: their rows stand in files of a folder, in the order of the table.
+const CONNECTORS: (&str, &str) = ("crates/chappe/src/wiring.rs", "crates/chappe/src/wiring");
+
+/// A connector, from its row in the source.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Connector {
+    /// The name of its section below `connect`.
+    pub(super) name: String,
+    /// The first line of its file.
+    pub(super) about: String,
+    /// The file that declares its `Options`.
+    pub(super) options: String,
+}
+
 /// A service, from its row in the source.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Service {
@@ -68,17 +82,40 @@ pub(super) struct Service {
 
 /// The services in the order of the table.
 pub(super) fn services(root: &Path) -> anyhow::Result<Vec<Service>> {
-    let (table, folder) = SERVICES;
+    rows(root, SERVICES, "TABLE", service)
+}
+
+/// The connectors in the order of the table.
+pub(super) fn connectors(root: &Path) -> anyhow::Result<Vec<Connector>> {
+    rows(root, CONNECTORS, "CONNECTORS", connector)
+}
+
+/// What the rows of a table say, each in a file of its own; `list` is the name of the static that lists them.
+fn rows<R>(
+    root: &Path,
+    (table, folder): (&str, &str),
+    list: &str,
+    row: impl Fn(&str) -> Option<R>,
+) -> anyhow::Result<Vec<R>> {
     let source = std::fs::read_to_string(root.join(table)).with_context(|| format!("read {table}"))?;
-    let list = source.split("static TABLE").nth(1).and_then(|rest| rest.split("];").next());
-    let list = list.with_context(|| format!("{table} has no TABLE"))?;
-    let names = list.split('&').filter_map(|item| item.split_once("::ROW")).map(|(name, _)| name.trim());
+    let items = source.split(&format!("static {list}:")).nth(1).and_then(|rest| rest.split("];").next());
+    let items = items.with_context(|| format!("{table} has no {list}"))?;
+    let names = items.split('&').filter_map(|item| item.split_once("::ROW")).map(|(name, _)| name.trim());
     let read = |name: &str| {
         let file = format!("{folder}/{name}.rs");
         let source = std::fs::read_to_string(root.join(&file)).with_context(|| format!("read {file}"))?;
-        service(&source).with_context(|| format!("{file} has no row as the others have it"))
+        row(&source).with_context(|| format!("{file} has no row as the others have it"))
     };
     names.map(read).collect()
+}
+
+/// The row of a connector in a file.
+fn connector(source: &str) -> Option<Connector> {
+    let about = source.lines().next()?.strip_prefix("//! ")?.to_owned();
+    let (options, rest) = source.split_once("ConnectorSection::of::<")?.1.split_once(">(")?;
+    let package = options.strip_suffix("::Options")?.replace('_', "-");
+    let name = rest.split('"').nth(1)?.to_owned();
+    Some(Connector { name, about, options: format!("crates/{package}/src/options.rs") })
 }
 
 /// The row in a file.
@@ -226,6 +263,16 @@ mod tests {
         let found =
             service(&source.replace("Some(10001), Some(\"queues\")", "None, None")).expect("it has a row");
         assert_eq!((found.port, found.target), (None, None));
+    }
+
+    #[test]
+    fn a_connector_is_what_its_row_says() {
+        let source = "//! The connector for queues.\n\npub(super) static ROW: ConnectorRow = ConnectorRow {\n    section: \
+                      ConnectorSection::of::<connect_queues::Options>(\"queues\"),\n};\n";
+        let found = connector(source).expect("it has a row");
+        let expected = ("queues", "The connector for queues.", "crates/connect-queues/src/options.rs");
+        assert_eq!((found.name.as_str(), found.about.as_str(), found.options.as_str()), expected);
+        assert_eq!(connector("//! Nothing.\n"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::error::{ConfigError, Origin};
 use super::read::read;
-use super::section::Section;
+use super::section::Sections;
 use super::sections::Config;
 
 /// Variables that begin with this are configuration.
@@ -20,7 +20,7 @@ const VARIABLES_OF_FLAGS: [&str; 1] = ["CHAPPE_CONFIG"];
 /// Values from several sources, each over the ones before, with where each came from.
 #[derive(Clone)]
 pub(crate) struct Layers {
-    sections: Vec<&'static Section>,
+    sections: Sections,
     root: Table,
     origins: BTreeMap<String, Origin>,
     file: Option<PathBuf>,
@@ -35,7 +35,7 @@ impl Layers {
     ///
     /// If the file cannot be read, or a value is wrong.
     pub(crate) fn load(
-        sections: Vec<&'static Section>,
+        sections: Sections,
         file: Option<&Path>,
         environment: &BTreeMap<String, String>,
         flags: &[String],

@@ -9,15 +9,15 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, Deserializer, Error, ValueDeserializer};
 
 use super::listen::Listen;
-use super::section::{Section, fields};
-use super::sections::{Config, ConfiguredService};
+use super::section::{ConnectorSection, Section, Sections, fields};
+use super::sections::{Config, ConfiguredConnector, ConfiguredService};
 use super::service_id::ServiceId;
 
-/// Reads what a table says; `sections` are those of the services.
-pub(super) fn read(sections: &[&'static Section], mut root: DeTable<'_>) -> Result<Config, Error> {
+/// Reads what a table says.
+pub(super) fn read(sections: &Sections, mut root: DeTable<'_>) -> Result<Config, Error> {
     let mut services = Vec::new();
-    let mut listeners = listeners(sections, root.remove("listen"))?;
-    for section in sections {
+    let mut listeners = listeners(&sections.services, root.remove("listen"))?;
+    for section in &sections.services {
         let mut table = root.remove(section.name);
         let named = table.as_mut().map(|table| named(section, table)).transpose()?;
         let options = table.map(section.parse).transpose()?.unwrap_or_else(section.defaults);
@@ -25,12 +25,36 @@ pub(super) fn read(sections: &[&'static Section], mut root: DeTable<'_>) -> Resu
         services.push(ConfiguredService { id, section, listen, app: None, options });
         services.extend(named.unwrap_or_default());
     }
-    if let Some((key, known)) = unknown(&root, sections) {
+    let connectors = connectors(&sections.connectors, root.remove("connect"))?;
+    if let Some((key, known)) = unknown(&root, &sections.services) {
         let value = root.remove(key.get_ref().as_ref()).expect("its key is there");
         return Err(wrong_key(key, value, &known));
     }
     let config = Config::deserialize(Deserializer::from(Spanned::new(0..0, root)))?;
-    Ok(Config { services, ..config })
+    Ok(Config { services, connectors, ..config })
+}
+
+/// Reads the options of the connectors, from the table `[connect]`.
+fn connectors(
+    sections: &[&'static ConnectorSection],
+    table: Option<Spanned<DeValue<'_>>>,
+) -> Result<Vec<ConfiguredConnector>, Error> {
+    let mut tables = match table.map(Spanned::into_inner) {
+        None => DeTable::new(),
+        Some(DeValue::Table(tables)) => tables,
+        Some(_) => {
+            return Err(de::Error::custom("expected a table of connectors, such as [connect.cosmosdb]"));
+        }
+    };
+    let mut connectors = Vec::new();
+    for section in sections {
+        let options = tables.remove(section.name).map(section.parse).transpose()?;
+        connectors.push(ConfiguredConnector { section, options: options.unwrap_or_else(section.defaults) });
+    }
+    let Some(key) = tables.keys().next().cloned() else { return Ok(connectors) };
+    let value = tables.remove(key.get_ref().as_ref()).expect("its key is there");
+    let known: Vec<&str> = sections.iter().map(|section| section.name).collect();
+    Err(wrong_key(key, value, &known))
 }
 
 /// Takes the tables of named services out of a section: those under keys that are no options.
@@ -100,7 +124,7 @@ fn unknown<'i>(
 ) -> Option<(Spanned<DeString<'i>>, Vec<&'static str>)> {
     let mut known = fields::<Config>().to_vec();
     let key = root.keys().find(|key| !known.contains(&key.get_ref().as_ref()))?.clone();
-    known.push("listen");
+    known.extend(["listen", "connect"]);
     known.extend(sections.iter().map(|section| section.name));
     Some((key, known))
 }

@@ -1,4 +1,5 @@
-//! What the configuration knows of a service: the name of its section, its default port, and its options, whatever their type.
+//! What the configuration knows of a service or connector: the name of its section and its options, whatever their type; of a service
+//! also its default port.
 
 use std::any::Any;
 use std::fmt;
@@ -26,15 +27,35 @@ pub(crate) struct Section {
     /// The options' keys.
     pub(crate) keys: fn() -> &'static [&'static str],
     /// The options where nothing is configured.
-    pub(crate) defaults: fn() -> Box<dyn ServiceOptions>,
+    pub(crate) defaults: fn() -> Box<dyn SectionOptions>,
 }
 
-/// Reads the options of a service from a table.
-pub(crate) type ParseOptions =
-    for<'i> fn(Spanned<DeValue<'i>>) -> Result<Box<dyn ServiceOptions>, toml::de::Error>;
+/// The section of a connector: `[connect.<name>]`.
+pub(crate) struct ConnectorSection {
+    /// Such as `cosmosdb`.
+    pub(crate) name: &'static str,
+    /// Reads the options.
+    pub(crate) parse: ParseOptions,
+    /// The options where nothing is configured.
+    pub(crate) defaults: fn() -> Box<dyn SectionOptions>,
+}
 
-/// The options of one service. The methods answer what the process asks of every service before it starts one.
-pub(crate) trait ServiceOptions: Values + Send + Sync {
+/// The sections that are not of the process itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Sections {
+    /// Those of the services, in the order of their table.
+    pub(crate) services: Vec<&'static Section>,
+    /// Those of the connectors, in the order of their table.
+    pub(crate) connectors: Vec<&'static ConnectorSection>,
+}
+
+/// Reads the options of a service or connector from a table.
+pub(crate) type ParseOptions =
+    for<'i> fn(Spanned<DeValue<'i>>) -> Result<Box<dyn SectionOptions>, toml::de::Error>;
+
+/// The options of one section: of a service, or of a connector, to which only `resolve_paths`, `validate` and `bodies` apply. The
+/// methods answer what the process asks before it starts anything.
+pub(crate) trait SectionOptions: Values + Send + Sync {
     /// Makes relative paths start at `base`, the folder of the file that named them.
     fn resolve_paths(&mut self, _base: &Path) {}
 
@@ -98,14 +119,14 @@ pub(crate) enum Kept {
 
 /// What is the same for options of every type.
 pub(crate) trait Values: Any {
-    fn boxed_clone(&self) -> Box<dyn ServiceOptions>;
+    fn boxed_clone(&self) -> Box<dyn SectionOptions>;
     fn as_any(&self) -> &dyn Any;
     /// The values as they could stand in `chappe.toml`.
     fn to_table(&self) -> toml::Table;
 }
 
-impl<O: ServiceOptions + Clone + Serialize> Values for O {
-    fn boxed_clone(&self) -> Box<dyn ServiceOptions> {
+impl<O: SectionOptions + Clone + Serialize> Values for O {
+    fn boxed_clone(&self) -> Box<dyn SectionOptions> {
         Box::new(self.clone())
     }
 
@@ -118,14 +139,14 @@ impl<O: ServiceOptions + Clone + Serialize> Values for O {
     }
 }
 
-impl fmt::Debug for dyn ServiceOptions {
+impl fmt::Debug for dyn SectionOptions {
     /// Without the values: some are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ServiceOptions")
+        f.write_str("SectionOptions")
     }
 }
 
-impl Clone for Box<dyn ServiceOptions> {
+impl Clone for Box<dyn SectionOptions> {
     fn clone(&self) -> Self {
         (**self).boxed_clone()
     }
@@ -135,7 +156,7 @@ impl Section {
     /// A section whose keys are the fields of `O`.
     pub(crate) const fn of<O>(name: &'static str, port: Option<u16>, target: Option<&'static str>) -> Self
     where
-        O: ServiceOptions + Default + for<'de> Deserialize<'de>,
+        O: SectionOptions + Default + for<'de> Deserialize<'de>,
     {
         Self {
             name,
@@ -160,12 +181,22 @@ impl Section {
     }
 }
 
+impl ConnectorSection {
+    /// A section whose keys are the fields of `O`.
+    pub(crate) const fn of<O>(name: &'static str) -> Self
+    where
+        O: SectionOptions + Default + for<'de> Deserialize<'de>,
+    {
+        Self { name, parse: parse::<O>, defaults: || Box::new(O::default()) }
+    }
+}
+
 /// The options of a service that has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoOptions {}
 
-impl ServiceOptions for NoOptions {}
+impl SectionOptions for NoOptions {}
 
 impl fmt::Debug for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -173,9 +204,15 @@ impl fmt::Debug for Section {
     }
 }
 
-fn parse<O>(value: Spanned<DeValue<'_>>) -> Result<Box<dyn ServiceOptions>, toml::de::Error>
+impl fmt::Debug for ConnectorSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[connect.{}]", self.name)
+    }
+}
+
+fn parse<O>(value: Spanned<DeValue<'_>>) -> Result<Box<dyn SectionOptions>, toml::de::Error>
 where
-    O: ServiceOptions + for<'de> Deserialize<'de>,
+    O: SectionOptions + for<'de> Deserialize<'de>,
 {
     Ok(Box::new(O::deserialize(ValueDeserializer::from(value))?))
 }

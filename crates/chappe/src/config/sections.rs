@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::guard::GuardSection;
 use super::listen::Listen;
-use super::section::{Section, ServiceOptions};
+use super::section::{ConnectorSection, Section, SectionOptions};
 use super::service_id::ServiceId;
 use super::web_address;
 
@@ -19,6 +19,9 @@ pub(crate) struct Config {
     /// The services, in the order of their table.
     #[serde(skip)]
     pub(crate) services: Vec<ConfiguredService>,
+    /// The connectors, in the order of their table.
+    #[serde(skip)]
+    pub(crate) connectors: Vec<ConfiguredConnector>,
     /// Where data is kept; relative to the app's folder. Default: `.chappe`. Since 0.1.0.
     pub(crate) data_dir: Option<PathBuf>,
     /// The address under which clients reach the gateway, where a proxy stands in front of it, such as
@@ -62,7 +65,21 @@ pub(crate) struct ConfiguredService {
     pub(crate) listen: Listen,
     /// The folder of the app that a named service runs; the default one runs the app of the process.
     pub(crate) app: Option<PathBuf>,
-    pub(crate) options: Box<dyn ServiceOptions>,
+    pub(crate) options: Box<dyn SectionOptions>,
+}
+
+/// A connector as it is configured.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfiguredConnector {
+    pub(crate) section: &'static ConnectorSection,
+    pub(crate) options: Box<dyn SectionOptions>,
+}
+
+impl ConfiguredConnector {
+    /// Its section, such as `connect.cosmosdb`.
+    pub(crate) fn path(&self) -> String {
+        format!("connect.{}", self.section.name)
+    }
 }
 
 impl ConfiguredService {
@@ -118,6 +135,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             services: Vec::new(),
+            connectors: Vec::new(),
             data_dir: None,
             public_url: None,
             run_functions: true,
@@ -150,6 +168,9 @@ impl Config {
         for service in &mut self.services {
             service.app.iter_mut().for_each(resolve);
             service.options.resolve_paths(base);
+        }
+        for connector in &mut self.connectors {
+            connector.options.resolve_paths(base);
         }
     }
 
@@ -195,13 +216,20 @@ impl Config {
             section.expect("the default service is there").insert(name.clone(), table.into());
         }
         root.insert("listen".to_owned(), listen.into());
+        let connector = |connector: &ConfiguredConnector| {
+            (connector.section.name.to_owned(), toml::Value::from(connector.options.to_table()))
+        };
+        let connect: toml::Table = self.connectors.iter().map(connector).collect();
+        root.insert("connect".to_owned(), connect.into());
         root
     }
 
-    /// The options of the default service whose options are of this type.
+    /// The options of this type: of the default service, or of the connector.
     #[cfg(test)]
     pub(crate) fn options<O: 'static>(&self) -> Option<&O> {
-        self.services.iter().find_map(|service| service.options.as_any().downcast_ref())
+        let of_services = self.services.iter().map(|service| &service.options);
+        let mut all = of_services.chain(self.connectors.iter().map(|connector| &connector.options));
+        all.find_map(|options| options.as_any().downcast_ref())
     }
 
     /// Where the default service of this section listens.

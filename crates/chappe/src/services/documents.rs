@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use gateway::UpstreamService;
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
-use crate::config::{BodyBound, Kept, Section, ServiceOptions};
+use crate::config::{BodyBound, Kept, Section, SectionOptions};
 use crate::data_folder::{DataPart, documents_folder};
 use crate::guard::{GuardAudience, Rules};
 
@@ -33,7 +33,7 @@ pub(super) static ROW: Row = Row {
 /// How old the date of a signature may be where strangers may have seen it, in seconds: as the public document service.
 const SIGNATURE_AGE_MAX_S: NonZeroU64 = NonZeroU64::new(15 * 60).expect("not zero");
 
-impl ServiceOptions for documents::Options {
+impl SectionOptions for documents::Options {
     fn bodies(&self) -> Vec<BodyBound> {
         vec![BodyBound { key: "body_bytes_max", bytes: self.body_bytes_max, kept: Kept::InMemory }]
     }

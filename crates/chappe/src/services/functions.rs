@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
 use super::row::{Drain, Findings, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
-use crate::config::{BodyBound, ConfiguredService, Kept, Section, ServiceId, ServiceOptions};
+use crate::config::{BodyBound, ConfiguredService, Kept, Section, SectionOptions, ServiceId};
 use crate::data_folder::{self, named_folder};
 use crate::guard::{GuardAudience, Rules};
 use crate::keys;
@@ -51,7 +51,7 @@ pub(super) static ROW: Row = Row {
 /// Longest that an app may take to load while it is checked; above what its worker is given for each step.
 const LOAD_MAX: Duration = Duration::from_secs(200);
 
-impl ServiceOptions for functions::Options {
+impl SectionOptions for functions::Options {
     fn bodies(&self) -> Vec<BodyBound> {
         vec![BodyBound { key: "body_bytes_max", bytes: self.body_bytes_max, kept: Kept::InFiles }]
     }
@@ -71,6 +71,7 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     options.enable_auth |= !development;
     let asks_for_keys = options.enable_auth;
     let connectors = wiring::connectors(
+        &starting.config.connectors,
         starting.embedded,
         here(&starting),
         (&resources.egress, &resources.bodies),
@@ -168,7 +169,7 @@ impl ServiceHandle for Handle {
         Some(UpstreamService::new(functions::Admin::new(self.clone(), mount)))
     }
 
-    fn reload(&self, options: &dyn ServiceOptions) -> Result<(), String> {
+    fn reload(&self, options: &dyn SectionOptions) -> Result<(), String> {
         let options = options.as_any().downcast_ref().expect("a row has the options of its section");
         self.set_cors(options).map_err(|error| error.to_string())
     }

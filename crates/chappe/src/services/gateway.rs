@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use gateway::{Dependencies, Options, Route, UpstreamService};
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
-use crate::config::{Section, ServiceOptions};
+use crate::config::{Section, SectionOptions};
 
 pub(super) static ROW: Row = Row {
     // Files, and every service through one port.
@@ -26,7 +26,7 @@ pub(super) static ROW: Row = Row {
     start: |starting| Box::pin(async move { start(starting) }),
 };
 
-impl ServiceOptions for Options {
+impl SectionOptions for Options {
     fn resolve_paths(&mut self, base: &Path) {
         for folder in self.routes.iter_mut().filter_map(|route| route.directory.as_mut()) {
             *folder = base.join(&*folder);
@@ -69,7 +69,7 @@ struct Handle {
 }
 
 impl ServiceHandle for Handle {
-    fn reload(&self, options: &dyn ServiceOptions) -> Result<(), String> {
+    fn reload(&self, options: &dyn SectionOptions) -> Result<(), String> {
         let configured =
             options.as_any().downcast_ref::<Options>().expect("a row has the options of its section");
         let options = with_default_routes(configured, &self.defaults, &self.targets);

@@ -12,7 +12,7 @@ use realtime_engine::NodeId;
 use serde_json::{Map, Value, json};
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
-use crate::config::{BodyBound, Kept, Section, ServiceOptions};
+use crate::config::{BodyBound, Kept, Section, SectionOptions};
 use crate::guard::{GuardAudience, Rules};
 use http_messages::error_chain;
 
@@ -40,7 +40,7 @@ pub(super) static ROW: Row = Row {
 /// This process among those of a cluster: a single node is a cluster of one.
 const NODE: NodeId = NodeId(0);
 
-impl ServiceOptions for realtime::Options {
+impl SectionOptions for realtime::Options {
     fn resolve_paths(&mut self, base: &Path) {
         if let Some(file) = &mut self.upstream.templates_file {
             *file = base.join(&*file);

@@ -15,7 +15,7 @@ use supervision::Supervisor;
 use trace::Tracer;
 
 use crate::admin;
-use crate::config::{Config, Section, ServiceId, ServiceOptions};
+use crate::config::{Config, Section, SectionOptions, ServiceId};
 use crate::data_folder::{DataPart, OpenData};
 use crate::guard::Rules;
 use crate::ports::Addresses;
@@ -96,7 +96,7 @@ pub(crate) struct Resources {
 pub(crate) struct Starting<'a> {
     pub(crate) id: &'a ServiceId,
     /// Its options, with the key that was made for it.
-    pub(crate) options: Box<dyn ServiceOptions>,
+    pub(crate) options: Box<dyn SectionOptions>,
     pub(crate) config: &'a Config,
     /// The folder of the function app.
     pub(crate) app: &'a Path,
@@ -157,7 +157,7 @@ pub(crate) trait ServiceHandle: Send + Sync {
     /// # Errors
     ///
     /// If they cannot be applied; the ones of before stay.
-    fn reload(&self, _options: &dyn ServiceOptions) -> Result<(), String> {
+    fn reload(&self, _options: &dyn SectionOptions) -> Result<(), String> {
         Err("this service takes no changes while it runs".to_owned())
     }
 

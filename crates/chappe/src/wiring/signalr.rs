@@ -1,5 +1,7 @@
-//! `signalRConnectionInfo` and `signalR` for functions: over the embedded realtime service, called in process, where the
-//! connection string names this process; over the network otherwise.
+//! The connector for `signalRConnectionInfo` and `signalR`: the bindings of Azure SignalR Service.
+//!
+//! It calls the realtime service of this process where the connection string names this process, and sends requests over the network
+//! otherwise.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,16 +17,32 @@ use identity::{Claims, SignalRConnectionString};
 use realtime_engine::{ConnectionId, GroupError, GroupName, Hub, Lifetime, Membership, Target, UserId};
 use trace::TraceContext;
 
-use crate::config::ServiceId;
+use crate::config::{ConnectorSection, SectionOptions, ServiceId};
 use http_messages::error_chain;
 
 use super::resolver::Here;
+use super::row::ConnectorRow;
+
+pub(super) static ROW: ConnectorRow = ConnectorRow {
+    section: ConnectorSection::of::<connect_signalr::Options>("signalr"),
+    create: |creating| {
+        let (realtime, options) = (creating.embedded.realtime.clone(), creating.options());
+        Arc::new(signalr_connector(creating.here, realtime, creating.egress.clone(), options))
+    },
+};
+
+impl SectionOptions for connect_signalr::Options {
+    fn validate(&self, section: &str, _: &[String]) -> Result<(), String> {
+        self.check().map_err(|error| format!("[{section}]: {error}"))
+    }
+}
 
 /// The connector, with the resolver that decides between the two.
-pub(crate) fn signalr_connector(
+fn signalr_connector(
     here: Arc<Here>,
     realtime: BTreeMap<ServiceId, realtime::Handle>,
     egress: egress::Client,
+    options: connect_signalr::Options,
 ) -> SignalR {
     let in_process: InProcess = Arc::new(move |connection: &SignalRConnectionString| {
         let id = here.named_by(&connection.server_url(), "realtime")?;
@@ -33,7 +51,7 @@ pub(crate) fn signalr_connector(
             Arc::new(EmbeddedSignalR { id: id.clone(), realtime, here, client_url: connection.client_url() });
         Some(service)
     });
-    SignalR::new(in_process, egress)
+    SignalR::new(in_process, egress, options)
 }
 
 /// The realtime service of this process, as one connection string names it.

@@ -15,8 +15,8 @@ const HUB: &str = "/api/v1/hubs/chat";
 const EVIL: (&str, &str) = ("origin", "https://evil.example");
 const NO_CORS: (&str, &str) = ("sec-fetch-site", "cross-site");
 
-/// Answers with the headers that reached it; needs no packages.
-const APP: &str = "
+/// A programming model without packages.
+const MODEL: &str = "
 const core = require('@azure/functions-core');
 core.setProgrammingModel({
     name: 'stand-in',
@@ -27,19 +27,29 @@ core.setProgrammingModel({
         getResponse: async (given, result) => ({ invocationId: given.invocationId, returnValue: result }),
     }),
 });
-const req = { type: 'httpTrigger', direction: 'in', authLevel: 'anonymous', route: 'headers' };
 const res = { type: 'http', direction: 'out' };
+";
+
+/// Returns the headers of the request.
+const HEADERS: &str = "
+const req = { type: 'httpTrigger', direction: 'in', authLevel: 'anonymous', route: 'headers' };
 core.registerFunction({ name: 'headers', bindings: { req, $return: res } },
     (data) => ({ json: JSON.stringify(data.http.headers) }));
 ";
 
 /// An app with one function, which needs no packages.
 pub(crate) fn app() -> tempfile::TempDir {
+    app_with(HEADERS)
+}
+
+/// An app with these functions, which needs no packages.
+pub(crate) fn app_with(functions: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");
+    let code = format!("{MODEL}{functions}");
     let files = [
         ("host.json", r#"{"version":"2.0"}"#),
         ("package.json", r#"{"private":true,"main":"app.js"}"#),
-        ("app.js", APP),
+        ("app.js", code.as_str()),
     ];
     for (name, content) in files {
         std::fs::write(folder.path().join(name), content).expect("a file can be written");

@@ -6,6 +6,7 @@ mod bodies;
 mod check;
 mod configuration;
 mod connection_events;
+mod connectors;
 mod data;
 mod drain;
 mod exposure;

@@ -155,10 +155,12 @@ impl AccountClient {
         continuation: Option<&str>,
     ) -> Result<ItemPage, RequestError> {
         let mut request = CosmosRequest::new(Method::POST, name.items_path()).json(query.to_string());
+        // -1 leaves it to the account.
+        let page_rows = self.query_page_rows.map_or_else(|| "-1".to_owned(), |rows| rows.to_string());
         request = request
             .header("content-type", "application/query+json")
             .header("x-ms-documentdb-isquery", "true")
-            .header("x-ms-max-item-count", "-1");
+            .header("x-ms-max-item-count", &page_rows);
         request = match key {
             Some(key) => request.header("x-ms-documentdb-partitionkey", key),
             None => request.header("x-ms-documentdb-query-enablecrosspartition", "true"),

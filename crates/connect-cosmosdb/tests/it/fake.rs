@@ -35,6 +35,8 @@ pub(crate) struct Account {
     number: u64,
     /// The requests so far, as `METHOD path`.
     pub(crate) requests: Vec<String>,
+    /// The page sizes that queries asked for.
+    pub(crate) page_sizes: Vec<String>,
     /// The next request with this method panics.
     pub(crate) panics_at: Option<Method>,
     /// The number of requests that get 429 first.
@@ -180,6 +182,11 @@ impl Account {
         let path = percent_encoding::percent_decode_str(head.uri.path()).decode_utf8().unwrap().into_owned();
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let json: Json = serde_json::from_slice(body).unwrap_or(Json::Null);
+        if head.headers.contains_key("x-ms-documentdb-isquery") {
+            let size =
+                head.headers.get("x-ms-max-item-count").map(|value| value.to_str().unwrap().to_owned());
+            self.page_sizes.extend(size);
+        }
         self.dated_feeds += u32::from(head.headers.contains_key("if-modified-since"));
         match (&head.method, segments.as_slice()) {
             (&Method::POST, ["dbs"]) => {

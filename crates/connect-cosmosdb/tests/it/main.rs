@@ -7,4 +7,5 @@ mod binding;
 mod contract;
 mod embedded;
 mod fake;
+mod options;
 mod trigger;

@@ -33,6 +33,11 @@ impl AppSettings for Settings {
 
 /// A connector of one host that sends its requests to `fake`.
 pub(crate) fn connector(fake: &Fake, instance: &str) -> CosmosDb {
+    connector_with(fake, Options { instance: instance.to_owned(), ..Options::default() })
+}
+
+/// A connector with these options that sends its requests to `fake`.
+pub(crate) fn connector_with(fake: &Fake, options: Options) -> CosmosDb {
     let fake = fake.clone();
     let resolver = Arc::new(move |_: &identity::CosmosConnectionString| {
         let hint = fake.clone();
@@ -44,7 +49,6 @@ pub(crate) fn connector(fake: &Fake, instance: &str) -> CosmosDb {
             }));
         Ok(transport)
     });
-    let options = Options { instance: instance.to_owned(), ..Options::default() };
     CosmosDb::new(resolver, options, http_messages::Budget::default())
 }
 
@@ -62,7 +66,7 @@ pub(crate) fn spec(kind: &str, direction: Direction, properties: Json) -> Bindin
     }
 }
 
-fn trigger(properties: Json) -> BindingSpec {
+pub(crate) fn trigger(properties: Json) -> BindingSpec {
     let mut spec = spec("cosmosDBTrigger", Direction::In, properties);
     spec.properties.entry("createLeaseContainerIfNotExists").or_insert(true.into());
     spec
@@ -72,20 +76,20 @@ async fn open(connector: &CosmosDb, properties: Json) -> Box<dyn Source> {
     connector.source(&trigger(properties), &Settings).await.unwrap()
 }
 
-fn account() -> Fake {
+pub(crate) fn account() -> Fake {
     let fake = Fake::new();
     fake.create_container("demo", "cards", "/id");
     fake
 }
 
-fn ids(batch: &Batch) -> Vec<String> {
+pub(crate) fn ids(batch: &Batch) -> Vec<String> {
     let Value::Text(text) = &batch.data else { panic!("a batch is text") };
     let documents: Vec<Json> = serde_json::from_str(text).unwrap();
     assert_eq!(batch.item_count, documents.len());
     documents.iter().map(|document| document["id"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn next(source: &mut dyn Source) -> Batch {
+pub(crate) async fn next(source: &mut dyn Source) -> Batch {
     tokio::time::timeout(Duration::from_secs(10), source.next()).await.expect("a batch comes").unwrap()
 }
 

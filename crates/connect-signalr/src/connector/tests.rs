@@ -94,7 +94,7 @@ fn connector(service: &Arc<Recorded>) -> SignalR {
 fn connector_by(in_process: InProcess) -> SignalR {
     let metrics = egress::Metrics::register(&mut prometheus_client::registry::Registry::default());
     let egress = egress::Client::new(&egress::Options::default(), &metrics).expect("the options are valid");
-    SignalR::new(in_process, egress)
+    SignalR::new(in_process, egress, Options::default())
 }
 
 fn spec(kind: &str, direction: Direction, properties: Json) -> BindingSpec {

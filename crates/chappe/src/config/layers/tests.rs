@@ -46,6 +46,22 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 }
 
 #[test]
+fn options_of_connectors_come_from_their_sections_and_variables() {
+    let file = "[connect.cosmosdb]\nquery_rows_max = 7\nfeed_poll_delay_ms = 10\n";
+    let variables = [("CHAPPE_CONNECT__COSMOSDB__FEED_POLL_DELAY_MS", "20")];
+    let config = read(file, &variables, &["connect.signalr.retries_max=3"]).expect("all of it is right");
+    let cosmosdb: &connect_cosmosdb::Options = config.options().expect("it is configured");
+    assert_eq!((cosmosdb.query_rows_max.get(), cosmosdb.feed_poll_delay_ms), (7, 20));
+    let signalr: &connect_signalr::Options = config.options().expect("it is configured");
+    assert_eq!((signalr.retries_max, signalr.client_token_lifetime_s.get()), (3, 3600));
+    let shown = config.to_table();
+    assert_eq!(shown["connect"]["cosmosdb"]["query_rows_max"].as_integer(), Some(7));
+    assert_eq!(shown["connect"]["signalr"]["retries_max"].as_integer(), Some(3));
+    let message = read("[connect.cosmosbd]\nx = 1\n", &[], &[]).expect_err("a misspelt connector");
+    assert!(message.contains("line 1") && message.contains("did you mean `cosmosdb`?"), "{message}");
+}
+
+#[test]
 fn wrong_values_are_blamed_on_their_source() {
     let message = read("[listen]\ngateway = \"nowhere\"\n", &[], &[]).expect_err("not an address");
     assert!(message.contains("line 2") && message.contains("write localhost:8080"), "{message}");

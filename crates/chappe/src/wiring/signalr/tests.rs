@@ -76,7 +76,12 @@ impl Bench {
         let metrics = egress::Metrics::register(&mut Registry::default());
         let egress =
             egress::Client::new(&egress::Options::default(), &metrics).expect("the options are valid");
-        signalr_connector(here, BTreeMap::from([(ID, self.realtime.clone())]), egress)
+        signalr_connector(
+            here,
+            BTreeMap::from([(ID, self.realtime.clone())]),
+            egress,
+            connect_signalr::Options::default(),
+        )
     }
 
     fn settings(&self) -> Settings {
