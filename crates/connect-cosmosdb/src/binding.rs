@@ -240,6 +240,7 @@ impl DocumentSink {
                 return items.into_iter().try_for_each(|item| self.collect(item, documents));
             }
             Value::Integer(_) | Value::Double(_) => return Err(invalid_property("a number")),
+            Value::Deferred(_) => return Err(invalid_property("a reference (deferred binding)")),
         };
         match json {
             Json::Null => Ok(()),

@@ -38,6 +38,17 @@ impl BindingSpec {
         self.property(name).and_then(Json::as_str).filter(|text| !text.is_empty())
     }
 
+    /// Whether the worker asks for a reference instead of the value: `"properties": {"supportsDeferredBinding": "True"}`, as workers
+    /// declare for parameters that they build themselves. The connector decides whether it has one.
+    pub fn is_deferred(&self) -> bool {
+        let nested = self.property("properties").and_then(Json::as_object);
+        match nested.and_then(|nested| find_property(nested, "supportsDeferredBinding")) {
+            Some(Json::Bool(is_supported)) => *is_supported,
+            Some(Json::String(text)) => text.eq_ignore_ascii_case("true"),
+            _ => false,
+        }
+    }
+
     /// Whether the binding starts the function.
     pub fn is_trigger(&self) -> bool {
         self.kind.len() >= 7 && self.kind[self.kind.len() - 7..].eq_ignore_ascii_case("trigger")
@@ -64,4 +75,31 @@ pub struct BindingContext<'a> {
     pub origin: Option<&'a http::Uri>,
     /// The invocation's span.
     pub trace: TraceContext,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_binding_is_deferred_if_its_properties_say_so_in_any_spelling() {
+        let check = |properties: Json, expected: bool| {
+            let spec = BindingSpec {
+                function: "f".to_owned(),
+                name: "b".to_owned(),
+                kind: "cosmosDB".to_owned(),
+                direction: Direction::In,
+                properties: properties.as_object().cloned().expect("an object"),
+            };
+            assert_eq!(spec.is_deferred(), expected, "{properties}");
+        };
+        check(json!({"properties": {"supportsDeferredBinding": "True"}}), true);
+        check(json!({"Properties": {"SupportsDeferredBinding": true}}), true);
+        check(json!({"properties": {"supportsDeferredBinding": "false"}}), false);
+        check(json!({"properties": {"supportsDeferredBinding": false}}), false);
+        check(json!({"properties": {}}), false);
+        check(json!({"supportsDeferredBinding": true}), false);
+    }
 }

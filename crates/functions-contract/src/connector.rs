@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::binding::{BindingSpec, Direction};
 use crate::error::BindingError;
+use crate::push::{PushExtension, PushTrigger};
 use crate::reader::Reader;
 use crate::settings::AppSettings;
 use crate::sink::Sink;
@@ -18,7 +19,7 @@ pub struct ConnectionSetting {
     pub example: String,
 }
 
-/// Creates the sources, readers and sinks of one outside system.
+/// Creates the triggers, readers and sinks of one outside system.
 #[async_trait::async_trait]
 pub trait Connector: Send + Sync {
     /// The binding types that this connector serves, with their directions, such as `("cosmosDBTrigger", In)`.
@@ -31,7 +32,7 @@ pub trait Connector: Send + Sync {
         Vec::new()
     }
 
-    /// Opens a trigger.
+    /// Opens a trigger that hands out batches.
     async fn source(
         &self,
         spec: &BindingSpec,
@@ -39,6 +40,23 @@ pub trait Connector: Send + Sync {
     ) -> Result<Box<dyn Source>, BindingError> {
         let _ = app;
         Err(BindingError::Declaration(format!("'{}' is not a trigger", spec.kind)))
+    }
+
+    /// The extension to which a trigger type belongs whose events are pushed; `None` for a type that [`Connector::source`] opens.
+    /// Default: none.
+    fn push_extension(&self, kind: &str) -> Option<Arc<dyn PushExtension>> {
+        let _ = kind;
+        None
+    }
+
+    /// Creates a trigger whose events are pushed.
+    async fn push_trigger(
+        &self,
+        spec: &BindingSpec,
+        app: &dyn AppSettings,
+    ) -> Result<Arc<dyn PushTrigger>, BindingError> {
+        let _ = app;
+        Err(BindingError::Declaration(format!("'{}' is not a trigger with pushed events", spec.kind)))
     }
 
     /// Creates an input binding.

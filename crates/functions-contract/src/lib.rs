@@ -1,5 +1,5 @@
 //! The contracts between the functions host and the systems that trigger functions and that functions read and write:
-//! [`Source`] (trigger), [`Reader`] (input binding) and [`Sink`] (output binding), created by a [`Connector`].
+//! [`Source`] and [`PushTrigger`] (triggers), [`Reader`] (input binding) and [`Sink`] (output binding), created by a [`Connector`].
 //!
 //! A crate that connects a database, a queue or a hub depends on this crate and not on the host. The host knows no outside
 //! system. Each contract states numbered guarantees; the suites in `suite` (feature `suite`) check them, and every
@@ -13,6 +13,8 @@
 mod binding;
 mod connector;
 mod error;
+mod push;
+mod query;
 mod reader;
 mod settings;
 mod sink;
@@ -24,8 +26,10 @@ mod value;
 pub use binding::{BindingContext, BindingSpec, Direction, find_property};
 pub use connector::{ConnectionSetting, Connector};
 pub use error::BindingError;
+pub use push::{PushError, PushEvent, PushExtension, PushFunction, PushRequest, PushResponse, PushTrigger};
+pub use query::{query_pairs, query_parameter};
 pub use reader::Reader;
 pub use settings::AppSettings;
 pub use sink::Sink;
 pub use source::{Batch, ItemOrigin, Lag, Source};
-pub use value::Value;
+pub use value::{DeferredValue, Value};

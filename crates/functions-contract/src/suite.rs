@@ -1,10 +1,12 @@
-//! The contract suites of [`Source`], [`Reader`] and [`Sink`]: an implementation runs its suite in its own tests.
+//! The contract suites of [`Source`], [`PushTrigger`](crate::PushTrigger), [`Reader`] and [`Sink`]: an implementation runs its suite in its own tests.
 //!
 //! Each suite takes a factory that knows the system behind it. A failing suite panics with the number of the guarantee
 //! that does not hold.
 //!
 //! Not its concern: what is special about one system; the connector's own tests cover that.
-//! Know these first: [`SourceFactory`], [`check_source`], [`check_sink`], [`check_reader`].
+//! Know these first: [`SourceFactory`], [`check_source`], [`check_push`], [`check_sink`], [`check_reader`].
+
+mod push;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use tokio::time::timeout;
 use trace::TraceContext;
 
 use crate::{Batch, BindingContext, BindingError, Reader, Sink, Source, Value};
+
+pub use push::{PushFactory, PushOutcome, check_push};
 
 /// The longest wait for a batch that must come.
 const WAIT_MAX: Duration = Duration::from_secs(30);

@@ -2,9 +2,9 @@
 
 use bytestring::ByteString;
 use serde_json::value::RawValue;
-use worker_protocol::TypedData;
+use worker_protocol::{ModelBindingData, TypedData};
 
-use functions_contract::Value;
+use functions_contract::{DeferredValue, Value};
 
 /// The items that an output binding shall write: a JSON array, or text that holds one, is several items; bytes are one;
 /// nothing is none.
@@ -27,11 +27,32 @@ pub(crate) fn items(data: TypedData) -> Vec<Value> {
         TypedData::CollectionSint64(items) => items.into_iter().map(Value::Integer).collect(),
         // A response is what HTTP outputs take; any other output gets its body.
         TypedData::Http(http) => items_of_body(http.body),
-        TypedData::ModelBindingData(data) => vec![Value::Bytes(data.content)],
-        TypedData::CollectionModelBindingData(items) => {
-            items.into_iter().map(|data| Value::Bytes(data.content)).collect()
-        }
+        TypedData::ModelBindingData(data) => vec![deferred(*data)],
+        TypedData::CollectionModelBindingData(items) => items.into_iter().map(deferred).collect(),
     }
+}
+
+/// The value that a function returned, in one piece.
+pub(crate) fn value(data: TypedData) -> Value {
+    match data {
+        TypedData::Null | TypedData::Stored(_) => Value::Null,
+        TypedData::String(text) => Value::Text(text),
+        TypedData::Json(json) => Value::Json(json),
+        TypedData::Http(http) => match http.body {
+            TypedData::Http(_) => Value::Null,
+            body => value(body),
+        },
+        TypedData::Bytes(bytes) | TypedData::Stream(bytes) => Value::Bytes(bytes),
+        TypedData::Int(number) => Value::Integer(number),
+        TypedData::Double(number) => Value::Double(number),
+        TypedData::ModelBindingData(data) => deferred(*data),
+        several => Value::Many(items(several)),
+    }
+}
+
+fn deferred(data: ModelBindingData) -> Value {
+    let ModelBindingData { version, source, content_type, content } = data;
+    Value::Deferred(Box::new(DeferredValue { version, source, content_type, content }))
 }
 
 fn items_of_body(body: TypedData) -> Vec<Value> {

@@ -52,8 +52,10 @@ pub(crate) enum Trigger {
     Timer(TimerTrigger),
     /// `manualTrigger`: started by its name only.
     Manual,
-    /// A trigger of a connector.
+    /// A trigger of a connector that hands out batches.
     Source,
+    /// A trigger of a connector whose events are pushed.
+    Push,
 }
 
 /// An `httpTrigger`.
@@ -95,11 +97,12 @@ const BUILT_IN: &[(&str, Direction)] = &[
 ];
 
 /// What declarations are validated against.
-#[derive(Debug)]
 pub(crate) struct DeclarationRules<'a> {
     pub(crate) settings: &'a MergedSettings,
     /// Binding types that connectors serve.
     pub(crate) kinds: &'a [BindingType],
+    /// Whether a connector's trigger type has pushed events.
+    pub(crate) is_pushed: &'a (dyn Fn(&str) -> bool + Sync),
     pub(crate) route_prefix: &'a str,
     /// The policy of `host.json`.
     pub(crate) retry: Option<&'a RetrySection>,
@@ -209,7 +212,7 @@ impl Trigger {
         if spec.kind.eq_ignore_ascii_case("manualTrigger") {
             return Ok(Self::Manual);
         }
-        Ok(Self::Source)
+        Ok(if (rules.is_pushed)(&spec.kind) { Self::Push } else { Self::Source })
     }
 }
 

@@ -49,7 +49,7 @@ impl RunningApp {
                     (methods, Some(http.template.source().to_owned()), None)
                 }
                 Trigger::Timer(timer) => (Vec::new(), None, Some(timer.schedule_text.clone())),
-                Trigger::Manual | Trigger::Source => (Vec::new(), None, None),
+                Trigger::Manual | Trigger::Source | Trigger::Push => (Vec::new(), None, None),
             };
             let trigger = declaration.trigger_spec.spec.kind.clone();
             FunctionInfo { name: function.name().to_owned(), state, trigger, methods, route, schedule }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use functions_contract::{PushRequest, PushResponse};
 use http_messages::error_chain;
 use serde_json::Value as Json;
 use tokio::sync::{Mutex, watch};
@@ -12,7 +13,7 @@ use crate::app::App;
 use crate::cors_options::cors_policy;
 use crate::error::{Error, InvokeFunctionError};
 use crate::function_info::{FunctionInfo, in_error, startup_listing};
-use crate::http::CurrentCors;
+use crate::http::Dispatch;
 use crate::invoke::Invoker;
 use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
@@ -30,7 +31,7 @@ struct Shared {
     app: App,
     invoker: Invoker,
     keys: AppKeys,
-    cors: CurrentCors,
+    dispatch: Arc<Dispatch>,
     phase: watch::Receiver<AppPhase>,
     shutdown: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -51,13 +52,13 @@ impl Handle {
         app: App,
         invoker: Invoker,
         keys: AppKeys,
-        cors: CurrentCors,
+        dispatch: Arc<Dispatch>,
         phase: watch::Receiver<AppPhase>,
         shutdown: watch::Sender<bool>,
         task: JoinHandle<()>,
     ) -> Self {
         let task = Mutex::new(Some(task));
-        Self { shared: Arc::new(Shared { app, invoker, keys, cors, phase, shutdown, task }) }
+        Self { shared: Arc::new(Shared { app, invoker, keys, dispatch, phase, shutdown, task }) }
     }
 
     /// The master key, created now if there is none yet: it permits calls of every function and of `/admin`, which shows all other
@@ -87,7 +88,7 @@ impl Handle {
     ///
     /// If one of the exposed headers is no name of a header; the policy of before stays.
     pub fn set_cors(&self, options: &Options) -> Result<(), Error> {
-        self.shared.cors.set(cors_policy(options, &self.shared.app)?);
+        self.shared.dispatch.cors.set(cors_policy(options, &self.shared.app)?);
         Ok(())
     }
 
@@ -163,6 +164,27 @@ impl Handle {
             Ok(Err(error)) => Err(InvokeFunctionError::Failed(error.with_causes())),
             Err(error) => Err(InvokeFunctionError::Failed(error.to_string())),
         }
+    }
+
+    /// Whether a function waits for pushed events of an extension at this address, or at any if it is `None`. `None` while the app is
+    /// starting, when it is not known yet.
+    pub fn awaits_push(&self, extension: &str, address: Option<&str>) -> Option<bool> {
+        self.shared.dispatch.awaits_push(extension, address)
+    }
+
+    /// Answers a request to the webhook of an extension for a service of this process: without a socket and without a key. Waits while
+    /// the app is starting. Dropping the future cancels the invocation.
+    ///
+    /// # Errors
+    ///
+    /// If the app does not run, or there is no such extension.
+    pub async fn push(
+        &self,
+        extension: &str,
+        request: PushRequest,
+    ) -> Result<PushResponse, InvokeFunctionError> {
+        let response = self.shared.dispatch.push_in_process(extension, request).await;
+        response.map_err(|why| InvokeFunctionError::Unavailable(why.trim_end().to_owned()))
     }
 
     /// The process ids of the living workers.

@@ -14,6 +14,7 @@ mod proxy;
 mod request;
 mod respond;
 mod response;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -75,8 +76,8 @@ impl Dispatch {
         if let Some(target) = admin::AdminTarget::parse(&path) {
             return self.admin(target, &parts, &path, body).await;
         }
-        if is_webhook(&path) {
-            return self.webhook(&parts).await;
+        if let Some(extension) = webhook::extension_of(&path) {
+            return self.webhook(&extension, parts, body).await;
         }
         let is_root = path == "/";
         if !is_root && !self.may_have_route(&path) {
@@ -133,11 +134,6 @@ impl Dispatch {
         self.call(&running, function, trigger_data, reserved, &parts).await
     }
 
-    /// Webhooks of extensions require a key; no extension has a webhook yet.
-    async fn webhook(&self, parts: &Parts) -> Response<Body> {
-        self.reject_unless_admin(parts).await.unwrap_or_else(|| empty(StatusCode::NOT_FOUND))
-    }
-
     /// The page at `/`, which tools poll until the app runs.
     fn home(&self) -> Response<Body> {
         home::page(self.app.settings.is_on("AzureWebJobsDisableHomepage"))
@@ -176,10 +172,4 @@ impl Dispatch {
             Err(_) => failed(None),
         }
     }
-}
-
-/// Whether a path is for a webhook of an extension, which takes precedence over functions.
-fn is_webhook(path: &str) -> bool {
-    let path = path.to_ascii_lowercase();
-    path.strip_prefix("/runtime/webhooks/").is_some_and(|extension| !extension.is_empty())
 }

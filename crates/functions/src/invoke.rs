@@ -24,6 +24,7 @@ use crate::from_protocol::items;
 use crate::function::{Binding, Declaration};
 use crate::log::{Level, Logs};
 use crate::metrics::{FunctionLabel, InvocationLabels, InvocationOutcome, Metrics};
+use crate::push_binding::PushBinding;
 use crate::to_protocol::typed_data;
 use crate::worker::InvokeOptions;
 use crate::workers::Workers;
@@ -37,6 +38,8 @@ pub(crate) struct Function {
     pub(crate) declaration: Declaration,
     pub(crate) inputs: Vec<(Binding, Arc<dyn Reader>)>,
     pub(crate) outputs: Vec<(Binding, Arc<dyn Sink>)>,
+    /// Its trigger, if its events are pushed.
+    pub(crate) push: Option<PushBinding>,
     /// Whether a binding has an expression that binding data may resolve. Decided once: requests whose function has none are not
     /// looked into.
     pub(crate) needs_binding_data: bool,
@@ -76,6 +79,8 @@ pub(crate) struct TriggerData {
 pub(crate) struct Returned {
     /// The value of the `http` output, or else the return value.
     pub(crate) http: TypedData,
+    /// The return value, if the events of the function are pushed.
+    pub(crate) value: TypedData,
 }
 
 /// Invokes functions. Cheap to clone.
@@ -95,10 +100,11 @@ impl Function {
         declaration: Declaration,
         inputs: Vec<(Binding, Arc<dyn Reader>)>,
         outputs: Vec<(Binding, Arc<dyn Sink>)>,
+        push: Option<PushBinding>,
     ) -> Self {
         let needs_binding_data = inputs.iter().any(|(binding, _)| binding.properties.needs_data())
             || outputs.iter().any(|(binding, _)| binding.properties.needs_data());
-        Self { declaration, inputs, outputs, needs_binding_data }
+        Self { declaration, inputs, outputs, push, needs_binding_data }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -282,6 +288,8 @@ impl Scope<'_> {
         if let Some(value) = response.return_value {
             values.insert("$return".to_owned(), value);
         }
+        // The sender gets the return value even if an output takes it too, as in the Azure Functions host.
+        let value = function.push.as_ref().and_then(|_| values.get("$return").cloned()).unwrap_or_default();
         for (binding, sink) in &function.outputs {
             let name = &binding.spec.name;
             let items = values.remove(name).map(items).unwrap_or_default();
@@ -292,11 +300,13 @@ impl Scope<'_> {
             let written = sink.write(&self.call(&properties), items).await;
             written.map_err(|cause| InvocationError::Output { binding: name.clone(), cause })?;
         }
-        let Some(http_output) = &function.declaration.http_output else { return Ok(Returned::default()) };
+        let Some(http_output) = &function.declaration.http_output else {
+            return Ok(Returned { value, ..Returned::default() });
+        };
         // Both forms occur: Node.js and Python v2 return the response, older models set the output by its name.
         let http = [values.remove("$return"), values.remove(http_output)];
         let http = http.into_iter().flatten().find(|value| !value.is_null());
-        Ok(Returned { http: http.unwrap_or_default() })
+        Ok(Returned { http: http.unwrap_or_default(), value })
     }
 
     fn resolve<'p>(&self, binding: &'p Binding) -> Result<Cow<'p, Map<String, Json>>, InvocationError> {

@@ -205,6 +205,17 @@ impl AppKeys {
         Ok(key)
     }
 
+    /// Creates the system key of an extension if there is none.
+    pub(crate) async fn ensure_extension(&self, extension: &str) -> Result<(), ReadKeysError> {
+        let name = extension_key(extension);
+        let is_known = |key: &NamedKey| key.name.eq_ignore_ascii_case(&name);
+        if !self.host().await?.system_keys.iter().any(is_known) {
+            // Another host of the app may create it at the same time; then one of the two values stays.
+            self.set(KeyScope::System, &name, None).await?;
+        }
+        Ok(())
+    }
+
     /// Sets the master key, to a generated value unless one is given; returns the key.
     pub(crate) async fn set_master(&self, value: Option<String>) -> Result<NamedKey, ReadKeysError> {
         let key = NamedKey { name: "_master".to_owned(), value: value.unwrap_or_else(generate_key) };
@@ -276,6 +287,11 @@ impl AppKeys {
     fn function_path(&self, function: &str) -> String {
         format!("{}functions/{}", self.prefix, function.to_ascii_lowercase())
     }
+}
+
+/// The name of the system key that callers of an extension's webhook need.
+pub(crate) fn extension_key(extension: &str) -> String {
+    format!("{extension}_extension")
 }
 
 /// Compares digests, so that the duration does not depend on how much of a key matches.

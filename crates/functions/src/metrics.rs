@@ -24,6 +24,8 @@ metric_set! {
         pub(crate) source_lag: Family<FunctionLabel, Gauge> = "functions_source_lag_items";
         /// Failures of trigger sources
         pub(crate) source_errors: Family<FunctionLabel, Counter> = "functions_source_errors";
+        /// Results of pushed events
+        pub(crate) push_events: Family<PushLabels, Counter> = "functions_push_events";
         /// What happened to worker processes
         pub(crate) worker_starts: Family<WorkerLabel, Counter> = "functions_workers";
         /// HTTP responses
@@ -64,6 +66,24 @@ pub(crate) struct BatchLabels {
 pub(crate) enum BatchEnd {
     Completed,
     Abandoned,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct PushLabels {
+    pub(crate) function: String,
+    pub(crate) ended: PushEnd,
+}
+
+/// The result of a pushed event.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+pub(crate) enum PushEnd {
+    Succeeded,
+    /// The function failed.
+    Failed,
+    /// A binding or the time limit failed.
+    HostFailed,
+    Overloaded,
+    Unavailable,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

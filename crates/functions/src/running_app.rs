@@ -7,6 +7,7 @@ use worker_protocol::{Capabilities, TypedData};
 
 use crate::function::Trigger;
 use crate::invoke::{Function, Invoker, TriggerData};
+use crate::push::PushTable;
 use crate::route::RouteTable;
 use crate::setting_use::SettingUse;
 use crate::shutdown::Shutdown;
@@ -32,6 +33,8 @@ pub(crate) struct RunningApp {
     /// The settings that the bindings of all functions name.
     pub(crate) settings_used: Vec<SettingUse>,
     pub(crate) routes: RouteTable<Arc<Function>>,
+    /// The functions whose events are pushed.
+    pub(crate) pushes: PushTable,
     pub(crate) invoker: Invoker,
     /// Stores the runs of its timers.
     pub(crate) schedule_monitor: ScheduleMonitor,

@@ -15,11 +15,13 @@ use supervision::{Supervisor, Unit};
 use tokio::sync::{Semaphore, watch};
 
 use crate::app::App;
+use crate::connectors::push_extensions;
 use crate::cors_options::cors_policy;
 use crate::dependencies::Dependencies;
 use crate::error::Error;
 use crate::handle::{Handle, Join};
 use crate::host;
+use crate::host_triggers::HostTriggers;
 use crate::http::{CurrentCors, Dispatch, PERMIT_BYTES, proxy_client};
 use crate::invoke::{ActiveInvocations, Invoker, WorkerLog};
 use crate::keys::AppKeys;
@@ -65,6 +67,8 @@ impl Service {
         dependencies: Dependencies,
         registry: &mut Registry,
     ) -> Result<(Self, Handle), Error> {
+        let mut connectors = dependencies.connectors;
+        connectors.push(Arc::new(HostTriggers));
         let app = App::load(&options.app_dir, &dependencies.environment)?;
         let zone = time_zone(&app)?;
         let metrics = Metrics::register(registry);
@@ -90,20 +94,24 @@ impl Service {
         let (phase_tx, phase) = watch::channel(AppPhase::Starting);
         let (shutdown_sender, shutdown) = Shutdown::channel();
         let bodies = dependencies.bodies;
-        let dispatch =
+        let mut dispatch =
             dispatch(&options, &app, phase.clone(), keys.clone(), &invoker, bodies, shutdown.clone())?;
+        dispatch.extensions = push_extensions(&connectors);
+        let dispatch = Arc::new(dispatch);
         // The cache is not needed if keys are not enforced.
         let handle_keys = keys.clone();
         let supervisor = dependencies.supervisor.clone();
-        let follow_keys = options.enable_auth.then(|| follow(supervisor.clone(), keys, shutdown.clone()));
+        let follow_keys =
+            options.enable_auth.then(|| follow(supervisor.clone(), keys.clone(), shutdown.clone()));
         let startup = AppStartup {
             app: app.clone(),
             environment: dependencies.environment,
             only: options.functions.clone(),
-            connectors: dependencies.connectors.clone(),
+            connectors: connectors.clone(),
             zone,
             invoker: invoker.clone(),
             shutdown: shutdown.clone(),
+            keys: keys.clone(),
             schedule_monitor: ScheduleMonitor {
                 registry: dependencies.registry,
                 instance: instance.clone(),
@@ -114,7 +122,7 @@ impl Service {
         let triggers = Triggers {
             options,
             app: app.clone(),
-            connectors: dependencies.connectors,
+            connectors,
             lease: dependencies.lease,
             instance,
             owner: dependencies.owner,
@@ -122,9 +130,9 @@ impl Service {
             supervisor: dependencies.supervisor,
         };
         let task = tokio::spawn(run(supervisor, startup, triggers, phase_tx, follow_keys));
-        let cors = dispatch.cors.clone();
-        let handle = Handle::new(app, invoker, handle_keys, cors, phase, shutdown_sender, task);
-        Ok((Self { dispatch: Arc::new(dispatch) }, handle))
+        let handle =
+            Handle::new(app, invoker, handle_keys, Arc::clone(&dispatch), phase, shutdown_sender, task);
+        Ok((Self { dispatch }, handle))
     }
 }
 
@@ -223,6 +231,7 @@ fn dispatch(
         custom_headers: http.custom_headers.iter().map(header).collect::<Result<_, _>>()?,
         logs: invoker.logs.clone(),
         metrics: invoker.metrics.clone(),
+        extensions: Vec::new(),
         started: Instant::now(),
         bodies,
         worker_bodies: Arc::new(Semaphore::new(worker_bodies_permits)),

@@ -6,25 +6,35 @@ use http_messages::error_chain;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use jiff::tz::TimeZone;
+use tokio::sync::Semaphore;
 use worker_protocol::FunctionMetadata;
 
 use crate::app::{App, index_folder};
 use crate::connectors::find_connector;
 use crate::function::{Binding, BindingType, Declaration, DeclarationRules, Trigger, declare};
 use crate::function_info::in_error;
+use crate::host_triggers::WARMUP;
 use crate::invoke::{Function, Invoker};
+use crate::keys::AppKeys;
 use crate::log::Level;
+use crate::push::{PushTable, PushedFunction};
+use crate::push_binding::PushBinding;
 use crate::route::RouteTable;
 use crate::running_app::{HttpProxying, RunningApp};
 use crate::setting_use::{SettingUse, settings_used};
 use crate::shutdown::Shutdown;
 use crate::timer::ScheduleMonitor;
 use crate::worker::{Indexing, StartError};
-use functions_contract::{Connector, Direction};
+use functions_contract::{Connector, Direction, PushRequest};
 use validate::{hidden_by, order, without_conflicts, without_settings};
+
+/// How long the start of an app waits for its warm-up.
+const WARMUP_MAX: Duration = Duration::from_secs(60);
 
 /// The inputs of the start of an app.
 pub(crate) struct AppStartup {
@@ -37,6 +47,8 @@ pub(crate) struct AppStartup {
     pub(crate) invoker: Invoker,
     pub(crate) schedule_monitor: ScheduleMonitor,
     pub(crate) shutdown: Shutdown,
+    /// Where the system keys of extensions are stored.
+    pub(crate) keys: AppKeys,
     /// Whether each source is opened and closed once: in a check, where no trigger runs.
     pub(crate) checks_sources: bool,
 }
@@ -65,14 +77,7 @@ impl AppStartup {
         errors.extend(invalid);
         let (declared, conflicting) = without_conflicts(declared);
         errors.extend(conflicting);
-        let mut functions = Vec::new();
-        for declaration in declared {
-            let name = declaration.metadata.name.clone();
-            match self.bind(declaration).await {
-                Ok(function) => functions.push(Arc::new(function)),
-                Err(why) => errors.push((name, why)),
-            }
-        }
+        let mut functions = self.bind_all(declared, &mut errors).await;
         // Disabled functions are loaded too, last: the master key may call them.
         functions.sort_by_key(|function| function.declaration.is_disabled);
         let to_load = functions.iter().map(|function| function.declaration.metadata.clone()).collect();
@@ -94,13 +99,19 @@ impl AppStartup {
             self.invoker.logs.host(Level::Warn, no_functions(&self.app.dir, &registered));
         }
         functions.sort_by_key(|function| order(function.name()));
+        let pushes = self.pushes(&mut functions, &mut errors);
         let routes = routes(&functions);
         self.warn_about_http_retries(&functions);
+        if !self.checks_sources {
+            self.create_extension_keys(&pushes).await;
+            self.warm_up(&pushes).await;
+        }
         for (first, hidden) in routes.hidden() {
             self.invoker.logs.function(Level::Warn, hidden.name(), None, hidden_by(hidden, first));
         }
         Ok(RunningApp {
             routes,
+            pushes,
             functions,
             errors,
             settings_used,
@@ -110,6 +121,41 @@ impl AppStartup {
             language: self.app.language.clone(),
             proxying: HttpProxying::of(&self.invoker.workers.capabilities()),
         })
+    }
+
+    /// Creates the system keys that callers of the webhooks need. Without one they can use the master key, so that a failure does not
+    /// stop the app.
+    async fn create_extension_keys(&self, pushes: &PushTable) {
+        for extension in pushes.webhooks() {
+            if let Err(error) = self.keys.ensure_extension(extension).await {
+                let why = error_chain(&error);
+                let text = format!(
+                    "The system key of the extension '{extension}' cannot be created: {why}. Callers of its webhook need the master key."
+                );
+                self.invoker.logs.host(Level::Error, text);
+            }
+        }
+    }
+
+    /// Runs the function with a `warmupTrigger`, before the app gets requests. Its failure is logged and does not stop the app.
+    async fn warm_up(&self, pushes: &PushTable) {
+        let Some(function) = pushes.find(WARMUP, String::new()) else { return };
+        let Some(push) = &function.push else { return };
+        let pushed = PushedFunction {
+            function: Arc::clone(function),
+            invoker: self.invoker.clone(),
+            shutdown: self.shutdown.clone(),
+            outstanding: Arc::new(Semaphore::new(1)),
+            concurrent: None,
+        };
+        // The outcome is in the log.
+        let run = push.trigger.receive(PushRequest::new(Bytes::new()), &pushed);
+        if tokio::time::timeout(WARMUP_MAX, run).await.is_err() {
+            let text = format!(
+                "The function did not end within {WARMUP_MAX:?}; the app does not wait for it any longer."
+            );
+            self.invoker.logs.function(Level::Warn, function.name(), None, text);
+        }
     }
 
     /// Warns about HTTP functions with a retry policy: callers do not expect to wait for retries, and other hosts may not retry them.
@@ -147,6 +193,10 @@ impl AppStartup {
         let rules = DeclarationRules {
             settings: &self.app.settings,
             kinds: &kinds,
+            is_pushed: &|kind| {
+                let connector = find_connector(&self.connectors, kind, Direction::In);
+                connector.is_some_and(|connector| connector.push_extension(kind).is_some())
+            },
             route_prefix: &self.app.host.http.route_prefix,
             retry: self.app.host.retry.as_ref(),
             zone: &self.zone,
@@ -178,6 +228,33 @@ impl AppStartup {
             && self.app.host.functions.as_ref().is_none_or(|allowed| named(allowed))
     }
 
+    async fn bind_all(
+        &self,
+        declared: Vec<Declaration>,
+        errors: &mut Vec<(String, String)>,
+    ) -> Vec<Arc<Function>> {
+        let mut functions = Vec::new();
+        for declaration in declared {
+            let name = declaration.metadata.name.clone();
+            match self.bind(declaration).await {
+                Ok(function) => functions.push(Arc::new(function)),
+                Err(why) => errors.push((name, why)),
+            }
+        }
+        functions
+    }
+
+    /// The table of the functions with pushed events; removes those that wait for the events of another one.
+    fn pushes(&self, functions: &mut Vec<Arc<Function>>, errors: &mut Vec<(String, String)>) -> PushTable {
+        let (pushes, conflicting) = PushTable::new(functions);
+        for (name, why) in &conflicting {
+            self.invoker.logs.function(Level::Error, name, None, in_error(name, why));
+            functions.retain(|function| function.name() != name);
+        }
+        errors.extend(conflicting);
+        pushes
+    }
+
     async fn bind(&self, declaration: Declaration) -> Result<Function, String> {
         if self.checks_sources && matches!(declaration.trigger, Trigger::Source) {
             let binding = &declaration.trigger_spec;
@@ -185,6 +262,10 @@ impl AppStartup {
                 self.connector(binding, Direction::In).source(&binding.spec, &self.app.settings).await;
             source.map_err(|error| unusable(binding, &error))?.close().await;
         }
+        let push = match declaration.trigger {
+            Trigger::Push => Some(self.push(&declaration.trigger_spec).await?),
+            _ => None,
+        };
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         for binding in declaration.inputs.clone() {
             let reader =
@@ -197,7 +278,16 @@ impl AppStartup {
             let sink = sink.map_err(|error| unusable(&binding, &error))?;
             outputs.push((binding, sink));
         }
-        Ok(Function::new(declaration, inputs, outputs))
+        Ok(Function::new(declaration, inputs, outputs, push))
+    }
+
+    async fn push(&self, binding: &Binding) -> Result<PushBinding, String> {
+        let connector = self.connector(binding, Direction::In);
+        let extension = connector.push_extension(&binding.spec.kind);
+        let extension =
+            extension.expect("a declaration has this trigger only if its connector has the extension");
+        let trigger = connector.push_trigger(&binding.spec, &self.app.settings).await;
+        Ok(PushBinding { extension, trigger: trigger.map_err(|error| unusable(binding, &error))? })
     }
 
     fn connector(&self, binding: &Binding, direction: Direction) -> &Arc<dyn Connector> {
@@ -235,6 +325,6 @@ fn routes(functions: &[Arc<Function>]) -> RouteTable<Arc<Function>> {
             let methods: Vec<Method> = http.methods.clone();
             Some((http.template.clone(), methods, Arc::clone(function)))
         }
-        Trigger::Timer(_) | Trigger::Manual | Trigger::Source => None,
+        Trigger::Timer(_) | Trigger::Manual | Trigger::Source | Trigger::Push => None,
     }))
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde_json::{Map, Value as Json};
-use worker_protocol::{DataType, TypedData};
+use worker_protocol::{DataType, ModelBindingData, TypedData};
 
-use functions_contract::Value;
+use functions_contract::{DeferredValue, Value};
 
 /// A value for a binding. `data_type` is the one that the function declares; several values become a collection.
 pub(crate) fn typed_data(value: Value, data_type: DataType) -> TypedData {
@@ -23,10 +23,23 @@ pub(crate) fn typed_data(value: Value, data_type: DataType) -> TypedData {
         Value::Integer(number) => TypedData::Int(number),
         Value::Double(number) => TypedData::Double(number),
         Value::Many(items) => many(items, binary),
+        Value::Deferred(reference) => TypedData::ModelBindingData(Box::new(model(*reference))),
     }
 }
 
+fn model(reference: DeferredValue) -> ModelBindingData {
+    let DeferredValue { version, source, content_type, content } = reference;
+    ModelBindingData { version, source, content_type, content }
+}
+
 fn many(items: Vec<Value>, binary: bool) -> TypedData {
+    if !items.is_empty() && items.iter().all(|item| matches!(item, Value::Deferred(_))) {
+        let references = items.into_iter().filter_map(|item| match item {
+            Value::Deferred(reference) => Some(model(*reference)),
+            _ => None,
+        });
+        return TypedData::CollectionModelBindingData(references.collect());
+    }
     let all_bytes = items.iter().all(|item| matches!(item, Value::Bytes(_)));
     if !items.is_empty() && (all_bytes || binary) {
         let bytes = items.into_iter().map(|item| match item {
@@ -49,6 +62,7 @@ fn metadata_value(value: &Value) -> TypedData {
         Value::Null => TypedData::Null,
         Value::Text(text) => TypedData::String(text.clone()),
         Value::Bytes(bytes) => TypedData::Bytes(bytes.clone()),
+        Value::Deferred(reference) => TypedData::ModelBindingData(Box::new(model((**reference).clone()))),
         other => TypedData::Json(json_of(other).to_string().into()),
     }
 }
@@ -63,6 +77,8 @@ pub(crate) fn json_of(value: &Value) -> Json {
         Value::Integer(number) => Json::from(*number),
         Value::Double(number) => Json::from(*number),
         Value::Many(items) => Json::Array(items.iter().map(json_of).collect()),
+        // The properties of a reference are not data of the function.
+        Value::Deferred(_) => Json::Null,
     }
 }
 
@@ -80,6 +96,14 @@ pub(crate) fn binding_data(data: &Value, metadata: &[(String, Value)]) -> Map<St
     all
 }
 
+/// A value as JSON text.
+pub(crate) fn json_text(value: Value) -> ByteString {
+    match value {
+        Value::Json(json) => json,
+        other => json_of(&other).to_string().into(),
+    }
+}
+
 /// Bytes as text, without a copy if they are UTF-8.
 fn lossy_text(bytes: Bytes) -> ByteString {
     ByteString::try_from(bytes.clone())
@@ -94,5 +118,6 @@ fn text_of(value: Value) -> ByteString {
         Value::Integer(number) => number.to_string().into(),
         Value::Double(number) => number.to_string().into(),
         many @ Value::Many(_) => json_of(&many).to_string().into(),
+        Value::Deferred(reference) => lossy_text(reference.content),
     }
 }

@@ -35,7 +35,7 @@ impl Triggers {
     pub(crate) fn spawn(&self, running: &RunningApp, tasks: &mut JoinSet<()>) {
         for function in running.functions.iter().filter(|function| !function.declaration.is_disabled) {
             match &function.declaration.trigger {
-                Trigger::Http(_) | Trigger::Manual => {}
+                Trigger::Http(_) | Trigger::Manual | Trigger::Push => {}
                 Trigger::Timer(trigger) => {
                     let timer = Timer {
                         function: Arc::clone(function),

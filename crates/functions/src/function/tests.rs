@@ -14,6 +14,7 @@ fn check(name: &str, bindings: &[Json], expected: Expect) {
     let rules = DeclarationRules {
         settings: &settings,
         kinds: &kinds,
+        is_pushed: &|kind| kind.eq_ignore_ascii_case("pushTrigger"),
         route_prefix: "api",
         retry: None,
         zone: &TimeZone::UTC,
@@ -32,6 +33,7 @@ fn check(name: &str, bindings: &[Json], expected: Expect) {
                 }
                 Trigger::Timer(timer) => format!("timer {}", timer.schedule_text),
                 Trigger::Manual => "manual".to_owned(),
+                Trigger::Push => "push".to_owned(),
                 Trigger::Source => {
                     format!("source {:?}", declaration.trigger_spec.spec.properties.get("queueName"))
                 }

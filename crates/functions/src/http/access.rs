@@ -5,11 +5,10 @@ use http::{HeaderValue, Response, StatusCode};
 use http_messages::{Body, empty, error_chain};
 
 use super::dispatch::Dispatch;
-use super::request;
 use super::respond::text;
 use crate::function::{AuthLevel, HttpTrigger};
 use crate::invoke::Function;
-use crate::keys::{KeyLevel, KnownKey};
+use crate::keys::{KeyLevel, KnownKey, extension_key};
 use crate::metrics::Rejected;
 
 impl Dispatch {
@@ -45,11 +44,37 @@ impl Dispatch {
         if !self.is_auth_enforced {
             return None;
         }
+        self.reject_unless(parts, |key| key.level == KeyLevel::Admin).await
+    }
+
+    /// The response that rejects a caller of an extension's webhook, if keys are enforced: it needs the system key of the extension,
+    /// or the master key.
+    pub(super) async fn reject_unless_extension(
+        &self,
+        parts: &Parts,
+        extension: &str,
+    ) -> Option<Response<Body>> {
+        if !self.is_auth_enforced {
+            return None;
+        }
+        let name = extension_key(extension);
+        let permits = |key: &KnownKey| {
+            let is_own = key.level == KeyLevel::System && key.name.eq_ignore_ascii_case(&name);
+            is_own || key.level == KeyLevel::Admin
+        };
+        self.reject_unless(parts, permits).await
+    }
+
+    async fn reject_unless(
+        &self,
+        parts: &Parts,
+        permits: impl Fn(&KnownKey) -> bool,
+    ) -> Option<Response<Body>> {
         let key = match self.valid_key(parts, None).await {
             Ok(key) => key,
             Err(rejection) => return Some(rejection),
         };
-        if key.as_ref().is_some_and(|key| key.level == KeyLevel::Admin) {
+        if key.as_ref().is_some_and(permits) {
             return None;
         }
         self.rejected(Rejected::Unauthorized);
@@ -85,8 +110,7 @@ impl Dispatch {
 /// The key in a request: the header takes precedence over the query.
 fn presented_key(parts: &Parts) -> Option<String> {
     let header = parts.headers.get("x-functions-key").and_then(|value| value.to_str().ok());
-    header.map(str::to_owned).or_else(|| {
-        let pairs = request::query_pairs(parts.uri.query().unwrap_or_default());
-        pairs.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("code")).map(|(_, value)| value)
-    })
+    header
+        .map(str::to_owned)
+        .or_else(|| functions_contract::query_parameter(parts.uri.query().unwrap_or_default(), "code"))
 }

@@ -15,6 +15,7 @@ use super::request::{self, is_json};
 use super::respond::{json_response, text};
 use crate::function::Trigger;
 use crate::function_info::in_error;
+use crate::host_triggers::WARMUP;
 use crate::host_version::HOST_VERSION;
 use crate::invoke::Function;
 use crate::running_app::{AppPhase, RunningApp};
@@ -27,6 +28,8 @@ pub(super) enum AdminTarget {
     Config,
     Processes,
     DrainStatus,
+    /// Runs the function with a `warmupTrigger`, if there is one.
+    Warmup,
     /// Health checks of a platform.
     Health,
     InstanceInfo,
@@ -61,7 +64,8 @@ impl AdminTarget {
             ["admin", "host", "config"] => Self::Config,
             ["admin", "host", "processes"] => Self::Processes,
             ["admin", "host", "drain", "status"] => Self::DrainStatus,
-            ["admin", "warmup"] | ["admin", "instance", "http-health"] => Self::Health,
+            ["admin", "warmup"] => Self::Warmup,
+            ["admin", "instance", "http-health"] => Self::Health,
             ["admin", "instance", "info"] => Self::InstanceInfo,
             ["admin", "host", "systemkeys", "_master"] => Self::MasterKey,
             // The master key is not one of the host's function keys.
@@ -105,6 +109,7 @@ impl Dispatch {
             AdminTarget::Config if method == Method::GET => self.config(),
             AdminTarget::Processes if method == Method::GET => self.processes().await,
             AdminTarget::DrainStatus if method == Method::GET => self.drain_status().await,
+            AdminTarget::Warmup if method == Method::GET => self.warm_up().await,
             AdminTarget::Health if method == Method::GET => empty(StatusCode::OK),
             AdminTarget::InstanceInfo if method == Method::GET => {
                 json_response(StatusCode::OK, &json!({ "FUNCTIONS_EXTENSION_VERSION": HOST_VERSION }))
@@ -226,6 +231,13 @@ impl Dispatch {
         json_response(StatusCode::OK, &status)
     }
 
+    async fn warm_up(&self) -> Response<Body> {
+        match self.push_in_process(WARMUP, http::Request::new(bytes::Bytes::new())).await {
+            Ok(response) => empty(response.status()),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
+        }
+    }
+
     fn status(&self) -> Json {
         let (state, errors) = match &*self.phase.borrow() {
             AppPhase::Starting => ("Starting", Vec::new()),
@@ -279,7 +291,7 @@ fn describe(function: &Arc<Function>, running: &RunningApp, parts: &Parts) -> Js
         declaration.metadata.raw_bindings.iter().filter_map(|raw| serde_json::from_str(raw).ok()).collect();
     let invoke_url = match &declaration.trigger {
         Trigger::Http(http) => Json::String(format!("{base}{}", http.template.source())),
-        Trigger::Timer(_) | Trigger::Manual | Trigger::Source => Json::Null,
+        Trigger::Timer(_) | Trigger::Manual | Trigger::Source | Trigger::Push => Json::Null,
     };
     json!({
         "name": name,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use functions_contract::PushExtension;
 use http::{HeaderName, HeaderValue};
 use http_messages::Budget;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,6 +32,8 @@ pub(crate) struct Dispatch {
     pub(crate) custom_headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) logs: Logs,
     pub(crate) metrics: Metrics,
+    /// The extensions whose events are pushed.
+    pub(crate) extensions: Vec<Arc<dyn PushExtension>>,
     pub(crate) started: std::time::Instant,
     /// Bounds the bytes of request bodies.
     pub(crate) bodies: Budget,
@@ -51,7 +54,7 @@ impl Dispatch {
     }
 
     /// Waits until the app has started; the error text is for the client.
-    pub(super) async fn running(&self) -> Result<Arc<RunningApp>, String> {
+    pub(crate) async fn running(&self) -> Result<Arc<RunningApp>, String> {
         let mut phase = self.phase.clone();
         let decided = phase.wait_for(|phase| !matches!(phase, AppPhase::Starting));
         match tokio::time::timeout(self.start_wait, decided).await {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use functions_contract::query_pairs;
 use http::Uri;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
@@ -303,22 +304,6 @@ fn headers(parts: &Parts) -> BTreeMap<String, String> {
         headers.insert(name.as_str().to_owned(), values.join(separator));
     }
     headers
-}
-
-/// Names and values of a query, decoded; `+` is a space, and escapes that are not UTF-8 are kept.
-pub(super) fn query_pairs(query: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_decode_str(&text).decode_utf8().map_or_else(|_| text.clone(), std::borrow::Cow::into_owned)
-    };
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        })
-        .collect()
 }
 
 /// Whether the request says that its body is JSON.

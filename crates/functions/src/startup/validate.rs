@@ -67,7 +67,7 @@ fn conflicts(earlier: &Declaration, later: &Declaration) -> bool {
 pub(super) fn hidden_by(hidden: &Function, first: &Function) -> String {
     let route = |function: &Function| match &function.declaration.trigger {
         Trigger::Http(http) => http.template.source().to_owned(),
-        Trigger::Timer(_) | Trigger::Manual | Trigger::Source => String::new(),
+        Trigger::Timer(_) | Trigger::Manual | Trigger::Source | Trigger::Push => String::new(),
     };
     format!(
         "Requests that match the routes of both '{}' ({}) and '{}' ({}) go to '{}': the first by name gets them, even if its route is \

@@ -50,7 +50,7 @@ async fn functions_in_error_do_not_prevent_the_others_from_running() {
 
         	The 'refused' function is in error: the binding 'out' cannot be used: the setting Db is missing
 
-        	The 'unknown' function is in error: the binding 'b' has type 'blob' (out), which is not supported; use one of httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), feedTrigger (in), feed (in), feed (out)
+        	The 'unknown' function is in error: the binding 'b' has type 'blob' (out), which is not supported; use one of httpTrigger (in), timerTrigger (in), manualTrigger (in), http (out), feedTrigger (in), feed (in), feed (out), warmupTrigger (in), webhookTrigger (in)
 
         	The 'unloadable' function is in error: the node worker could not load it: SyntaxError: Unexpected token. Correct its code or its declaration, then start again
     "#]]

@@ -10,6 +10,7 @@ mod http_details;
 mod keys;
 mod node;
 mod proxy;
+mod push;
 mod recorded_aspnet;
 mod startup;
 mod timers;

@@ -1,0 +1,116 @@
+//! Webhooks of extensions (`/runtime/webhooks/{extension}`), and the same for services of this process, without a socket.
+
+use std::sync::Arc;
+
+use functions_contract::{PushExtension, PushRequest, PushResponse};
+use http::header::ALLOW;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use http_messages::{Body, empty};
+
+use super::dispatch::Dispatch;
+use super::respond::text;
+use crate::metrics::Rejected;
+use crate::push::PushedFunction;
+use crate::running_app::{AppPhase, RunningApp};
+
+/// The methods that the Azure Functions host accepts for webhooks.
+const METHODS: &str = "DELETE, GET, OPTIONS, POST, PUT";
+
+impl Dispatch {
+    /// Answers a request to the webhook of an extension; its caller needs the system key of the extension.
+    pub(super) async fn webhook(&self, extension: &str, parts: Parts, body: Body) -> Response<Body> {
+        if !METHODS.split(", ").any(|method| parts.method == method) {
+            let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+            return response;
+        }
+        if let Some(rejection) = self.reject_unless_extension(&parts, extension).await {
+            return rejection;
+        }
+        let Some(extension) = self.extension(extension).filter(|extension| extension.has_webhook()) else {
+            return empty(StatusCode::NOT_FOUND);
+        };
+        let running = match self.running().await {
+            Ok(running) => running,
+            Err(why) => {
+                self.rejected(Rejected::NotReady);
+                return text(StatusCode::SERVICE_UNAVAILABLE, &why);
+            }
+        };
+        let body = match parts.method {
+            Method::GET | Method::OPTIONS => bytes::Bytes::new(),
+            _ => match self.read_body(body).await {
+                Ok(body) => body,
+                Err(rejection) => return rejection,
+            },
+        };
+        let request = PushRequest::from_parts(parts, body);
+        let response = self.push(&running, &*extension, request).await;
+        response.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync())
+    }
+
+    /// Whether a function waits for pushed events at an address, or at any if `address` is `None`; `None` while the app is starting.
+    pub(crate) fn awaits_push(&self, extension: &str, address: Option<&str>) -> Option<bool> {
+        match &*self.phase.borrow() {
+            AppPhase::Starting => None,
+            AppPhase::Failed(_) => Some(false),
+            AppPhase::Running(running) => Some(match (address, self.extension(extension)) {
+                (_, None) => false,
+                (None, Some(_)) => running.pushes.has(extension),
+                (Some(address), Some(extension)) => {
+                    running.pushes.find(extension.name(), address.to_owned()).is_some()
+                }
+            }),
+        }
+    }
+
+    /// Answers a request of a service of this process. The error says that the app does not run.
+    pub(crate) async fn push_in_process(
+        &self,
+        extension: &str,
+        request: PushRequest,
+    ) -> Result<PushResponse, String> {
+        let running = self.running().await?;
+        match self.extension(extension) {
+            Some(extension) => Ok(self.push(&running, &*extension, request).await),
+            None => Err(format!("no extension is named '{extension}'")),
+        }
+    }
+
+    async fn push(
+        &self,
+        running: &Arc<RunningApp>,
+        extension: &dyn PushExtension,
+        request: PushRequest,
+    ) -> PushResponse {
+        let address = match extension.address(&request) {
+            Ok(address) => address,
+            Err(response) => return *response,
+        };
+        let Some(function) = running.pushes.find(extension.name(), address) else {
+            return extension.not_found(&request);
+        };
+        let binding = function.push.as_ref().expect("the table has only functions whose events are pushed");
+        let pushed = PushedFunction {
+            function: Arc::clone(function),
+            invoker: running.invoker.clone(),
+            shutdown: self.shutdown.clone(),
+            outstanding: Arc::clone(&self.outstanding),
+            concurrent: self.concurrent.clone(),
+        };
+        binding.trigger.receive(request, &pushed).await
+    }
+
+    fn extension(&self, name: &str) -> Option<Arc<dyn PushExtension>> {
+        self.extensions.iter().find(|extension| extension.name() == name).cloned()
+    }
+}
+
+/// The extension in the path of a webhook, in lower case. Webhooks take precedence over functions.
+pub(super) fn extension_of(path: &str) -> Option<String> {
+    let path = path.to_ascii_lowercase();
+    let name = path.strip_prefix("/runtime/webhooks/")?.split('/').next()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
