@@ -77,7 +77,7 @@ pub(crate) enum AuthLevel {
 }
 
 /// A `timerTrigger`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TimerTrigger {
     pub(crate) schedule: Schedule,
     pub(crate) schedule_text: String,

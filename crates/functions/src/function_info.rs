@@ -2,7 +2,7 @@
 
 use crate::function::Trigger;
 
-use crate::running_app::RunningApp;
+use crate::generation::Generation;
 
 /// One function, for display.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) fn in_error(name: &str, why: &str) -> String {
     format!("The '{name}' function is in error: {why}")
 }
 
-impl RunningApp {
+impl Generation {
     /// All functions by name, including those in error.
     pub(crate) fn infos(&self) -> Vec<FunctionInfo> {
         let ready = self.functions.iter().map(|function| {

@@ -6,19 +6,21 @@ use std::time::{Duration, Instant};
 use functions_contract::{PushRequest, PushResponse};
 use http_messages::error_chain;
 use serde_json::Value as Json;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::cors_options::cors_policy;
+use crate::current::Current;
 use crate::error::{Error, InvokeFunctionError};
 use crate::function_info::{FunctionInfo, in_error, startup_listing};
+use crate::generation::{AppPhase, GenerationGuard};
+use crate::generations::Generations;
+use crate::host::ReloadRequest;
 use crate::http::Dispatch;
-use crate::invoke::Invoker;
 use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
 use crate::options::Options;
-use crate::running_app::{AppPhase, RunningApp};
 use crate::setting_use::SettingUse;
 
 /// A running functions host; cheap to clone.
@@ -28,13 +30,22 @@ pub struct Handle {
 }
 
 struct Shared {
-    app: App,
-    invoker: Invoker,
-    keys: AppKeys,
-    dispatch: Arc<Dispatch>,
-    phase: watch::Receiver<AppPhase>,
-    shutdown: watch::Sender<bool>,
+    parts: HandleParts,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The parts of the host that a handle uses.
+pub(crate) struct HandleParts {
+    pub(crate) options: Current<Options>,
+    /// The app as it was last read.
+    pub(crate) app: Current<App>,
+    pub(crate) logs: Logs,
+    pub(crate) generations: Generations,
+    pub(crate) keys: AppKeys,
+    pub(crate) dispatch: Arc<Dispatch>,
+    pub(crate) phase: watch::Receiver<AppPhase>,
+    pub(crate) shutdown: watch::Sender<bool>,
+    pub(crate) reload: mpsc::Sender<ReloadRequest>,
 }
 
 /// Ends the host; see [`Join::drain`].
@@ -48,17 +59,8 @@ impl Join {
 }
 
 impl Handle {
-    pub(crate) fn new(
-        app: App,
-        invoker: Invoker,
-        keys: AppKeys,
-        dispatch: Arc<Dispatch>,
-        phase: watch::Receiver<AppPhase>,
-        shutdown: watch::Sender<bool>,
-        task: JoinHandle<()>,
-    ) -> Self {
-        let task = Mutex::new(Some(task));
-        Self { shared: Arc::new(Shared { app, invoker, keys, dispatch, phase, shutdown, task }) }
+    pub(crate) fn new(parts: HandleParts, task: JoinHandle<()>) -> Self {
+        Self { shared: Arc::new(Shared { parts, task: Mutex::new(Some(task)) }) }
     }
 
     /// The master key, created now if there is none yet: it permits calls of every function and of `/admin`, which shows all other
@@ -68,7 +70,7 @@ impl Handle {
     ///
     /// If the keys cannot be read.
     pub async fn master_key(&self) -> Result<String, Error> {
-        let host = self.shared.keys.host().await;
+        let host = self.shared.parts.keys.host().await;
         host.map(|host| host.master_key).map_err(|error| Error::Keys(error_chain(&error)))
     }
 
@@ -79,7 +81,7 @@ impl Handle {
     ///
     /// If the keys cannot be read.
     pub async fn has_void_keys(&self) -> Result<bool, Error> {
-        self.shared.keys.has_void_keys().await.map_err(|error| Error::Keys(error_chain(&error)))
+        self.shared.parts.keys.has_void_keys().await.map_err(|error| Error::Keys(error_chain(&error)))
     }
 
     /// Lets pages of other origins call the app from now on, as the CORS options say; the rest of the options counts at a start only.
@@ -88,21 +90,45 @@ impl Handle {
     ///
     /// If one of the exposed headers is no name of a header; the policy of before stays.
     pub fn set_cors(&self, options: &Options) -> Result<(), Error> {
-        self.shared.dispatch.cors.set(cors_policy(options, &self.shared.app)?);
+        let parts = &self.shared.parts;
+        let current = parts.options.get();
+        let changed = Options {
+            cors_origins: options.cors_origins.clone(),
+            cors_credentials: options.cors_credentials,
+            cors_exposed_headers: options.cors_exposed_headers.clone(),
+            ..(*current).clone()
+        };
+        parts.dispatch.cors.set(Arc::new(cors_policy(&changed, &parts.app.get())?));
+        // For the next generation.
+        parts.options.set(Arc::new(changed));
         Ok(())
     }
 
-    /// The app as its files and settings describe it.
-    pub fn app(&self) -> &App {
-        &self.shared.app
+    /// Reads the files and settings of the app again, and puts them into service: a new generation of the app starts beside the present
+    /// one and takes over, and the present one ends when its invocations have ended.
+    ///
+    /// # Errors
+    ///
+    /// If the app cannot be started, with the reason. The present generation stays in service.
+    pub async fn reload(&self) -> Result<(), Error> {
+        let stopped = || Error::NotStarted("the host is being stopped".to_owned());
+        let (request, outcome) = oneshot::channel();
+        self.shared.parts.reload.send(request).await.map_err(|_| stopped())?;
+        let outcome = outcome.await.map_err(|_| stopped())?;
+        outcome.map_err(|error| Error::NotStarted(error.why.clone()))
+    }
+
+    /// The app as its files and settings described it when they were last read.
+    pub fn app(&self) -> Arc<App> {
+        self.shared.parts.app.get()
     }
 
     /// Waits until the functions can be called, or until the first start has failed. After a failure the host continues to try;
     /// the caller decides whether to wait ([`Handle::started`]) or to end.
     pub async fn ready(&self) -> Result<(), Error> {
-        let mut phase = self.shared.phase.clone();
+        let mut phase = self.shared.parts.phase.clone();
         match phase.wait_for(|phase| !matches!(phase, AppPhase::Starting)).await.as_deref() {
-            Ok(AppPhase::Running(_)) => Ok(()),
+            Ok(AppPhase::Running { .. }) => Ok(()),
             Ok(AppPhase::Failed(why)) => Err(Error::NotStarted(why.to_string())),
             Ok(AppPhase::Starting) | Err(_) => Err(Error::NotStarted("the host is being stopped".to_owned())),
         }
@@ -110,8 +136,8 @@ impl Handle {
 
     /// Waits until the functions can be called, even if the app fails before. `false` if the host is stopped first.
     pub async fn started(&self) -> bool {
-        let mut phase = self.shared.phase.clone();
-        phase.wait_for(|phase| matches!(phase, AppPhase::Running(_))).await.is_ok()
+        let mut phase = self.shared.parts.phase.clone();
+        phase.wait_for(|phase| matches!(phase, AppPhase::Running { .. })).await.is_ok()
     }
 
     /// Whether the functions can be called now.
@@ -153,7 +179,7 @@ impl Handle {
         let invoker = running.invoker.clone();
         let drain_guard = invoker.active.delay_drain();
         let trigger_data = running.manual_trigger_data(&function, input).await;
-        let mut shutdown = running.shutdown.clone();
+        let mut shutdown = running.retry_stop();
         let call = tokio::spawn(async move {
             let result = invoker.invoke_with_retry(&function, trigger_data, &mut shutdown).await;
             drop(drain_guard);
@@ -169,7 +195,7 @@ impl Handle {
     /// Whether a function waits for pushed events of an extension at this address, or at any if it is `None`. `None` while the app is
     /// starting, when it is not known yet.
     pub fn awaits_push(&self, extension: &str, address: Option<&str>) -> Option<bool> {
-        self.shared.dispatch.awaits_push(extension, address)
+        self.shared.parts.dispatch.awaits_push(extension, address)
     }
 
     /// Answers a request to the webhook of an extension for a service of this process: without a socket and without a key. Waits while
@@ -183,18 +209,18 @@ impl Handle {
         extension: &str,
         request: PushRequest,
     ) -> Result<PushResponse, InvokeFunctionError> {
-        let response = self.shared.dispatch.push_in_process(extension, request).await;
+        let response = self.shared.parts.dispatch.push_in_process(extension, request).await;
         response.map_err(|why| InvokeFunctionError::Unavailable(why.trim_end().to_owned()))
     }
 
     /// The process ids of the living workers.
     pub fn worker_pids(&self) -> Vec<u32> {
-        self.shared.invoker.workers.pids()
+        self.shared.parts.generations.pids()
     }
 
     /// Kills a worker; it is replaced. `false` if no worker has this process id.
     pub fn kill_worker(&self, pid: u32) -> bool {
-        self.shared.invoker.workers.kill(pid)
+        self.shared.parts.generations.kill(pid)
     }
 
     /// Kills all workers; they are replaced. Returns their process ids.
@@ -204,7 +230,7 @@ impl Handle {
 
     /// The app's log.
     pub fn logs(&self) -> &Logs {
-        &self.shared.invoker.logs
+        &self.shared.parts.logs
     }
 
     /// Stops the triggers, waits for active invocations, closes the sources and stops the workers, all within `limit`. What has not
@@ -212,7 +238,7 @@ impl Handle {
     pub async fn drain(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let left = || deadline.saturating_duration_since(Instant::now());
-        self.shared.shutdown.send_replace(true);
+        self.shared.parts.shutdown.send_replace(true);
         if let Some(mut task) = self.shared.task.lock().await.take()
             && tokio::time::timeout(left(), &mut task).await.is_err()
         {
@@ -222,16 +248,13 @@ impl Handle {
             // Either result means that the task has ended.
             let _ = task.await;
         }
-        if tokio::time::timeout(left(), self.shared.invoker.active.idle()).await.is_err() {
+        if !self.shared.parts.generations.idle(left()).await {
             self.logs().host(Level::Warn, "Invocations did not end in time and are aborted.");
         }
-        self.shared.invoker.workers.drain(left()).await;
+        self.shared.parts.generations.drain_all(deadline).await;
     }
 
-    fn running(&self) -> Option<Arc<RunningApp>> {
-        match &*self.shared.phase.borrow() {
-            AppPhase::Running(running) => Some(Arc::clone(running)),
-            AppPhase::Starting | AppPhase::Failed(_) => None,
-        }
+    fn running(&self) -> Option<GenerationGuard> {
+        GenerationGuard::of(&self.shared.parts.phase.borrow())
     }
 }

@@ -1,178 +1,241 @@
-//! Starts the app, and starts it again after a failure when its files have changed or after a pause: an app that fails because a
-//! database is unavailable changes no file. Then runs its triggers.
+//! Starts generations of the app, and keeps one of them in service until the host stops.
+//!
+//! The first start is repeated after a failure: when files of the app have changed, or after a pause, because an app that fails while a
+//! database is unavailable changes no file. A later generation starts beside the one in service; if it fails, that one stays.
+//!
+//! ```text
+//! read files -> start workers -> index, load -> replace the generation in service -> old one drains
+//!                     |               |             at once: HTTP, calls by name
+//!                     +- failure -----+             when the old one has ended its own: timers, sources
+//!                        old one stays
+//! ```
 
-use http_messages::error_chain;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use http_messages::error_chain;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
-use crate::app::{App, Snapshot};
+use crate::current::Current;
+use crate::failures::{Failures, RestartReason, snapshot};
+use crate::generation::{AppPhase, Generation};
+use crate::http::{CorsPolicy, HttpSettings};
 use crate::log::Level;
-use crate::options::Options;
-use crate::running_app::{AppPhase, RunningApp};
+use crate::reload_error::ReloadError;
+use crate::retire::{Retirement, retire};
+use crate::shutdown::Shutdown;
+use crate::starter::GenerationStarter;
 use crate::startup::AppStartup;
-use crate::time_zone::time_zone;
-use crate::triggers::Triggers;
+use crate::takeover::check_takeover;
+use crate::triggers::{TriggerTasks, Triggers};
 
-/// The longest pause after a change of files, if the same failure repeats.
-const CHANGE_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How many replaced generations may drain at a time. A further one is not started before one of them has ended: each has workers.
+const DRAINING_MAX: usize = 8;
 
-/// Starts the app and runs its triggers until the host stops.
-pub(crate) async fn run(mut startup: AppStartup, mut triggers: Triggers, phase: watch::Sender<AppPhase>) {
-    let mut shutdown = triggers.shutdown.clone();
-    // Kept until the host stops: dropping it would remove the app from the readiness report.
-    let readiness = triggers.supervisor.component("function app");
-    let started = async {
+/// Asks for a new generation; gets the outcome of its start.
+pub(crate) type ReloadRequest = oneshot::Sender<Result<(), Arc<ReloadError>>>;
+
+/// Starts generations of the app.
+pub(crate) struct Host {
+    pub(crate) starter: GenerationStarter,
+    pub(crate) triggers: Triggers,
+    pub(crate) phase: watch::Sender<AppPhase>,
+    pub(crate) settings: Current<HttpSettings>,
+    pub(crate) cors: Current<CorsPolicy>,
+    pub(crate) requests: mpsc::Receiver<ReloadRequest>,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// The generation in service, and those that it replaced.
+#[derive(Default)]
+struct Service {
+    current: Option<(Arc<Generation>, TriggerTasks)>,
+    retiring: JoinSet<()>,
+}
+
+impl Host {
+    /// Keeps a generation in service until the host stops. Returns when all triggers have ended.
+    pub(crate) async fn run(mut self, first: AppStartup) {
+        let mut shutdown = self.shutdown.clone();
+        let mut service = Service::default();
+        tokio::select! {
+            () = shutdown.requested() => {}
+            never = self.serve(first, &mut service) => never,
+        }
+        if let Some((generation, triggers)) = &mut service.current {
+            generation.retry_stop.send_replace(true);
+            triggers.stop();
+            triggers.ended().await;
+        }
+        while service.retiring.join_next().await.is_some() {}
+    }
+
+    /// Starts one generation after the other, each for a reason. Never returns.
+    async fn serve(&mut self, first: AppStartup, service: &mut Service) {
+        // Kept until the host stops: dropping it would remove the app from the readiness report.
+        let readiness = self.triggers.supervisor.component("function app");
         let mut failures = Failures::default();
+        let mut requests = Vec::new();
+        let mut seen = snapshot(&self.starter.options.get()).await;
+        let mut startup = Ok(first);
         loop {
-            let seen = snapshot(&triggers.options).await;
-            let mut why = match startup.run().await {
-                Ok(running) => {
-                    if failures.count > 0 {
-                        startup.invoker.logs.host(Level::Info, "The function app has started.");
-                    }
-                    // Before the phase changes, so that the app is ready for every waiter of the phase.
-                    readiness.set_ready();
-                    break Arc::new(running);
-                }
-                Err(error) => error_chain(&*error),
+            let result = match startup {
+                Ok(startup) => self.start(startup, service).await,
+                Err(why) => Err(ReloadError { why, functions: Vec::new() }),
             };
-            loop {
-                if failures.record(&why) {
-                    let text = format!(
-                        "The function app did not start: {why}\nIt is started again when a file of the app changes."
-                    );
-                    startup.invoker.logs.host(Level::Error, text);
+            let result = result.map_err(Arc::new);
+            match &result {
+                Ok(()) => {
+                    if failures.count > 0 {
+                        self.starter.logs.host(Level::Info, "The function app has started.");
+                    }
+                    failures = Failures::default();
+                    readiness.set_ready();
                 }
-                readiness.set_not_ready(format!("it did not start: {why}"));
-                phase.send_replace(AppPhase::Failed(why.into()));
-                let reason = failures.wait(&triggers.options, seen).await;
-                if reason == RestartReason::Files {
-                    // A request that arrives now waits for the result of the new start.
-                    phase.send_replace(AppPhase::Starting);
-                }
-                match reload(&mut startup, &mut triggers) {
-                    Ok(()) => break,
-                    Err(error) => why = error,
+                Err(error) => {
+                    self.report(error, &mut failures, service);
+                    if service.current.is_none() {
+                        readiness.set_not_ready(format!("it did not start: {}", error.why));
+                    }
                 }
             }
-        }
-    };
-    let running = tokio::select! {
-        running = started => running,
-        () = shutdown.requested() => return,
-    };
-    phase.send_replace(AppPhase::Running(Arc::clone(&running)));
-    if triggers.options.runs_triggers {
-        run_triggers(&triggers, &running).await;
-    }
-    // The phase must stay readable until the host stops, even if the app has no such triggers.
-    shutdown.requested().await;
-}
-
-async fn run_triggers(triggers: &Triggers, running: &RunningApp) {
-    let mut tasks = JoinSet::new();
-    triggers.spawn(running, &mut tasks);
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "the task of a trigger ended abnormally; its function is no longer triggered");
-        }
-    }
-}
-
-/// Reads the app's files and settings again and restarts its workers with them.
-fn reload(startup: &mut AppStartup, triggers: &mut Triggers) -> Result<(), String> {
-    let app =
-        App::load(&triggers.options.app_dir, &startup.environment).map_err(|error| error_chain(&error))?;
-    startup.zone = time_zone(&app).map_err(|error| error_chain(&error))?;
-    startup.invoker.logs.set_levels(app.host.log_levels.clone());
-    startup.invoker.function_timeout = app.host.function_timeout;
-    startup.invoker.workers.restart(&app).map_err(|error| error_chain(&error))?;
-    triggers.app = app.clone();
-    startup.app = app;
-    Ok(())
-}
-
-async fn snapshot(options: &Options) -> Option<Snapshot> {
-    let (dir, ignored) = (options.app_dir.clone(), options.ignored_dirs.clone());
-    // `None` only if the runtime shuts down.
-    tokio::task::spawn_blocking(move || Snapshot::read(&dir, &ignored)).await.ok()
-}
-
-/// Why the app is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RestartReason {
-    Files,
-    Time,
-}
-
-/// The failed starts of the app.
-#[derive(Debug, Default)]
-struct Failures {
-    count: u32,
-    /// The number of repetitions of the last reason.
-    same: u32,
-    last: Option<String>,
-}
-
-impl Failures {
-    /// Counts a failure; `true` if its reason differs from the last one. A repeated reason is not logged again.
-    fn record(&mut self, why: &str) -> bool {
-        self.count += 1;
-        let is_new = self.last.as_deref() != Some(why);
-        self.same = if is_new { 0 } else { self.same + 1 };
-        self.last = Some(why.to_owned());
-        is_new
-    }
-
-    /// Waits until the files differ from `before` and stop changing, or until the retry pause is over. An installation writes files
-    /// for a while; the app is started when it pauses.
-    async fn wait(&self, options: &Options, before: Option<Snapshot>) -> RestartReason {
-        let interval = Duration::from_millis(options.watch_interval_ms.max(10));
-        let now = Instant::now();
-        // Limits the restarts of an app that writes into its own folder while it fails.
-        let earliest = now + doubled(interval, self.same, CHANGE_PAUSE_MAX);
-        let (min, max) = (options.start_retry_ms_min.max(10), options.start_retry_ms_max.max(10));
-        let latest = now + doubled(Duration::from_millis(min), self.same, Duration::from_millis(max));
-        let mut last = before;
-        loop {
-            tokio::time::sleep(interval).await;
-            let seen = snapshot(options).await;
-            let is_stable = seen == last;
-            if seen != before && is_stable && Instant::now() >= earliest {
-                return RestartReason::Files;
+            self.publish(service, result.as_ref().err());
+            for request in requests.drain(..) {
+                // The requester may have been dropped.
+                let _: Result<(), _> = ReloadRequest::send(request, result.clone());
             }
-            if is_stable && Instant::now() >= latest {
-                return RestartReason::Time;
+            let reason = self.next_reason(&failures, seen, &mut requests).await;
+            if service.current.is_none() && reason != RestartReason::Time {
+                // A request that arrives now waits for the result of the new start.
+                self.phase.send_replace(AppPhase::Starting);
             }
-            last = seen;
+            while service.retiring.try_join_next().is_some() {}
+            while service.retiring.len() >= DRAINING_MAX && service.retiring.join_next().await.is_some() {}
+            seen = snapshot(&self.starter.options.get()).await;
+            startup = self.prepare(service);
         }
     }
-}
 
-fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
-    first.saturating_mul(1 << times.min(16)).min(most.max(first))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_pauses_double_up_to_a_limit() {
-        let second = Duration::from_secs(1);
-        let pauses = [0, 1, 3, 4, 40].map(|times| doubled(second, times, second * 10).as_secs());
-        assert_eq!(pauses, [1, 2, 8, 10, 10]);
+    /// Reads the app, and starts the workers of a new generation.
+    fn prepare(&self, service: &Service) -> Result<AppStartup, String> {
+        let app = self.starter.read().map_err(|error| error_chain(&error))?;
+        if service.current.is_none() {
+            self.starter.logs.set_levels(app.host.log_levels.clone());
+        }
+        self.starter.prepare(app).map_err(|error| error_chain(&error))
     }
 
-    #[test]
-    fn a_repeated_failure_is_new_only_once() {
-        let mut failures = Failures::default();
-        let new = ["a", "a", "b", "a", "a"].map(|why| failures.record(why));
-        assert_eq!(new, [true, false, true, true, false]);
-        assert_eq!((failures.count, failures.same), (5, 1));
+    /// Waits until the app has to be started again.
+    async fn next_reason(
+        &mut self,
+        failures: &Failures,
+        seen: Option<crate::app::Snapshot>,
+        requests: &mut Vec<ReloadRequest>,
+    ) -> RestartReason {
+        let options = self.starter.options.get();
+        let changed = async {
+            match failures.count {
+                0 => std::future::pending().await,
+                _ => failures.wait(&options, seen).await,
+            }
+        };
+        let requested = async {
+            match self.requests.recv().await {
+                Some(request) => request,
+                None => std::future::pending().await,
+            }
+        };
+        let reason = tokio::select! {
+            reason = changed => reason,
+            request = requested => {
+                requests.push(request);
+                RestartReason::Request
+            }
+        };
+        // One start is enough for all that have asked until now.
+        while let Ok(request) = self.requests.try_recv() {
+            requests.push(request);
+        }
+        reason
+    }
+
+    /// Starts a generation and puts it into service.
+    async fn start(&self, startup: AppStartup, service: &mut Service) -> Result<(), ReloadError> {
+        let number = startup.number;
+        let started = startup
+            .run()
+            .await
+            .map_err(|error| ReloadError { why: error_chain(&*error), functions: Vec::new() });
+        let started = started.and_then(|generation| match &service.current {
+            Some((current, _)) => check_takeover(&generation, current).map(|()| generation),
+            None => Ok(generation),
+        });
+        match started {
+            Ok(generation) => {
+                self.replace(generation, &startup, service);
+                Ok(())
+            }
+            Err(error) => {
+                self.starter.generations.drain(number, Duration::ZERO).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a generation into service, and lets the one that was in service drain.
+    fn replace(&self, generation: Generation, startup: &AppStartup, service: &mut Service) {
+        let options = self.starter.options.get();
+        let generation = Arc::new(generation);
+        self.starter.logs.set_levels(generation.app.host.log_levels.clone());
+        self.settings.set(Arc::clone(&generation.http));
+        self.cors.set(Arc::clone(&startup.cors));
+        // Before its triggers, which may call it by HTTP. A request that has the old generation has delayed the drain of it.
+        self.phase
+            .send_replace(AppPhase::Running { generation: Arc::clone(&generation), reload_error: None });
+        let mut previous = service.current.take();
+        let triggers = if options.runs_triggers {
+            self.triggers.start(&generation, previous.as_mut().map(|(_, triggers)| triggers))
+        } else {
+            TriggerTasks::default()
+        };
+        service.current = Some((generation, triggers));
+        if let Some((generation, triggers)) = previous {
+            let retirement = Retirement {
+                generation,
+                triggers,
+                grace: Duration::from_millis(options.generation_drain_ms),
+                generations: self.starter.generations.clone(),
+                shutdown: self.shutdown.clone(),
+            };
+            service.retiring.spawn(retire(retirement));
+        }
+    }
+
+    /// Logs a failed start; one with the same reason as the last only once.
+    fn report(&self, error: &ReloadError, failures: &mut Failures, service: &Service) {
+        if !failures.record(&error.why) {
+            return;
+        }
+        let text = match &service.current {
+            None => format!(
+                "The function app did not start: {}\nIt is started again when a file of the app changes.",
+                error.why
+            ),
+            Some(_) => format!("{}\nIt is started again when a file of the app changes.", error.text()),
+        };
+        self.starter.logs.host(Level::Error, text);
+    }
+
+    /// Tells readers of the phase about the outcome of a start.
+    fn publish(&self, service: &Service, error: Option<&Arc<ReloadError>>) {
+        let phase = match (&service.current, error) {
+            (Some((generation, _)), error) => {
+                AppPhase::Running { generation: Arc::clone(generation), reload_error: error.cloned() }
+            }
+            (None, Some(error)) => AppPhase::Failed(error.why.as_str().into()),
+            (None, None) => return,
+        };
+        self.phase.send_replace(phase);
     }
 }

@@ -14,6 +14,7 @@ mod proxy;
 mod request;
 mod respond;
 mod response;
+mod settings;
 mod webhook;
 
 use std::sync::Arc;
@@ -24,16 +25,17 @@ use http_messages::{Body, empty};
 use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use body::PERMIT_BYTES;
-pub(crate) use cors::{CorsPolicy, CurrentCors};
+pub(crate) use cors::CorsPolicy;
 pub(crate) use dispatch::Dispatch;
 pub use extensions::{ClientAddress, PublicOrigin};
 pub(crate) use proxy::client as proxy_client;
+pub(crate) use settings::HttpSettings;
 
 use crate::function::Trigger;
+use crate::generation::Generation;
 use crate::invoke::{Function, TriggerData};
 use crate::log::Level;
 use crate::metrics::{Rejected, StatusLabel};
-use crate::running_app::RunningApp;
 use crate::worker::CancellationToken;
 use matched::{MatchedRequest, trigger_data};
 use respond::{failed, malformed, text, too_many};
@@ -56,7 +58,7 @@ impl Dispatch {
         }
         // Custom headers are not added to 429.
         if response.status() != StatusCode::TOO_MANY_REQUESTS {
-            for (name, value) in &self.custom_headers {
+            for (name, value) in &self.settings.get().custom_headers {
                 response.headers_mut().entry(name.clone()).or_insert_with(|| value.clone());
             }
         }
@@ -80,7 +82,7 @@ impl Dispatch {
             return self.webhook(&extension, parts, body).await;
         }
         let is_root = path == "/";
-        if !is_root && !self.may_have_route(&path) {
+        if !is_root && !self.settings.get().may_have_route(&path) {
             return empty(StatusCode::NOT_FOUND);
         }
         let running = match self.running().await {
@@ -109,23 +111,23 @@ impl Dispatch {
             Ok(key) => key,
             Err(rejection) => return rejection,
         };
-        let Ok(outstanding) = Arc::clone(&self.outstanding).try_acquire_owned() else {
+        let Ok(outstanding) = Arc::clone(&running.http.outstanding).try_acquire_owned() else {
             self.rejected(Rejected::Outstanding);
             return too_many();
         };
         if let Some(proxying) = running.proxying {
-            let permits = (outstanding, self.concurrent().await);
+            let permits = (outstanding, running.http.concurrent().await);
             let typed = routed.template.typed(&routed.values);
             let matched =
                 MatchedRequest { parts: &parts, path: &path, route_values: &routed.values.texts, typed, key };
-            return self.proxy(&running, proxying, function, matched, body, permits).await;
+            return self.proxy(running.clone(), proxying, function, matched, body, permits).await;
         }
         let needs_properties = function.needs_binding_data;
         let received = match self.receive(body, needs_properties).await {
             Ok(received) => received,
             Err(rejection) => return rejection,
         };
-        let _concurrent = self.concurrent().await;
+        let _concurrent = running.http.concurrent().await;
         let typed = routed.template.typed(&routed.values);
         let reserved = self.reserve_worker_bytes(&received.data).await;
         let matched =
@@ -136,13 +138,13 @@ impl Dispatch {
 
     /// The page at `/`, which tools poll until the app runs.
     fn home(&self) -> Response<Body> {
-        home::page(self.app.settings.is_on("AzureWebJobsDisableHomepage"))
+        home::page(self.settings.get().is_home_disabled)
     }
 
     /// Invokes the function in a separate task: a client that disconnects cancels it, but its end is still awaited and recorded.
     async fn call(
         &self,
-        running: &RunningApp,
+        running: &Generation,
         function: Arc<Function>,
         mut trigger_data: TriggerData,
         reserved: Option<OwnedSemaphorePermit>,
@@ -151,7 +153,7 @@ impl Dispatch {
         let invoker = running.invoker.clone();
         let name = function.name().to_owned();
         let drain_guard = invoker.active.delay_drain();
-        let mut shutdown = self.shutdown.clone();
+        let mut shutdown = running.retry_stop();
         let (_canceller, cancellation) = CancellationToken::channel();
         trigger_data.options.cancellation = cancellation;
         let call = tokio::spawn(async move {

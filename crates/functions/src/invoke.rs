@@ -28,7 +28,7 @@ use crate::push_binding::PushBinding;
 use crate::to_protocol::typed_data;
 use crate::worker::InvokeOptions;
 use crate::workers::Workers;
-pub(crate) use active::ActiveInvocations;
+pub(crate) use active::{ActiveInvocations, DrainGuard};
 pub(crate) use error::InvocationError;
 use functions_contract::{BindingContext, Reader, Sink};
 pub(crate) use observe::WorkerLog;
@@ -87,6 +87,7 @@ pub(crate) struct Returned {
 #[derive(Clone)]
 pub(crate) struct Invoker {
     pub(crate) workers: Arc<dyn Workers>,
+    /// Those of the same generation.
     pub(crate) active: ActiveInvocations,
     pub(crate) logs: Logs,
     pub(crate) tracer: Tracer,

@@ -7,7 +7,7 @@
 //! wire formats of workers (`worker-protocol` has them).
 //!
 //! Know these first: [`start`], [`Handle`], [`functions_contract::Source`], [`worker::Pool`].
-//! Start reading at `service.rs`; then `startup.rs` and `host.rs` (the start of an app), `invoke.rs` (one invocation), `http.rs` (an HTTP
+//! Start reading at `service.rs`; then `host.rs` (generations of the app), `startup.rs` (the start of one), `invoke.rs` (one invocation), `http.rs` (an HTTP
 //! request; `http/proxy.rs` if the worker receives it itself), `triggers.rs`, `timer.rs` and `listen.rs` (the other triggers).
 
 mod admin;
@@ -15,12 +15,16 @@ pub mod app;
 mod closest_name;
 mod connectors;
 mod cors_options;
+mod current;
 mod dependencies;
 mod error;
 mod expression;
+mod failures;
 mod from_protocol;
 mod function;
 mod function_info;
+mod generation;
+mod generations;
 mod handle;
 mod host;
 mod host_triggers;
@@ -34,15 +38,17 @@ mod metrics;
 mod options;
 mod push;
 mod push_binding;
+mod reload_error;
+mod retire;
 mod retry;
 mod route;
-mod running_app;
 mod schedule;
 mod service;
 mod setting_use;
 mod shutdown;
+mod starter;
 mod startup;
-
+mod takeover;
 mod time_span;
 mod time_zone;
 mod timer;

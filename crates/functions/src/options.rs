@@ -46,6 +46,9 @@ pub struct Options {
     pub start_retry_ms_min: u64,
     /// The longest such pause, in milliseconds. Default 60000. Since 0.1.0.
     pub start_retry_ms_max: u64,
+    /// How long invocations of a version of the app that was replaced may go on, in milliseconds; then they are cut off with their
+    /// workers. Default 30000. Since 0.1.0.
+    pub generation_drain_ms: u64,
     /// Log lines kept in memory. Default 2000. Since 0.1.0.
     pub log_lines_max: usize,
     /// The longest log line, in bytes; longer ones are truncated. Default 65536. Since 0.1.0.
@@ -90,6 +93,7 @@ impl Default for Options {
             watch_interval_ms: 500,
             start_retry_ms_min: 5_000,
             start_retry_ms_max: 60_000,
+            generation_drain_ms: 30_000,
             log_lines_max: 2_000,
             log_text_bytes_max: 64 * 1024,
             source_retry_ms_min: 100,

@@ -68,7 +68,8 @@ impl PushTable {
 pub(crate) struct PushedFunction {
     pub(crate) function: Arc<Function>,
     pub(crate) invoker: Invoker,
-    pub(crate) shutdown: Shutdown,
+    /// Tells that the host, or the generation of the function, is being stopped.
+    pub(crate) stop: Shutdown,
     /// Limits active and waiting requests and events.
     pub(crate) outstanding: Arc<Semaphore>,
     /// Limits those whose function runs.
@@ -87,7 +88,7 @@ impl PushedFunction {
     }
 
     async fn call(&self, event: PushEvent) -> Result<Value, PushError> {
-        if self.shutdown.is_requested() {
+        if self.stop.is_requested() {
             return Err(PushError::Unavailable("the functions host is being stopped".to_owned()));
         }
         let permits = self.permits().await?;
@@ -96,10 +97,10 @@ impl PushedFunction {
         trigger_data.options.cancellation = cancellation;
         let (function, invoker) = (Arc::clone(&self.function), self.invoker.clone());
         let drain_guard = invoker.active.delay_drain();
-        let mut shutdown = self.shutdown.clone();
+        let mut stop = self.stop.clone();
         // A sender that leaves cancels the invocation, but its end is still awaited and recorded.
         let call = tokio::spawn(async move {
-            let result = invoker.invoke_with_retry(&function, trigger_data, &mut shutdown).await;
+            let result = invoker.invoke_with_retry(&function, trigger_data, &mut stop).await;
             drop((drain_guard, permits));
             result
         });

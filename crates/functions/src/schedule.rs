@@ -13,13 +13,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::time_span::parse_time_span;
 
 /// The schedule of a timer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule {
     kind: Kind,
     zone: TimeZone,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Cron(Box<Cron>),
     /// An interval, counted from the last run.

@@ -4,38 +4,42 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use functions_contract::AppSettings as _;
+use http::{Request, Response};
 use http_messages::{Body, Budget};
 use prometheus_client::registry::Registry;
 use state::Instance;
 use supervision::{Supervisor, Unit};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::app::App;
 use crate::connectors::push_extensions;
-use crate::cors_options::cors_policy;
+use crate::current::Current;
 use crate::dependencies::Dependencies;
 use crate::error::Error;
-use crate::handle::{Handle, Join};
-use crate::host;
+use crate::generation::AppPhase;
+use crate::generations::Generations;
+use crate::handle::{Handle, HandleParts, Join};
+use crate::host::Host;
 use crate::host_triggers::HostTriggers;
-use crate::http::{CurrentCors, Dispatch, PERMIT_BYTES, proxy_client};
-use crate::invoke::{ActiveInvocations, Invoker, WorkerLog};
+use crate::http::{Dispatch, PERMIT_BYTES, proxy_client};
 use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::running_app::AppPhase;
 use crate::shutdown::Shutdown;
+use crate::starter::GenerationStarter;
 use crate::startup::AppStartup;
-use crate::time_zone::time_zone;
 use crate::timer::ScheduleMonitor;
 use crate::triggers::Triggers;
-use crate::workers::start_pool;
-use functions_contract::AppSettings;
+use crate::workers::pool_starter;
+
+/// How many calls of [`Handle::reload`] may wait for the host.
+const REQUESTS_MAX: usize = 16;
 
 /// Answers HTTP requests for one function app; cheap to clone.
 #[derive(Clone)]
@@ -69,70 +73,74 @@ impl Service {
     ) -> Result<(Self, Handle), Error> {
         let mut connectors = dependencies.connectors;
         connectors.push(Arc::new(HostTriggers));
-        let app = App::load(&options.app_dir, &dependencies.environment)?;
-        let zone = time_zone(&app)?;
         let metrics = Metrics::register(registry);
+        let start_workers = dependencies.workers.unwrap_or_else(|| pool_starter(&options, registry));
+        let (phase_sender, phase) = watch::channel(AppPhase::Starting);
+        let (shutdown_sender, shutdown) = Shutdown::channel();
+        let app = App::load(&options.app_dir, &dependencies.environment)?;
         let logs = logs(&options, &app);
-        let active = ActiveInvocations::new(metrics.in_flight.clone());
-        let observer =
-            Arc::new(WorkerLog { logs: logs.clone(), active: active.clone(), metrics: metrics.clone() });
-        let workers = match dependencies.workers {
-            Some(start) => start(observer)?,
-            None => start_pool(&options, &app, observer, registry)?,
-        };
-        let invoker = Invoker {
-            workers,
-            active,
-            logs: logs.clone(),
-            tracer: dependencies.tracer,
-            metrics,
-            function_timeout: app.host.function_timeout,
-        };
         let instance = Instance::new(&format!("functions-{}", app.settings.host_id()))
             .map_err(|error| Error::Setting(format!("the host id cannot be used: {error}")))?;
         let keys = AppKeys::new(Arc::clone(&dependencies.registry), instance.clone(), options.development);
-        let (phase_tx, phase) = watch::channel(AppPhase::Starting);
-        let (shutdown_sender, shutdown) = Shutdown::channel();
-        let bodies = dependencies.bodies;
+        let generations = Generations::default();
+        let starter = GenerationStarter {
+            options: Current::new(options.clone()),
+            environment: dependencies.environment,
+            connectors: connectors.clone(),
+            logs: logs.clone(),
+            keys: keys.clone(),
+            tracer: dependencies.tracer,
+            metrics: metrics.clone(),
+            schedule_monitor: ScheduleMonitor {
+                registry: dependencies.registry,
+                instance: instance.clone(),
+                logs: logs.clone(),
+            },
+            start_workers,
+            generations: generations.clone(),
+            app: Current::new(app.clone()),
+            number_next: AtomicU64::new(1),
+        };
+        let first = starter.prepare(app)?;
         let mut dispatch =
-            dispatch(&options, &app, phase.clone(), keys.clone(), &invoker, bodies, shutdown.clone())?;
+            dispatch(&options, phase.clone(), &first, keys.clone(), metrics, dependencies.bodies);
         dispatch.extensions = push_extensions(&connectors);
         let dispatch = Arc::new(dispatch);
         // The cache is not needed if keys are not enforced.
         let handle_keys = keys.clone();
         let supervisor = dependencies.supervisor.clone();
-        let follow_keys =
-            options.enable_auth.then(|| follow(supervisor.clone(), keys.clone(), shutdown.clone()));
-        let startup = AppStartup {
-            app: app.clone(),
-            environment: dependencies.environment,
-            only: options.functions.clone(),
-            connectors: connectors.clone(),
-            zone,
-            invoker: invoker.clone(),
-            shutdown: shutdown.clone(),
-            keys: keys.clone(),
-            schedule_monitor: ScheduleMonitor {
-                registry: dependencies.registry,
-                instance: instance.clone(),
-                logs,
-            },
-            checks_sources: !options.runs_triggers,
-        };
+        let follow_keys = options.enable_auth.then(|| follow(supervisor.clone(), keys, shutdown.clone()));
         let triggers = Triggers {
             options,
-            app: app.clone(),
             connectors,
             lease: dependencies.lease,
             instance,
             owner: dependencies.owner,
-            shutdown,
             supervisor: dependencies.supervisor,
         };
-        let task = tokio::spawn(run(supervisor, startup, triggers, phase_tx, follow_keys));
-        let handle =
-            Handle::new(app, invoker, handle_keys, Arc::clone(&dispatch), phase, shutdown_sender, task);
-        Ok((Self { dispatch }, handle))
+        let (reload, requests) = mpsc::channel(REQUESTS_MAX);
+        let handle = HandleParts {
+            options: starter.options.clone(),
+            app: starter.app.clone(),
+            logs,
+            generations,
+            keys: handle_keys,
+            dispatch: Arc::clone(&dispatch),
+            phase,
+            shutdown: shutdown_sender,
+            reload,
+        };
+        let host = Host {
+            starter,
+            triggers,
+            phase: phase_sender,
+            settings: dispatch.settings.clone(),
+            cors: dispatch.cors.clone(),
+            requests,
+            shutdown,
+        };
+        let task = tokio::spawn(run(supervisor, host, first, follow_keys));
+        Ok((Self { dispatch }, Handle::new(handle, task)))
     }
 }
 
@@ -149,9 +157,8 @@ fn logs(options: &Options, app: &App) -> Logs {
 /// Runs the app, and keeps the cache of keys, until the host stops.
 async fn run(
     supervisor: Supervisor,
-    startup: AppStartup,
-    triggers: Triggers,
-    phase: watch::Sender<AppPhase>,
+    host: Host,
+    first: AppStartup,
     follow_keys: Option<impl Future<Output = ()>>,
 ) {
     let follow_keys = async {
@@ -161,7 +168,7 @@ async fn run(
     };
     let host = supervisor.essential("functions host", |unit| async move {
         unit.fault_point();
-        host::run(startup, triggers, phase).await;
+        host.run(first).await;
     });
     tokio::join!(host, follow_keys);
 }
@@ -196,57 +203,28 @@ async fn follow(supervisor: Supervisor, keys: AppKeys, shutdown: Shutdown) {
 
 fn dispatch(
     options: &Options,
-    app: &App,
     phase: watch::Receiver<AppPhase>,
+    first: &AppStartup,
     keys: AppKeys,
-    invoker: &Invoker,
+    metrics: Metrics,
     bodies: Budget,
-    shutdown: Shutdown,
-) -> Result<Dispatch, Error> {
-    let http = &app.host.http;
+) -> Dispatch {
     let worker_bodies_permits =
         (options.worker_bodies_bytes_max / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-    let outstanding =
-        http.outstanding_requests_max.map_or(options.requests_max, |max| max.min(options.requests_max));
-    let header = |(name, value): &(String, String)| {
-        let parsed = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-        parsed.ok_or_else(|| {
-            Error::Setting(format!(
-                "host.json: extensions.http.customHeaders has \"{name}\", which is not a valid header"
-            ))
-        })
-    };
-    Ok(Dispatch {
-        app: app.clone(),
+    Dispatch {
         phase,
         keys,
         is_auth_enforced: options.enable_auth,
-        cors: CurrentCors::new(cors_policy(options, app)?),
-        body_bytes_max: body_bytes_max(options, app)?,
+        cors: Current::of(Arc::clone(&first.cors)),
+        settings: Current::of(Arc::clone(&first.http)),
         start_wait: Duration::from_millis(options.start_wait_ms),
-        outstanding: Arc::new(Semaphore::new(outstanding.min(Semaphore::MAX_PERMITS))),
-        concurrent: http
-            .concurrent_requests_max
-            .map(|max| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)))),
-        custom_headers: http.custom_headers.iter().map(header).collect::<Result<_, _>>()?,
-        logs: invoker.logs.clone(),
-        metrics: invoker.metrics.clone(),
+        logs: first.invoker.logs.clone(),
+        metrics,
         extensions: Vec::new(),
         started: Instant::now(),
         bodies,
         worker_bodies: Arc::new(Semaphore::new(worker_bodies_permits)),
         worker_bodies_permits,
-        shutdown,
         proxy: proxy_client(),
-    })
-}
-
-fn body_bytes_max(options: &Options, app: &App) -> Result<usize, Error> {
-    const NAME: &str = "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT";
-    match app.settings.get(NAME) {
-        None => Ok(options.body_bytes_max),
-        Some(text) => text.trim().parse().map_err(|_| {
-            Error::Setting(format!("the setting {NAME} is \"{text}\", which is not a number of bytes"))
-        }),
     }
 }

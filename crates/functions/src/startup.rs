@@ -3,7 +3,6 @@
 mod validate;
 
 use http_messages::error_chain;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +10,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use jiff::tz::TimeZone;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use worker_protocol::FunctionMetadata;
 
 use crate::app::{App, index_folder};
 use crate::connectors::find_connector;
 use crate::function::{Binding, BindingType, Declaration, DeclarationRules, Trigger, declare};
 use crate::function_info::in_error;
+use crate::generation::{Generation, HttpProxying};
 use crate::host_triggers::WARMUP;
+use crate::http::{CorsPolicy, HttpSettings};
 use crate::invoke::{Function, Invoker};
 use crate::keys::AppKeys;
 use crate::log::Level;
 use crate::push::{PushTable, PushedFunction};
 use crate::push_binding::PushBinding;
 use crate::route::RouteTable;
-use crate::running_app::{HttpProxying, RunningApp};
 use crate::setting_use::{SettingUse, settings_used};
 use crate::shutdown::Shutdown;
 use crate::timer::ScheduleMonitor;
@@ -36,26 +36,30 @@ use validate::{hidden_by, order, without_conflicts, without_settings};
 /// How long the start of an app waits for its warm-up.
 const WARMUP_MAX: Duration = Duration::from_secs(60);
 
-/// The inputs of the start of an app.
+/// The start of one generation of the app.
 pub(crate) struct AppStartup {
+    /// The number of the generation.
+    pub(crate) number: u64,
     pub(crate) app: App,
-    /// A snapshot of the process's environment, for the next reload of the app.
-    pub(crate) environment: BTreeMap<String, String>,
     pub(crate) only: Vec<String>,
     pub(crate) connectors: Vec<Arc<dyn Connector>>,
     pub(crate) zone: TimeZone,
+    pub(crate) http: Arc<HttpSettings>,
+    pub(crate) cors: Arc<CorsPolicy>,
+    /// With the workers of the generation, which are starting.
     pub(crate) invoker: Invoker,
     pub(crate) schedule_monitor: ScheduleMonitor,
-    pub(crate) shutdown: Shutdown,
     /// Where the system keys of extensions are stored.
     pub(crate) keys: AppKeys,
+    /// Ends the pauses between retries.
+    pub(crate) retry_stop: watch::Sender<bool>,
     /// Whether each source is opened and closed once: in a check, where no trigger runs.
     pub(crate) checks_sources: bool,
 }
 
 impl AppStartup {
     /// Starts the app. Functions in error do not prevent the others from running.
-    pub(crate) async fn run(&self) -> Result<RunningApp, Arc<StartError>> {
+    pub(crate) async fn run(&self) -> Result<Generation, Arc<StartError>> {
         let index = self.invoker.workers.index().await?;
         let mut errors = Vec::new();
         let metadata = match index {
@@ -109,7 +113,9 @@ impl AppStartup {
         for (first, hidden) in routes.hidden() {
             self.invoker.logs.function(Level::Warn, hidden.name(), None, hidden_by(hidden, first));
         }
-        Ok(RunningApp {
+        Ok(Generation {
+            number: self.number,
+            app: self.app.clone(),
             routes,
             pushes,
             functions,
@@ -117,9 +123,9 @@ impl AppStartup {
             settings_used,
             invoker: self.invoker.clone(),
             schedule_monitor: self.schedule_monitor.clone(),
-            shutdown: self.shutdown.clone(),
-            language: self.app.language.clone(),
+            http: Arc::clone(&self.http),
             proxying: HttpProxying::of(&self.invoker.workers.capabilities()),
+            retry_stop: self.retry_stop.clone(),
         })
     }
 
@@ -144,7 +150,7 @@ impl AppStartup {
         let pushed = PushedFunction {
             function: Arc::clone(function),
             invoker: self.invoker.clone(),
-            shutdown: self.shutdown.clone(),
+            stop: Shutdown::of(&self.retry_stop),
             outstanding: Arc::new(Semaphore::new(1)),
             concurrent: None,
         };

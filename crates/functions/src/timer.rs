@@ -2,15 +2,18 @@
 //! each run, so that one that was missed is made up for.
 //!
 //! What follows from what is decided by [`state_machine`]; the task here carries it out.
+//!
+//! When another generation of the app takes over, the timer keeps its lease, which has the same owner there, and hands over when it is
+//! due next: [`TimerHandover`].
 
 mod schedule_monitor;
 mod schedule_status;
 mod state_machine;
 mod trigger_data;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http_messages::error_chain;
@@ -22,6 +25,7 @@ use crate::invoke::{Function, Invoker};
 use crate::log::Level;
 use crate::shutdown::Shutdown;
 pub(crate) use schedule_monitor::ScheduleMonitor;
+pub(crate) use state_machine::TimerHandover;
 use state_machine::{TimerEffect, TimerEvent, TimerState};
 pub(crate) use trigger_data::manual_trigger_data;
 
@@ -36,6 +40,12 @@ pub(crate) struct Timer {
     /// The name of this host among the hosts of the app.
     pub(crate) owner: String,
     pub(crate) lease_ttl: Duration,
+    /// What the previous generation handed over, until the lease has been asked for.
+    pub(crate) inherited: Mutex<Option<TimerHandover>>,
+    /// The timers of the next generation by name in lower case, once there is one.
+    pub(crate) successors: Arc<OnceLock<BTreeSet<String>>>,
+    /// Ends the pauses between retries.
+    pub(crate) retry_stop: Shutdown,
 }
 
 /// Longest sleep at once: the wall clock may be set meanwhile.
@@ -45,6 +55,7 @@ type Task<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// What goes on beside the state machine, as parts of the timer's own task.
 struct Activities<'a> {
+    timer: &'a Timer,
     shutdown: Shutdown,
     /// The run that is under way.
     run: Option<Task<'a>>,
@@ -53,11 +64,30 @@ struct Activities<'a> {
 }
 
 impl Timer {
-    /// Runs until `shutdown`.
-    pub(crate) async fn run(&self, shutdown: Shutdown) {
-        let mut activities = Activities { shutdown, run: None, renewal: None };
+    /// Goes on where the timer of the previous generation ended.
+    pub(crate) fn inherit(&self, handover: TimerHandover) {
+        *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) = Some(handover);
+    }
+
+    fn inherits(&self) -> bool {
+        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Whether the next generation has a timer of this name.
+    fn has_successor(&self) -> bool {
+        let name = self.function.name().to_ascii_lowercase();
+        self.successors.get().is_some_and(|successors| successors.contains(&name))
+    }
+
+    fn take_inherited(&self) -> Option<TimerHandover> {
+        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Runs until `shutdown`. Gives what the timer of the next generation goes on with, if there is one.
+    pub(crate) async fn run(&self, shutdown: Shutdown) -> Option<TimerHandover> {
+        let mut activities = Activities { timer: self, shutdown, run: None, renewal: None };
         let mut state = TimerState::default();
-        while state != TimerState::Stopped {
+        loop {
             let mut events = VecDeque::from([activities.next_event(&state).await]);
             while let Some(event) = events.pop_front() {
                 let (next, effects) = state_machine::next(&self.trigger, state, event, SystemTime::now());
@@ -65,6 +95,11 @@ impl Timer {
                 for effect in effects {
                     events.extend(self.perform(effect, &mut activities).await);
                 }
+            }
+            match state {
+                TimerState::Stopped => return None,
+                TimerState::HandedOver(handover) => return Some(handover),
+                _ => {}
             }
         }
     }
@@ -84,7 +119,7 @@ impl Timer {
             TimerEffect::StoreStatus(status) => self.monitor.store(self.function.name(), &status).await,
             TimerEffect::Run { started, reason, status } => {
                 let trigger_data = trigger_data::of_run(&self.trigger, status.as_ref(), started, reason);
-                let mut shutdown = activities.shutdown.clone();
+                let mut shutdown = self.retry_stop.clone();
                 activities.run = Some(Box::pin(async move {
                     // Its result is in the log; the schedule goes on in either case.
                     let _ = self.invoker.invoke_with_retry(&self.function, trigger_data, &mut shutdown).await;
@@ -98,6 +133,7 @@ impl Timer {
     }
 
     async fn acquire<'a>(&'a self, activities: &mut Activities<'a>) -> TimerEvent {
+        let inherited = self.take_inherited();
         let name = Name::new(&format!("{}.Listener", self.function.name().to_ascii_lowercase()))
             .expect("a function's name is short and has no control characters");
         match self.lease.acquire(&self.instance, &name, &self.owner, self.lease_ttl).await {
@@ -105,7 +141,7 @@ impl Timer {
                 let current = Arc::new(watch::Sender::new(grant));
                 let renewal = self.renew_until_lost(Arc::clone(&current));
                 activities.renewal = Some((current, Box::pin(renewal)));
-                TimerEvent::LeaseGranted
+                TimerEvent::LeaseGranted { inherited }
             }
             Err(LeaseError::Held { until, .. }) => TimerEvent::LeaseHeld { until },
             Err(error) => {
@@ -169,8 +205,10 @@ impl Activities<'_> {
                 self.run = None;
                 TimerEvent::RunEnded
             }
-            // A run learns of it by itself.
-            () = self.shutdown.requested(), if !state.is_running() => TimerEvent::StopRequested,
+            // A run is let end. What was inherited is accepted first, so that it can be handed on or released.
+            () = self.shutdown.requested(), if !state.is_running() && !self.timer.inherits() => {
+                if self.timer.has_successor() { TimerEvent::HandoverRequested } else { TimerEvent::StopRequested }
+            }
             () = time_reached(state) => TimerEvent::TimeReached,
         }
     }

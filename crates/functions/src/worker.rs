@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! WorkerSpec::resolve(language, app_dir, env, cache_dir) -> Result<WorkerSpec, StartError>   sync, starts nothing
-//! Pool::start(spec, options, Arc<dyn Observer>, &mut Registry) -> Pool                       sync, spawns at once
+//! Pool::start(spec, options, Arc<dyn Observer>, PoolMetrics) -> Pool                         sync, spawns at once
 //! pool.index().await -> Result<Indexing, StartError>      when the first worker is ready; Indexing::Worker(functions)
 //!                                                         or Indexing::Host (read the function.json files)
 //! pool.load(Vec<FunctionMetadata>).await -> Result<Vec<LoadResponse>, StartError>
@@ -44,6 +44,7 @@ pub use instance::{Indexing, Worker};
 pub use invoke_options::{
     CancellationSource, CancellationToken, InvokeOptions, WorkerAddressReceiver, WorkerAddressSender,
 };
+pub use metrics::PoolMetrics;
 pub use observe::{Observer, WorkerEvent, WorkerLine};
 pub use pool::{Pool, PoolOptions, WorkerInfo};
 pub use spec::{WorkerProtocol, WorkerSpec, WorkerTimeouts};

@@ -12,10 +12,10 @@ use crate::error::Error;
 use crate::host_version::HOST_VERSION;
 use crate::options::Options;
 use crate::worker::{
-    Indexing, InvokeError, InvokeOptions, Observer, Pool, PoolOptions, StartError, WorkerSpec,
+    Indexing, InvokeError, InvokeOptions, Observer, Pool, PoolMetrics, PoolOptions, StartError, WorkerSpec,
 };
 
-/// The processes that run an app's functions.
+/// The processes that run the functions of one generation of an app.
 #[async_trait::async_trait]
 pub trait Workers: Send + Sync + 'static {
     /// Waits until the first worker is ready and asks it which functions the app has.
@@ -37,13 +37,6 @@ pub trait Workers: Send + Sync + 'static {
         options: InvokeOptions,
     ) -> Result<InvocationResponse, InvokeError>;
 
-    /// Ends the processes and starts new ones with the current app: [`Workers::index`] and [`Workers::load`] wait again.
-    ///
-    /// # Errors
-    ///
-    /// If there is no worker for the app; the processes then stay as they are.
-    fn restart(&self, app: &App) -> Result<(), Error>;
-
     /// Ids of the living processes.
     fn pids(&self) -> Vec<u32>;
 
@@ -54,27 +47,25 @@ pub trait Workers: Send + Sync + 'static {
     async fn drain(&self, grace: Duration);
 }
 
-/// The pool of this crate, for one app.
-struct AppPool {
-    pool: Pool,
-    cache_dir: Option<PathBuf>,
-}
+/// The pool of this crate, for one generation of an app.
+struct AppPool(Pool);
 
-/// Starts the workers of an app; the observer gets their output.
-pub type StartWorkers = Box<dyn FnOnce(Arc<dyn Observer>) -> Result<Arc<dyn Workers>, StartError> + Send>;
+/// Starts the workers of one generation of an app; the observer gets their output. Called once for each generation, in a Tokio
+/// runtime.
+pub type StartWorkers = Box<dyn Fn(&App, Arc<dyn Observer>) -> Result<Arc<dyn Workers>, Error> + Send + Sync>;
 
 #[async_trait::async_trait]
 impl Workers for AppPool {
     async fn index(&self) -> Result<Indexing, Arc<StartError>> {
-        self.pool.index().await
+        self.0.index().await
     }
 
     async fn load(&self, functions: Vec<FunctionMetadata>) -> Result<Vec<LoadResponse>, Arc<StartError>> {
-        self.pool.load(functions).await
+        self.0.load(functions).await
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.pool.capabilities()
+        self.0.capabilities()
     }
 
     async fn invoke(
@@ -82,38 +73,30 @@ impl Workers for AppPool {
         request: InvocationRequest,
         options: InvokeOptions,
     ) -> Result<InvocationResponse, InvokeError> {
-        self.pool.invoke(request, options).await
-    }
-
-    fn restart(&self, app: &App) -> Result<(), Error> {
-        self.pool.restart(spec(app, self.cache_dir.as_deref())?);
-        Ok(())
+        self.0.invoke(request, options).await
     }
 
     fn pids(&self) -> Vec<u32> {
-        self.pool.workers().into_iter().map(|worker| worker.pid).collect()
+        self.0.workers().into_iter().map(|worker| worker.pid).collect()
     }
 
     fn kill(&self, pid: u32) -> bool {
-        self.pool.kill(pid)
+        self.0.kill(pid)
     }
 
     async fn drain(&self, grace: Duration) {
-        self.pool.drain(grace).await;
+        self.0.drain(grace).await;
     }
 }
 
-/// Starts the pool of this crate for an app.
-pub(crate) fn start_pool(
-    options: &Options,
-    app: &App,
-    observer: Arc<dyn Observer>,
-    registry: &mut Registry,
-) -> Result<Arc<dyn Workers>, Error> {
-    let spec = spec(app, options.cache_dir.as_deref())?;
-    let pool = PoolOptions { processes: process_count(options, app)?, ..options.workers };
-    let pool = Pool::start(spec, pool, observer, registry);
-    Ok(Arc::new(AppPool { pool, cache_dir: options.cache_dir.clone() }))
+/// Starts pools of this crate, which count in `registry`.
+pub(crate) fn pool_starter(options: &Options, registry: &mut Registry) -> StartWorkers {
+    let (options, metrics) = (options.clone(), PoolMetrics::register(registry));
+    Box::new(move |app, observer| {
+        let spec = spec(app, options.cache_dir.as_deref())?;
+        let pool = PoolOptions { processes: process_count(&options, app)?, ..options.workers };
+        Ok(Arc::new(AppPool(Pool::start(spec, pool, observer, metrics.clone()))))
+    })
 }
 
 /// Which worker runs the app, and how it is started.

@@ -15,10 +15,10 @@ use super::request::{self, is_json};
 use super::respond::{json_response, text};
 use crate::function::Trigger;
 use crate::function_info::in_error;
+use crate::generation::{AppPhase, Generation};
 use crate::host_triggers::WARMUP;
 use crate::host_version::HOST_VERSION;
 use crate::invoke::Function;
-use crate::running_app::{AppPhase, RunningApp};
 
 /// The admin operation that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,22 +141,32 @@ impl Dispatch {
                 None => empty(StatusCode::NOT_FOUND),
             },
             (AdminTarget::Function(name), "POST") => self.start_function(&running, name, parts, body).await,
-            (AdminTarget::FunctionStatus(name), "GET") => {
-                let error = running.errors.iter().find(|(failed, _)| failed.eq_ignore_ascii_case(name));
-                match (running.find(name), error) {
-                    (Some(_), _) => json_response(StatusCode::OK, &json!({})),
-                    (None, Some((_, why))) => json_response(StatusCode::OK, &json!({ "errors": [why] })),
-                    (None, None) => empty(StatusCode::NOT_FOUND),
-                }
-            }
+            (AdminTarget::FunctionStatus(name), "GET") => self.function_status(&running, name),
             _ => empty(StatusCode::NOT_FOUND),
         }
+    }
+
+    /// Whether a function can run, and why a changed version of it is not in service.
+    fn function_status(&self, running: &Generation, name: &str) -> Response<Body> {
+        let is_named = |(other, _): &&(String, String)| other.eq_ignore_ascii_case(name);
+        let in_error = running.errors.iter().find(is_named).map(|(_, why)| why.clone());
+        if in_error.is_none() && running.find(name).is_none() {
+            return empty(StatusCode::NOT_FOUND);
+        }
+        let reload_error = match &*self.phase.borrow() {
+            AppPhase::Running { reload_error, .. } => reload_error.clone(),
+            AppPhase::Starting | AppPhase::Failed(_) => None,
+        };
+        let not_reloaded = reload_error.and_then(|error| error.of_function(name));
+        let errors: Vec<String> = in_error.into_iter().chain(not_reloaded).collect();
+        let status = if errors.is_empty() { json!({}) } else { json!({ "errors": errors }) };
+        json_response(StatusCode::OK, &status)
     }
 
     /// Starts a function by its name and does not wait for it.
     async fn start_function(
         &self,
-        running: &RunningApp,
+        running: &Generation,
         name: &str,
         parts: &Parts,
         body: Body,
@@ -191,7 +201,8 @@ impl Dispatch {
 
     /// The effective settings of `host.json` that are supported here.
     fn config(&self) -> Response<Body> {
-        let http = &self.app.host.http;
+        let settings = self.settings.get();
+        let http = &settings.section;
         let limit = |limit: Option<usize>| limit.map_or_else(|| json!(-1), |limit| json!(limit));
         let config = json!({
             "extensions": {
@@ -214,7 +225,7 @@ impl Dispatch {
         };
         let process = |id: u32, name: &str| json!({ "processId": id, "processName": name, "debugEngine": name, "isEligibleForOpenInBrowser": false });
         let workers = running.invoker.workers.pids();
-        let workers = workers.into_iter().map(|pid| process(pid, &running.language));
+        let workers = workers.into_iter().map(|pid| process(pid, &running.app.language));
         let all: Vec<Json> = std::iter::once(process(std::process::id(), "chappe")).chain(workers).collect();
         json_response(StatusCode::OK, &json!({ "processes": all }))
     }
@@ -241,14 +252,16 @@ impl Dispatch {
     fn status(&self) -> Json {
         let (state, errors) = match &*self.phase.borrow() {
             AppPhase::Starting => ("Starting", Vec::new()),
-            AppPhase::Running(running) => {
-                ("Running", running.errors.iter().map(|(name, why)| in_error(name, why)).collect())
+            AppPhase::Running { generation, reload_error } => {
+                let not_reloaded = reload_error.iter().map(|error| error.text());
+                let in_error = generation.errors.iter().map(|(name, why)| in_error(name, why));
+                ("Running", not_reloaded.chain(in_error).collect())
             }
             AppPhase::Failed(why) => ("Error", vec![why.to_string()]),
         };
         let uptime_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut status = json!({
-            "id": functions_contract::AppSettings::host_id(&self.app.settings),
+            "id": self.settings.get().host_id,
             "state": state,
             "version": HOST_VERSION,
             "versionDetails": concat!("chappe ", env!("CARGO_PKG_VERSION")),
@@ -279,11 +292,11 @@ fn base(parts: &Parts) -> String {
     request::origin(&url).map(|origin| origin.to_string()).unwrap_or_default()
 }
 
-fn describe_all(running: &RunningApp, parts: &Parts) -> Json {
+fn describe_all(running: &Generation, parts: &Parts) -> Json {
     Json::Array(running.functions.iter().map(|function| describe(function, running, parts)).collect())
 }
 
-fn describe(function: &Arc<Function>, running: &RunningApp, parts: &Parts) -> Json {
+fn describe(function: &Arc<Function>, running: &Generation, parts: &Parts) -> Json {
     let declaration = &function.declaration;
     let name = function.name();
     let base = base(parts);
@@ -301,12 +314,12 @@ fn describe(function: &Arc<Function>, running: &RunningApp, parts: &Parts) -> Js
         "test_data_href": null,
         "href": format!("{base}admin/functions/{name}"),
         "invoke_url_template": invoke_url,
-        "language": running.language,
+        "language": running.app.language,
         "config": {
             "name": name,
             "entryPoint": declaration.metadata.entry_point,
             "scriptFile": declaration.metadata.script_file,
-            "language": running.language,
+            "language": running.app.language,
             "bindings": bindings,
         },
         "files": null,

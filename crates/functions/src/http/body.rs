@@ -35,7 +35,7 @@ impl Dispatch {
         mut body: Body,
         needs_properties: bool,
     ) -> Result<ReceivedBody, Response<Body>> {
-        let read = self.bodies.read_or_spill(&mut body, self.body_bytes_max).await;
+        let read = self.bodies.read_or_spill(&mut body, self.settings.get().body_bytes_max).await;
         match read.map_err(|error| self.unread(&error))? {
             StoredBody::Memory(bytes) => {
                 let for_bindings = bytes.clone();
@@ -67,7 +67,7 @@ impl Dispatch {
 
     /// Reads a whole body into memory, for `/admin`.
     pub(super) async fn read_body(&self, mut body: Body) -> Result<Bytes, Response<Body>> {
-        let read = self.bodies.read(&mut body, self.body_bytes_max).await;
+        let read = self.bodies.read(&mut body, self.settings.get().body_bytes_max).await;
         read.map(BufferedBody::into_bytes).map_err(|error| self.unread(&error))
     }
 

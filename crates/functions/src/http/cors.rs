@@ -1,7 +1,5 @@
 //! Cross-origin requests (the CORS protocol of the Fetch standard). Pure.
 
-use std::sync::{Arc, PoisonError, RwLock};
-
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -17,24 +15,6 @@ pub(crate) struct CorsPolicy {
     credentials: bool,
     /// Response headers that pages may read, joined by commas.
     exposed: Option<HeaderValue>,
-}
-
-/// The policy that counts now. Cheap to clone; clones share it.
-#[derive(Clone, Debug)]
-pub(crate) struct CurrentCors(Arc<RwLock<Arc<CorsPolicy>>>);
-
-impl CurrentCors {
-    pub(crate) fn new(policy: CorsPolicy) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(policy))))
-    }
-
-    pub(crate) fn get(&self) -> Arc<CorsPolicy> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn set(&self, policy: CorsPolicy) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
-    }
 }
 
 impl CorsPolicy {

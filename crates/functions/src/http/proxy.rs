@@ -28,9 +28,9 @@ use super::extensions::ClientAddress;
 use super::matched::MatchedRequest;
 use super::request;
 use super::respond::malformed;
+use crate::generation::{Generation, GenerationGuard, HttpProxying};
 use crate::invoke::{Function, TriggerData};
 use crate::metrics::Rejected;
-use crate::running_app::{HttpProxying, RunningApp};
 use crate::worker::{CancellationToken, InvokeOptions, WorkerAddressSender};
 use exchange::{Exchange, InvocationState, Permits};
 use forward::forward;
@@ -72,14 +72,14 @@ impl Dispatch {
     /// Handles a request by forwarding it to the worker.
     pub(super) async fn proxy(
         &self,
-        running: &RunningApp,
+        running: GenerationGuard,
         proxying: HttpProxying,
         function: Arc<Function>,
         matched: MatchedRequest<'_>,
         body: Body,
         permits: Permits,
     ) -> Response<Body> {
-        let (body, for_bindings) = match self.streamed_body(&function, body).await {
+        let (body, for_bindings) = match self.streamed_body(&running, &function, body).await {
             Ok(read) => read,
             Err(rejection) => return rejection,
         };
@@ -92,7 +92,7 @@ impl Dispatch {
         let (address_sender, address_receiver) = WorkerAddressSender::channel();
         let options = InvokeOptions { timeout: None, cancellation, worker_address: Some(address_sender) };
         let trigger_data = trigger_data(&function, matched, proxying, &url, &for_bindings, options);
-        let upload = RequestUpload::new(body, self.body_bytes_max);
+        let upload = RequestUpload::new(body, running.http.body_bytes_max);
         let name = function.name().to_owned();
         let invoker = running.invoker.clone();
         let drain_guard = invoker.active.delay_drain();
@@ -109,18 +109,24 @@ impl Dispatch {
             logs: self.logs.clone(),
             ended: exchange::OutcomeCounter::new(&self.metrics),
             _permits: permits,
+            _generation: running,
         };
         let client = self.proxy.clone();
         exchange.answer(forward(client, head, upload, address_receiver)).await
     }
 
     /// The body to stream, and the bytes for bindings, which need the whole body if they refer to its properties.
-    async fn streamed_body(&self, function: &Function, body: Body) -> Result<(Body, Bytes), Response<Body>> {
+    async fn streamed_body(
+        &self,
+        running: &Generation,
+        function: &Function,
+        body: Body,
+    ) -> Result<(Body, Bytes), Response<Body>> {
         if function.needs_binding_data {
             let bytes = self.read_body(body).await?;
             return Ok((full(bytes.clone()), bytes));
         }
-        let bytes_max = u64::try_from(self.body_bytes_max).unwrap_or(u64::MAX);
+        let bytes_max = u64::try_from(running.http.body_bytes_max).unwrap_or(u64::MAX);
         if body.size_hint().lower() > bytes_max {
             self.rejected(Rejected::BodyTooLarge);
             return Err(empty(StatusCode::PAYLOAD_TOO_LARGE));

@@ -11,9 +11,9 @@ use http_messages::{Body, empty};
 
 use super::dispatch::Dispatch;
 use super::respond::text;
+use crate::generation::{AppPhase, Generation};
 use crate::metrics::Rejected;
 use crate::push::PushedFunction;
-use crate::running_app::{AppPhase, RunningApp};
 
 /// The methods that the Azure Functions host accepts for webhooks.
 const METHODS: &str = "DELETE, GET, OPTIONS, POST, PUT";
@@ -56,11 +56,11 @@ impl Dispatch {
         match &*self.phase.borrow() {
             AppPhase::Starting => None,
             AppPhase::Failed(_) => Some(false),
-            AppPhase::Running(running) => Some(match (address, self.extension(extension)) {
+            AppPhase::Running { generation, .. } => Some(match (address, self.extension(extension)) {
                 (_, None) => false,
-                (None, Some(_)) => running.pushes.has(extension),
+                (None, Some(_)) => generation.pushes.has(extension),
                 (Some(address), Some(extension)) => {
-                    running.pushes.find(extension.name(), address.to_owned()).is_some()
+                    generation.pushes.find(extension.name(), address.to_owned()).is_some()
                 }
             }),
         }
@@ -81,7 +81,7 @@ impl Dispatch {
 
     async fn push(
         &self,
-        running: &Arc<RunningApp>,
+        running: &Generation,
         extension: &dyn PushExtension,
         request: PushRequest,
     ) -> PushResponse {
@@ -96,9 +96,9 @@ impl Dispatch {
         let pushed = PushedFunction {
             function: Arc::clone(function),
             invoker: running.invoker.clone(),
-            shutdown: self.shutdown.clone(),
-            outstanding: Arc::clone(&self.outstanding),
-            concurrent: self.concurrent.clone(),
+            stop: running.retry_stop(),
+            outstanding: Arc::clone(&running.http.outstanding),
+            concurrent: running.http.concurrent.clone(),
         };
         binding.trigger.receive(request, &pushed).await
     }

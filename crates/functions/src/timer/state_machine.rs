@@ -40,6 +40,17 @@ pub(super) enum TimerState {
     Exhausted,
     /// The host stops; nothing is to be done any more.
     Stopped,
+    /// The timer of the next generation goes on with this. The lease stays with the host.
+    HandedOver(TimerHandover),
+}
+
+/// When a timer is due next, for the timer of the next generation of the app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TimerHandover {
+    trigger: TimerTrigger,
+    due: SystemTime,
+    reason: RunReason,
+    status: Option<ScheduleStatus>,
 }
 
 /// What happened to a timer.
@@ -47,7 +58,10 @@ pub(super) enum TimerState {
 pub(super) enum TimerEvent {
     /// The pause of [`TimerState::Standby`] is over, or the time `due` of [`TimerState::Waiting`] has come.
     TimeReached,
-    LeaseGranted,
+    LeaseGranted {
+        /// What the timer of the previous generation handed over.
+        inherited: Option<TimerHandover>,
+    },
     /// Another host has the lease until then, unless it renews it.
     LeaseHeld {
         until: SystemTime,
@@ -61,6 +75,8 @@ pub(super) enum TimerEvent {
     /// The run ended, with its retries; how does not matter to the schedule.
     RunEnded,
     StopRequested,
+    /// The next generation of the app takes over.
+    HandoverRequested,
 }
 
 /// What a timer has to do.
@@ -125,10 +141,15 @@ pub(super) fn next(
 
     match (state, event) {
         (State::Standby { .. }, Event::TimeReached) => (State::AcquiringLease, vec![Effect::AcquireLease]),
-        (State::AcquiringLease, Event::LeaseGranted) if is_monitored(trigger, now) => {
+        (State::AcquiringLease, Event::LeaseGranted { inherited: Some(inherited) })
+            if inherited.trigger == *trigger =>
+        {
+            go_on(trigger, inherited, now)
+        }
+        (State::AcquiringLease, Event::LeaseGranted { .. }) if is_monitored(trigger, now) => {
             (State::LoadingStatus, vec![Effect::LoadStatus])
         }
-        (State::AcquiringLease, Event::LeaseGranted) => first_wait(trigger, None, Vec::new(), now),
+        (State::AcquiringLease, Event::LeaseGranted { .. }) => first_wait(trigger, None, Vec::new(), now),
         (State::AcquiringLease, Event::LeaseHeld { until }) => {
             let pause = until.duration_since(now).unwrap_or_default().clamp(LEASE_POLL_MIN, LEASE_POLL_MAX);
             (State::Standby { pause }, Vec::new())
@@ -155,10 +176,17 @@ pub(super) fn next(
         (State::Running { .. }, Event::LeaseLost) => (State::RunningWithoutLease, Vec::new()),
         (State::RunningWithoutLease, Event::RunEnded)
         | (State::Waiting { .. } | State::Exhausted, Event::LeaseLost) => (State::default(), Vec::new()),
-        (State::Waiting { .. } | State::Exhausted | State::LoadingStatus, Event::StopRequested) => {
-            (State::Stopped, vec![Effect::ReleaseLease])
+        (State::Waiting { due, reason, status }, Event::HandoverRequested) => {
+            let handover = TimerHandover { trigger: trigger.clone(), due, reason, status };
+            (State::HandedOver(handover), Vec::new())
         }
-        (State::Standby { .. } | State::AcquiringLease, Event::StopRequested) => (State::Stopped, Vec::new()),
+        (
+            State::Waiting { .. } | State::Exhausted | State::LoadingStatus,
+            Event::StopRequested | Event::HandoverRequested,
+        ) => (State::Stopped, vec![Effect::ReleaseLease]),
+        (State::Standby { .. } | State::AcquiringLease, Event::StopRequested | Event::HandoverRequested) => {
+            (State::Stopped, Vec::new())
+        }
         (state, _) => (state, Vec::new()),
     }
 }
@@ -177,6 +205,16 @@ fn first_wait(
         None => return wait(trigger, status, effects, now),
     };
     (TimerState::Waiting { due: now, reason, status }, effects)
+}
+
+/// From the timer of the previous generation, with the same schedule, to the next run: at the time at which it was due there. A changed
+/// app runs on start-up before that, as after any other start; the run that was due then follows it.
+fn go_on(trigger: &TimerTrigger, inherited: TimerHandover, now: SystemTime) -> Transition {
+    let TimerHandover { due, reason, status, .. } = inherited;
+    if trigger.run_on_startup && due > now {
+        return (TimerState::Waiting { due: now, reason: RunReason::Startup, status }, Vec::new());
+    }
+    (TimerState::Waiting { due, reason, status }, Vec::new())
 }
 
 /// From the end of a run to the next one. A run that lasted beyond the next time is followed at once.

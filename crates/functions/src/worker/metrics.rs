@@ -5,8 +5,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 metric_set! {
-    /// The metrics of a worker pool; cheap to clone.
-    pub(super) struct Metrics {
+    /// The metrics of worker pools; the pools of all generations count together. Cheap to clone.
+    pub struct PoolMetrics {
         /// Workers that are ready
         pub(super) ready: Gauge = "functions_workers_ready";
         /// Workers started in place of one that ended

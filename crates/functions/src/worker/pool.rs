@@ -1,8 +1,7 @@
 //! [`Pool`]: the workers of one app. Starts them, loads the functions, distributes invocations, and replaces workers that exit.
 //!
 //! Each worker has a slot, a task that keeps a worker running. The first slot starts first: its first worker reports the functions of
-//! the app, and then the other slots start. A pool that failed, or whose app has changed, can be restarted: a new generation of workers
-//! starts in the same way.
+//! the app, and then the other slots start. A pool belongs to one generation of the app; a changed app gets another pool.
 
 mod options;
 mod slot;
@@ -12,7 +11,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -23,7 +21,7 @@ use worker_protocol::{
 use super::error::{InvokeError, StartError};
 use super::instance::{Indexing, Worker, WorkerInvokeError};
 use super::invoke_options::InvokeOptions;
-use super::metrics::Metrics;
+use super::metrics::PoolMetrics;
 use super::observe::Observer;
 use super::spec::WorkerSpec;
 pub use options::PoolOptions;
@@ -59,14 +57,13 @@ impl Pool {
         spec: WorkerSpec,
         options: PoolOptions,
         observer: Arc<dyn Observer>,
-        registry: &mut Registry,
+        metrics: PoolMetrics,
     ) -> Self {
         let state = Arc::new(PoolState {
-            spec: Mutex::new(Arc::new(spec)),
-            generation: watch::Sender::new(0),
+            spec: Arc::new(spec),
             options,
             observer,
-            metrics: Metrics::register(registry),
+            metrics,
             indexing: watch::Sender::new(None),
             capabilities: watch::Sender::new(Capabilities::default()),
             functions: watch::Sender::new(None),
@@ -84,20 +81,7 @@ impl Pool {
         Self { state, tasks: Arc::new(Mutex::new(tasks)) }
     }
 
-    /// Stops all workers and starts again with `spec`, like a new pool: [`Pool::index`] and [`Pool::load`] wait for the first worker again.
-    /// The number of processes stays. For an app that did not start and was changed; active invocations are lost.
-    pub fn restart(&self, spec: WorkerSpec) {
-        let state = &self.state;
-        *state.spec.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec);
-        state.set_reason("the app is being restarted");
-        // Before the results are reset: a slot of the old generation can then no longer report one (see `WorkerSlot::is_current`).
-        state.generation.send_modify(|generation| *generation += 1);
-        state.functions.send_replace(None);
-        state.indexing.send_replace(None);
-        state.loaded.send_replace(None);
-    }
-
-    /// The functions of the app. Waits for the first worker. After an error the pool has no workers until it is restarted.
+    /// The functions of the app. Waits for the first worker. After an error the pool has no workers.
     pub async fn index(&self) -> Result<Indexing, Arc<StartError>> {
         wait_for(&self.state.indexing).await
     }

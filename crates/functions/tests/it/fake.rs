@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use functions::app::App;
 use functions::worker::{CancellationToken, Indexing, InvokeError, InvokeOptions, Observer, StartError};
-use functions::{Dependencies, Error, Handle, Options, Service, Workers};
+use functions::{Dependencies, Handle, Options, Service, Workers};
 use functions_contract::Connector;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use serde_json::Value as Json;
 use state_embedded::Store;
 use supervision::Supervisor;
+use tokio::sync::watch;
 use tower::ServiceExt;
 use trace::Tracer;
 use worker_protocol::{
@@ -36,6 +37,11 @@ pub(crate) struct FakeWorkers {
     functions: Vec<FunctionMetadata>,
     scripts: HashMap<FunctionId, Script>,
     observer: Arc<dyn Observer>,
+    /// 1 for the workers of the first generation.
+    generation: i64,
+    marks_generation: bool,
+    is_broken: Arc<AtomicBool>,
+    drained: Arc<watch::Sender<Vec<i64>>>,
     /// The timeouts that the host passed.
     pub(crate) limits: Arc<Mutex<Vec<Option<Duration>>>>,
     /// The cancellation token of each invocation.
@@ -51,6 +57,8 @@ pub(crate) struct Setup {
     bodies: http_messages::Budget,
     functions: Vec<FunctionMetadata>,
     scripts: HashMap<FunctionId, Script>,
+    /// Whether scripts get the number of their generation, as `generation` in the trigger metadata.
+    marks_generation: bool,
     pub(crate) store: Arc<Store>,
     /// Replaces the registry of the store.
     pub(crate) registry: Option<Arc<dyn state::Registry>>,
@@ -67,9 +75,14 @@ pub(crate) struct Host {
     pub(crate) metrics: Registry,
     pub(crate) limits: Arc<Mutex<Vec<Option<Duration>>>>,
     pub(crate) cancellations: Arc<Mutex<Vec<CancellationToken>>>,
+    /// Makes the load of every function fail in the workers of later generations.
+    pub(crate) is_broken: Arc<AtomicBool>,
+    /// The generations whose workers were drained.
+    pub(crate) drained: Arc<watch::Sender<Vec<i64>>>,
+    /// The folder of the app.
+    pub(crate) dir: tempfile::TempDir,
     /// The state must outlive the host.
     _store: Arc<Store>,
-    _dir: tempfile::TempDir,
 }
 
 /// A response as a test reads it.
@@ -90,6 +103,7 @@ impl Default for Setup {
             bodies: http_messages::Budget::default(),
             functions: Vec::new(),
             scripts: HashMap::new(),
+            marks_generation: false,
             store: Arc::new(store),
             registry: None,
             owner: "host-1".to_owned(),
@@ -138,6 +152,12 @@ impl Setup {
         self
     }
 
+    /// Gives scripts the number of their generation, as `generation` in the trigger metadata.
+    pub(crate) fn mark_generation(mut self) -> Self {
+        self.marks_generation = true;
+        self
+    }
+
     /// A budget for bodies that the test shares.
     pub(crate) fn bodies(mut self, bodies: http_messages::Budget) -> Self {
         self.bodies = bodies;
@@ -167,8 +187,10 @@ impl Setup {
         let supervisor = self.supervisor;
         let mut metrics = Registry::default();
         let (limits, cancellations) = (Arc::default(), Arc::default());
-        let (functions, scripts) = (self.functions, self.scripts);
+        let (functions, scripts, marks_generation) = (self.functions, self.scripts, self.marks_generation);
         let (seen, cancels) = (Arc::clone(&limits), Arc::clone(&cancellations));
+        let (is_broken, drained) = (Arc::<AtomicBool>::default(), Arc::new(watch::Sender::new(Vec::new())));
+        let (breaks, drains, generations) = (Arc::clone(&is_broken), Arc::clone(&drained), AtomicI64::new(0));
         let dependencies = Dependencies {
             environment: self.settings,
             registry: self.registry.unwrap_or_else(|| self.store.registry()),
@@ -178,10 +200,18 @@ impl Setup {
             bodies: self.bodies,
             tracer: tracer.clone(),
             supervisor: supervisor.clone(),
-            workers: Some(Box::new(move |observer| {
-                let cancellations = cancels;
-                let fake = FakeWorkers { functions, scripts, observer, limits: seen, cancellations };
-                Ok(Arc::new(fake) as Arc<dyn Workers>)
+            workers: Some(Box::new(move |_, observer| {
+                Ok(Arc::new(FakeWorkers {
+                    functions: functions.clone(),
+                    scripts: scripts.clone(),
+                    observer,
+                    generation: generations.fetch_add(1, Ordering::SeqCst) + 1,
+                    marks_generation,
+                    is_broken: Arc::clone(&breaks),
+                    drained: Arc::clone(&drains),
+                    limits: Arc::clone(&seen),
+                    cancellations: Arc::clone(&cancels),
+                }))
             })),
         };
         let (service, handle) =
@@ -194,8 +224,10 @@ impl Setup {
             metrics,
             limits,
             cancellations,
+            is_broken,
+            drained,
+            dir,
             _store: self.store,
-            _dir: dir,
         }
     }
 }
@@ -207,8 +239,10 @@ impl Workers for FakeWorkers {
     }
 
     async fn load(&self, functions: Vec<FunctionMetadata>) -> Result<Vec<LoadResponse>, Arc<StartError>> {
+        let is_broken = self.is_broken.load(Ordering::SeqCst);
         let loaded = |function: FunctionMetadata| {
             let result = match function.entry_point.as_str() {
+                _ if is_broken => StatusResult::failure("SyntaxError: edited"),
                 "broken" => StatusResult::failure("SyntaxError: Unexpected token"),
                 _ => StatusResult::success(),
             };
@@ -217,7 +251,10 @@ impl Workers for FakeWorkers {
         Ok(functions.into_iter().map(loaded).collect())
     }
 
-    async fn invoke(&self, request: InvocationRequest, options: InvokeOptions) -> Answer {
+    async fn invoke(&self, mut request: InvocationRequest, options: InvokeOptions) -> Answer {
+        if self.marks_generation {
+            request.trigger_metadata.insert("generation".to_owned(), TypedData::Int(self.generation));
+        }
         self.limits.lock().expect("no panic").push(options.timeout);
         self.cancellations.lock().expect("no panic").push(options.cancellation);
         let id = request.invocation_id.clone();
@@ -235,10 +272,6 @@ impl Workers for FakeWorkers {
         answer
     }
 
-    fn restart(&self, _: &App) -> Result<(), Error> {
-        Ok(())
-    }
-
     fn pids(&self) -> Vec<u32> {
         vec![4711]
     }
@@ -247,7 +280,9 @@ impl Workers for FakeWorkers {
         pid == 4711
     }
 
-    async fn drain(&self, _: Duration) {}
+    async fn drain(&self, _: Duration) {
+        self.drained.send_modify(|drained| drained.push(self.generation));
+    }
 }
 
 impl Host {

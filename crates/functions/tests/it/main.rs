@@ -5,6 +5,7 @@ mod fake;
 mod feed;
 mod feeds;
 mod function_rpc;
+mod generations;
 mod http;
 mod http_details;
 mod keys;

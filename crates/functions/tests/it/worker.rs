@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 use functions::worker::{
-    CancellationToken, Indexing, InvokeError, InvokeOptions, Observer, Pool, PoolOptions, StartError,
-    WorkerEvent, WorkerLine, WorkerSpec,
+    CancellationToken, Indexing, InvokeError, InvokeOptions, Observer, Pool, PoolMetrics, PoolOptions,
+    StartError, WorkerEvent, WorkerLine, WorkerSpec,
 };
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -157,7 +157,7 @@ fn start_observed(
     observer: Arc<dyn Observer>,
 ) -> Running {
     let mut registry = Registry::default();
-    let pool = Pool::start(spec, options, observer, &mut registry);
+    let pool = Pool::start(spec, options, observer, PoolMetrics::register(&mut registry));
     Running { pool, seen, registry, _cache: cache }
 }
 

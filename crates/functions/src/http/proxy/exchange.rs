@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::forward::ForwardError;
 use super::head;
 use super::upload::{RequestUpload, UploadError};
+use crate::generation::GenerationGuard;
 use crate::http::respond::failed;
 use crate::invoke::{InvocationError, Returned};
 use crate::log::{Level, Logs};
@@ -62,6 +63,8 @@ pub(super) struct Exchange {
     pub(super) logs: Logs,
     pub(super) ended: OutcomeCounter,
     pub(super) _permits: Permits,
+    /// The worker that sends the response ends after it.
+    pub(super) _generation: GenerationGuard,
 }
 
 /// Whether a function that succeeded returned a value, which shows whether an HTTP response follows.

@@ -125,7 +125,7 @@ fn a_timer_asks_for_its_lease_until_it_has_it() {
         case(
             "granted: reads the status",
             TimerState::AcquiringLease,
-            TimerEvent::LeaseGranted,
+            TimerEvent::LeaseGranted { inherited: None },
             TimerState::LoadingStatus,
             vec![TimerEffect::LoadStatus],
         ),
@@ -243,7 +243,7 @@ fn a_timer_without_schedule_monitor_stores_and_makes_up_for_nothing() {
             "faster than a minute",
             every_second(),
             TimerState::AcquiringLease,
-            TimerEvent::LeaseGranted,
+            TimerEvent::LeaseGranted { inherited: None },
             waiting("10:30:01", RunReason::Schedule, None),
             vec![],
         ),
@@ -251,7 +251,7 @@ fn a_timer_without_schedule_monitor_stores_and_makes_up_for_nothing() {
             "useMonitor is false",
             unmonitored,
             TimerState::AcquiringLease,
-            TimerEvent::LeaseGranted,
+            TimerEvent::LeaseGranted { inherited: None },
             waiting("11:00:00", RunReason::Schedule, None),
             vec![],
         ),
@@ -259,7 +259,7 @@ fn a_timer_without_schedule_monitor_stores_and_makes_up_for_nothing() {
             "runOnStartup",
             on_startup(every_second()),
             TimerState::AcquiringLease,
-            TimerEvent::LeaseGranted,
+            TimerEvent::LeaseGranted { inherited: None },
             waiting("10:30:00.5", RunReason::Startup, None),
             vec![],
         ),
@@ -356,7 +356,7 @@ fn runs_follow_the_schedule_and_an_overrun_is_followed_at_once() {
             "the schedule has no time",
             TimerTrigger { use_monitor: Some(false), ..never() },
             TimerState::AcquiringLease,
-            TimerEvent::LeaseGranted,
+            TimerEvent::LeaseGranted { inherited: None },
             "10:30:00",
             TimerState::Exhausted,
             vec![TimerEffect::WarnExhausted],
@@ -421,6 +421,96 @@ fn a_run_is_let_end_when_its_lease_is_lost_or_the_host_stops() {
             TimerEvent::TimeReached,
             TimerState::Stopped,
             vec![],
+        ),
+    ]);
+}
+
+fn handover(trigger: &TimerTrigger, due: &str, reason: RunReason) -> TimerHandover {
+    TimerHandover { trigger: trigger.clone(), due: at(due), reason, status: None }
+}
+
+#[test]
+fn a_timer_hands_over_when_it_is_due_next_and_keeps_its_lease() {
+    let case = |name, state, next, effects| Case {
+        name,
+        trigger: every_second(),
+        state,
+        event: TimerEvent::HandoverRequested,
+        now: "10:00:00.999",
+        next,
+        effects,
+    };
+    check(vec![
+        case(
+            "the next run",
+            waiting("10:00:01", RunReason::Schedule, None),
+            TimerState::HandedOver(handover(&every_second(), "10:00:01", RunReason::Schedule)),
+            vec![],
+        ),
+        case(
+            "a schedule without a further time",
+            TimerState::Exhausted,
+            TimerState::Stopped,
+            vec![TimerEffect::ReleaseLease],
+        ),
+        case("another host has the lease", standby(100), TimerState::Stopped, vec![]),
+        case(
+            "a run is let end",
+            running("10:00:00", "10:00:00", false),
+            running("10:00:00", "10:00:00", false),
+            vec![],
+        ),
+    ]);
+}
+
+#[test]
+fn a_timer_goes_on_where_the_one_of_the_previous_generation_ended() {
+    let case = |name, trigger: TimerTrigger, inherited, now, next| Case {
+        name,
+        trigger,
+        state: TimerState::AcquiringLease,
+        event: TimerEvent::LeaseGranted { inherited: Some(inherited) },
+        now,
+        next,
+        effects: vec![],
+    };
+    let (schedule, startup) = (RunReason::Schedule, RunReason::Startup);
+    let (each_second, on_start) = (every_second(), on_startup(every_second()));
+    check(vec![
+        case(
+            "before the run is due",
+            each_second.clone(),
+            handover(&each_second, "10:00:01", schedule),
+            "10:00:00.999",
+            waiting("10:00:01", schedule, None),
+        ),
+        case(
+            "after the run was due, so that it is not skipped",
+            each_second.clone(),
+            handover(&each_second, "10:00:01", schedule),
+            "10:00:01.001",
+            waiting("10:00:01", schedule, None),
+        ),
+        case(
+            "a changed schedule counts from now",
+            each_second.clone(),
+            handover(&hourly(), "11:00:00", schedule),
+            "10:00:00.999",
+            waiting("10:00:01", schedule, None),
+        ),
+        case(
+            "a run on start-up comes first",
+            on_start.clone(),
+            handover(&on_start, "10:00:01", schedule),
+            "10:00:00.500",
+            waiting("10:00:00.500", startup, None),
+        ),
+        case(
+            "a run that is due comes before the one on start-up",
+            on_start.clone(),
+            handover(&on_start, "10:00:01", schedule),
+            "10:00:01.001",
+            waiting("10:00:01", schedule, None),
         ),
     ]);
 }

@@ -22,56 +22,34 @@ pub(super) struct WorkerSlot {
     pub(super) is_first: bool,
 }
 
-/// Why a slot's work for a generation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum GenerationEnd {
-    /// The pool is drained.
-    Draining,
-    /// A later generation has started.
-    Restarted,
-}
-
 impl WorkerSlot {
-    /// Keeps a worker running, in one generation after the other, until the pool is drained. A panic on the way is caught: a worker that
-    /// was ready stays ready, and one that has exited is removed by the first invocation that it does not receive.
+    /// Keeps a worker running until the pool is drained. A panic on the way is caught: a worker that was ready stays ready, and one that
+    /// has exited is removed by the first invocation that it does not receive.
     pub(super) async fn run(self) {
-        while let Err(panic) = supervision::catch(self.run_generations()).await {
+        while let Err(panic) = supervision::catch(self.keep_running()).await {
             tracing::error!(panic, "the task that keeps a worker running panicked; this is a defect");
             self.state.set_reason("the task that keeps it running met a defect and is being restarted");
             tokio::time::sleep(self.pause(1)).await;
         }
     }
 
-    async fn run_generations(&self) {
-        loop {
-            let generation = *self.state.generation.borrow();
-            let mut finishing = JoinSet::new();
-            let end = self.run_generation(generation, &mut finishing).await;
-            // They stop for the same reason.
-            while finishing.join_next().await.is_some() {}
-            if end == GenerationEnd::Draining {
-                self.fail(generation, &Arc::new(StartError::Draining));
-                return;
-            }
-        }
+    async fn keep_running(&self) {
+        let mut finishing = JoinSet::new();
+        self.run_until_drained(&mut finishing).await;
+        // They stop for the same reason.
+        while finishing.join_next().await.is_some() {}
+        self.fail(&Arc::new(StartError::Draining));
     }
 
-    /// Waits until a generation ends. Cancel-safe.
-    async fn generation_end(&self, generation: u64) -> GenerationEnd {
+    /// Waits until the pool is drained. Cancel-safe.
+    async fn drained(&self) {
         let mut draining = self.state.is_draining.subscribe();
-        let mut generations = self.state.generation.subscribe();
-        tokio::select! {
-            _ = draining.wait_for(Option::is_some) => GenerationEnd::Draining,
-            _ = generations.wait_for(|current| *current != generation) => GenerationEnd::Restarted,
-        }
+        // The sender lives as long as the state.
+        let _ = draining.wait_for(Option::is_some).await;
     }
 
-    fn is_current(&self, generation: u64) -> bool {
-        *self.state.generation.borrow() == generation
-    }
-
-    async fn run_generation(&self, generation: u64, finishing: &mut JoinSet<()>) -> GenerationEnd {
-        let end = self.generation_end(generation);
+    async fn run_until_drained(&self, finishing: &mut JoinSet<()>) {
+        let end = self.drained();
         tokio::pin!(end);
         let first_has_started = async {
             if !self.is_first {
@@ -80,29 +58,26 @@ impl WorkerSlot {
             }
         };
         tokio::select! {
-            end = &mut end => return end,
+            () = &mut end => return,
             () = first_has_started => {}
         }
         let (mut failures, mut is_restart) = (0_u32, false);
         loop {
             let started = tokio::select! {
-                end = &mut end => return end,
-                started = self.start_worker(generation, is_restart) => started,
+                () = &mut end => return,
+                started = self.start_worker(is_restart) => started,
             };
             match started {
                 Ok(worker) => {
                     let ready_since = Instant::now();
                     tokio::select! {
-                        end = &mut end => {
-                            self.stop(&worker).await;
-                            return end;
-                        }
+                        () = &mut end => return self.stop(&worker).await,
                         () = worker.ended() => {
                             self.state.forget(&worker);
                             self.state.set_reason("the last one exited, and another one is starting");
                         }
                         is_responding = worker.ignored_timeout() => {
-                            self.replace(generation, worker, is_responding, finishing);
+                            self.replace(worker, is_responding, finishing);
                             (failures, is_restart) = (0, true);
                             continue;
                         }
@@ -117,7 +92,7 @@ impl WorkerSlot {
                     failures += 1;
                     self.state.metrics.start_failures.inc();
                     let error = Arc::new(error);
-                    if self.fail(generation, &error) {
+                    if self.fail(&error) {
                         return end.await;
                     }
                     let (reason, retry_in) = (error_chain(&*error), self.pause(failures));
@@ -127,22 +102,22 @@ impl WorkerSlot {
             is_restart = true;
             let pause = self.pause(failures);
             tokio::select! {
-                end = &mut end => return end,
+                () = &mut end => return,
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
     /// Starts a worker and loads the functions.
-    async fn start_worker(&self, generation: u64, is_restart: bool) -> Result<Arc<Worker>, StartError> {
+    async fn start_worker(&self, is_restart: bool) -> Result<Arc<Worker>, StartError> {
         let state = &self.state;
         let bytes_max = state.options.frame_bytes_max;
-        let worker = Worker::start(state.spec(), bytes_max, Arc::clone(&state.observer)).await?;
+        let worker = Worker::start(Arc::clone(&state.spec), bytes_max, Arc::clone(&state.observer)).await?;
         // Our own worker loads the app when it indexes it, so each worker has to index, not only the first.
         let indexing = worker.index().await?;
         if self.is_first && !is_restart {
             state.capabilities.send_replace(worker.capabilities().clone());
-            self.report(generation, &state.indexing, Ok(indexing));
+            report(&state.indexing, Ok(indexing));
         }
         let mut chosen = state.functions.subscribe();
         let chosen = chosen.wait_for(Option::is_some).await.expect("the pool owns the sender").clone();
@@ -155,23 +130,16 @@ impl WorkerSlot {
         // Before it gets invocations: after a panic of the observer there is then no ready worker without a slot.
         state.observer.event(&WorkerEvent::Started { pid, took, is_restart });
         let worker = Arc::new(worker);
-        state.ready.send_modify(|ready| ready.push(Arc::clone(&worker)));
-        state.count_ready();
+        state.add(Arc::clone(&worker));
         if self.is_first && !is_restart {
-            self.report(generation, &state.loaded, Ok(loaded));
+            report(&state.loaded, Ok(loaded));
         }
         Ok(worker)
     }
 
     /// Removes a worker with a function that does not end from those that get invocations, and stops it once its other invocations have
     /// ended.
-    fn replace(
-        &self,
-        generation: u64,
-        worker: Arc<Worker>,
-        is_responding: bool,
-        finishing: &mut JoinSet<()>,
-    ) {
+    fn replace(&self, worker: Arc<Worker>, is_responding: bool, finishing: &mut JoinSet<()>) {
         let state = &self.state;
         state.forget(&worker);
         state.set_reason("the last one had a function that did not end, and another one is starting");
@@ -184,7 +152,7 @@ impl WorkerSlot {
                 tokio::select! {
                     () = worker.finish_invocations() => {}
                     () = worker.ended() => {}
-                    _ = slot.generation_end(generation) => {}
+                    () = slot.drained() => {}
                 }
                 slot.stop(&worker).await;
             } else {
@@ -196,36 +164,20 @@ impl WorkerSlot {
 
     async fn stop(&self, worker: &Arc<Worker>) {
         let grace = *self.state.is_draining.borrow();
-        let shutdown = self.state.spec().timeouts.shutdown;
+        let shutdown = self.state.spec.timeouts.shutdown;
         worker.stop(grace.map_or(shutdown, |grace| grace.min(shutdown))).await;
         self.state.forget(worker);
     }
 
-    /// Records a failed start. Gives whether this generation ends, because no worker was ever ready in it.
-    fn fail(&self, generation: u64, error: &Arc<StartError>) -> bool {
+    /// Records a failed start. Gives whether the pool ends, because no worker was ever ready in it.
+    fn fail(&self, error: &Arc<StartError>) -> bool {
         let text = error_chain(&**error);
         self.state.set_reason(&text);
         if !self.is_first {
             return false;
         }
-        self.report(generation, &self.state.indexing, Err(Arc::clone(error)));
-        self.report(generation, &self.state.loaded, Err(Arc::clone(error)))
-    }
-
-    /// Publishes a result, unless there is one already or a later generation has started. Gives whether it was published.
-    fn report<T>(
-        &self,
-        generation: u64,
-        awaited: &StartOutcome<T>,
-        result: Result<T, Arc<StartError>>,
-    ) -> bool {
-        awaited.send_if_modified(|awaited| {
-            let is_open = awaited.is_none() && self.is_current(generation);
-            if is_open {
-                *awaited = Some(result);
-            }
-            is_open
-        })
+        report(&self.state.indexing, Err(Arc::clone(error)));
+        report(&self.state.loaded, Err(Arc::clone(error)))
     }
 
     fn pause(&self, failures: u32) -> Duration {
@@ -234,4 +186,15 @@ impl WorkerSlot {
         let delay = options.restart_delay_ms_min.saturating_mul(1 << doublings.min(16));
         Duration::from_millis(delay.min(options.restart_delay_ms_max))
     }
+}
+
+/// Publishes a result, unless there is one already. Gives whether it was published.
+fn report<T>(awaited: &StartOutcome<T>, result: Result<T, Arc<StartError>>) -> bool {
+    awaited.send_if_modified(|awaited| {
+        let is_open = awaited.is_none();
+        if is_open {
+            *awaited = Some(result);
+        }
+        is_open
+    })
 }

@@ -10,7 +10,7 @@ use worker_protocol::{Capabilities, FunctionMetadata, LoadResponse};
 use super::options::PoolOptions;
 use crate::worker::error::{InvokeError, StartError};
 use crate::worker::instance::{Indexing, Worker};
-use crate::worker::metrics::Metrics;
+use crate::worker::metrics::PoolMetrics;
 use crate::worker::observe::Observer;
 use crate::worker::spec::WorkerSpec;
 
@@ -19,12 +19,10 @@ pub(super) type StartOutcome<T> = watch::Sender<Option<Result<T, Arc<StartError>
 
 /// What the pool and its slots share.
 pub(super) struct PoolState {
-    pub(super) spec: Mutex<Arc<WorkerSpec>>,
-    /// Number of restarts of the pool. Each slot works for one generation at a time.
-    pub(super) generation: watch::Sender<u64>,
+    pub(super) spec: Arc<WorkerSpec>,
     pub(super) options: PoolOptions,
     pub(super) observer: Arc<dyn Observer>,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: PoolMetrics,
     /// The functions of the app, from the first worker.
     pub(super) indexing: StartOutcome<Indexing>,
     /// The capabilities of the first worker.
@@ -44,7 +42,7 @@ pub(super) struct PoolState {
 impl std::fmt::Debug for PoolState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PoolState")
-            .field("spec", &self.spec())
+            .field("spec", &self.spec)
             .field("ready", &self.ready)
             .finish_non_exhaustive()
     }
@@ -64,7 +62,7 @@ impl PoolState {
             tokio::select! {
                 _ = draining.wait_for(Option::is_some) => return Err(InvokeError::Draining),
                 _ = ready.wait_for(|workers| !workers.is_empty()) => {}
-                // No worker ever started, and none will before the pool is restarted.
+                // No worker ever started, and none will.
                 Ok(_) = loaded.wait_for(|loaded| matches!(loaded, Some(Err(_)))) => return Err(self.no_worker()),
                 () = &mut deadline => return Err(self.no_worker()),
             }
@@ -72,10 +70,6 @@ impl PoolState {
                 return Ok(worker);
             }
         }
-    }
-
-    pub(super) fn spec(&self) -> Arc<WorkerSpec> {
-        Arc::clone(&self.spec.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn no_worker(&self) -> InvokeError {
@@ -99,18 +93,24 @@ impl PoolState {
         Some(Arc::clone(worker))
     }
 
+    /// Adds a worker to those that get invocations.
+    pub(super) fn add(&self, worker: Arc<Worker>) {
+        self.ready.send_modify(|ready| ready.push(worker));
+        self.metrics.ready.inc();
+    }
+
     /// Removes a worker from those that get invocations.
     pub(super) fn forget(&self, gone: &Arc<Worker>) {
         self.ready.send_if_modified(|ready| {
             let before = ready.len();
             ready.retain(|worker| !Arc::ptr_eq(worker, gone));
-            before != ready.len()
+            let is_removed = before != ready.len();
+            if is_removed {
+                // Counted by difference: the pool of another generation counts in the same gauge.
+                self.metrics.ready.dec();
+            }
+            is_removed
         });
-        self.count_ready();
-    }
-
-    pub(super) fn count_ready(&self) {
-        self.metrics.ready.set(i64::try_from(self.ready.borrow().len()).unwrap_or(i64::MAX));
     }
 }
 

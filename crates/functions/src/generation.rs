@@ -1,31 +1,46 @@
-//! [`RunningApp`]: an app whose functions can be called.
+//! [`Generation`]: one version of the app whose functions can be called.
+//!
+//! A generation owns its workers, and counts its invocations. Its triggers are in [`crate::triggers::TriggerTasks`]. A new generation
+//! starts beside the one in service, takes over, and the old one drains: `host.rs`.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
+use tokio::sync::watch;
 use worker_protocol::{Capabilities, TypedData};
 
+use crate::app::App;
 use crate::function::Trigger;
-use crate::invoke::{Function, Invoker, TriggerData};
+use crate::http::HttpSettings;
+use crate::invoke::{DrainGuard, Function, Invoker, TriggerData};
 use crate::push::PushTable;
+use crate::reload_error::ReloadError;
 use crate::route::RouteTable;
 use crate::setting_use::SettingUse;
 use crate::shutdown::Shutdown;
 use crate::timer::{self, ScheduleMonitor};
 
-/// The state of the app.
+/// Whether a generation of the app is in service.
 #[derive(Clone)]
 pub(crate) enum AppPhase {
     /// The app is starting.
     Starting,
-    /// Its functions can be called.
-    Running(Arc<RunningApp>),
+    /// The functions of this generation can be called.
+    Running {
+        generation: Arc<Generation>,
+        /// Why the files of the app, which have changed since, are not in service.
+        reload_error: Option<Arc<ReloadError>>,
+    },
     /// The app did not start, with the reason.
     Failed(Arc<str>),
 }
 
-/// An app whose functions can be called.
-pub(crate) struct RunningApp {
+/// One version of the app whose functions can be called.
+pub(crate) struct Generation {
+    /// 1 for the first start of the app; each further start has the next number, whether it succeeds or not.
+    pub(crate) number: u64,
+    pub(crate) app: App,
     /// Valid functions, disabled ones included, by name.
     pub(crate) functions: Vec<Arc<Function>>,
     /// Functions in error, with the reason.
@@ -35,14 +50,47 @@ pub(crate) struct RunningApp {
     pub(crate) routes: RouteTable<Arc<Function>>,
     /// The functions whose events are pushed.
     pub(crate) pushes: PushTable,
+    /// Invokes functions in the workers of this generation.
     pub(crate) invoker: Invoker,
     /// Stores the runs of its timers.
     pub(crate) schedule_monitor: ScheduleMonitor,
-    /// Ends the pauses between retries when the host stops.
-    pub(crate) shutdown: Shutdown,
-    pub(crate) language: String,
+    pub(crate) http: Arc<HttpSettings>,
     /// How workers receive HTTP requests themselves, if they do.
     pub(crate) proxying: Option<HttpProxying>,
+    /// Ends the pauses between retries.
+    pub(crate) retry_stop: watch::Sender<bool>,
+}
+
+/// A generation for one use of it; it is not drained before this is dropped.
+pub(crate) struct GenerationGuard {
+    generation: Arc<Generation>,
+    _drain_guard: DrainGuard,
+}
+
+impl GenerationGuard {
+    /// The generation in service. Fails if there is none.
+    ///
+    /// Called under the lock of the phase, so that a generation that is replaced later is drained later.
+    pub(crate) fn of(phase: &AppPhase) -> Option<Self> {
+        let AppPhase::Running { generation, .. } = phase else { return None };
+        let drain_guard = generation.invoker.active.delay_drain();
+        Some(Self { generation: Arc::clone(generation), _drain_guard: drain_guard })
+    }
+}
+
+impl Clone for GenerationGuard {
+    fn clone(&self) -> Self {
+        let drain_guard = self.generation.invoker.active.delay_drain();
+        Self { generation: Arc::clone(&self.generation), _drain_guard: drain_guard }
+    }
+}
+
+impl Deref for GenerationGuard {
+    type Target = Generation;
+
+    fn deref(&self) -> &Generation {
+        &self.generation
+    }
 }
 
 /// How workers receive HTTP requests themselves (capability `HttpUri`).
@@ -59,7 +107,12 @@ impl HttpProxying {
     }
 }
 
-impl RunningApp {
+impl Generation {
+    /// Ends the pauses between retries when the host stops, or when the time for the drain of this generation is over.
+    pub(crate) fn retry_stop(&self) -> Shutdown {
+        Shutdown::of(&self.retry_stop)
+    }
+
     /// A function by its name in any case.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Function>> {
         self.functions.iter().find(|function| function.name().eq_ignore_ascii_case(name)).cloned()
@@ -82,7 +135,7 @@ impl RunningApp {
         let (invoker, function) = (self.invoker.clone(), Arc::clone(function));
         let trigger_data = self.manual_trigger_data(&function, input).await;
         let drain_guard = invoker.active.delay_drain();
-        let mut shutdown = self.shutdown.clone();
+        let mut shutdown = self.retry_stop();
         tokio::spawn(async move {
             // The outcome is in the log.
             let _ = invoker.invoke_with_retry(&function, trigger_data, &mut shutdown).await;
