@@ -1,9 +1,10 @@
 // Replays the recordings of the vendor's functions host against the built binary, with the same apps. `cargo xtask compat
 // functions-host` starts it; README.md beside this file says what is compared.
 //
-//   node replay.mjs [--vectors FOLDER] [--app NAME] [--case TEXT] [--all]
+//   node replay.mjs [--vectors FOLDER] [--app NAME] [--case TEXT] [--all] [--workers FOLDER]
 //
-// --app and --case choose cases, --all prints every difference and not only the first ones.
+// --app and --case choose cases, --all prints every difference and not only the first ones. --workers names a folder with the
+// vendor's workers: the app runs on its Node.js worker, and only responses are compared.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
@@ -86,10 +87,12 @@ async function functionNames(chappe) {
 }
 
 /** A copy of an app, with what its worker needs; a Node.js one writes down what it is sent, and `lines` are those so far. */
-async function recordedApp(vectors, facts) {
+async function recordedApp(vectors, facts, workers) {
   const app = await copyApp(vectors, facts);
   const record = path.join(app, '.record');
   await writeFile(record, '');
+  const remove = () => rm(app, { recursive: true, force: true });
+  if (workers) return { app, environment: { languageWorkers__workersDirectory: workers }, lines: () => [], remove };
   const environment = facts.dotnet
     ? { FUNCTIONS_HOST_CSHARP: path.join(vectors, '../csharp-worker') }
     : { FUNCTIONS_HOST_RECORD: record, languageWorkers__node__arguments: `--require ${path.join(here, 'recorder.cjs')}` };
@@ -97,14 +100,14 @@ async function recordedApp(vectors, facts) {
     app,
     environment,
     lines: () => readFileSync(record, 'utf8').trimEnd().split('\n').filter(Boolean).map((line) => JSON.parse(line)),
-    remove: () => rm(app, { recursive: true, force: true }),
+    remove,
   };
 }
 
 /** Sends the cases of one app and gives each with its differences. */
-async function replayApp(vectors, name, cases) {
+async function replayApp(vectors, name, cases, workers) {
   const { env = {}, set = [] } = APPS[name];
-  const { app, environment, lines, remove } = await recordedApp(vectors, APPS[name]);
+  const { app, environment, lines, remove } = await recordedApp(vectors, APPS[name], workers);
   let chappe;
   try {
     chappe = await Chappe.start({ app, settings: [...BEHIND_A_FRONT_END, ...set], env: { ...env, ...environment } });
@@ -119,7 +122,7 @@ async function replayApp(vectors, name, cases) {
       seen = all.length;
       const differences = responseDifferences(each.response, response);
       // Only the app `http` was recorded with what its worker was sent.
-      if (name === 'http') differences.push(...sentDifferences(each.worker && recordedOf(each.worker), sent.at(-1)));
+      if (name === 'http' && !workers) differences.push(...sentDifferences(each.worker && recordedOf(each.worker), sent.at(-1)));
       found.push({ ...each, differences });
     }
     return found;
@@ -131,9 +134,12 @@ async function replayApp(vectors, name, cases) {
 
 async function main() {
   const { values } = parseArgs({
-    options: { vectors: { type: 'string' }, app: { type: 'string' }, case: { type: 'string' }, all: { type: 'boolean' } },
+    options: {
+      vectors: { type: 'string' }, app: { type: 'string' }, case: { type: 'string' }, all: { type: 'boolean' }, workers: { type: 'string' },
+    },
   });
   const vectors = path.resolve(values.vectors ?? path.join(here, '../../../shared/vectors/functions-host'));
+  const workers = values.workers && path.resolve(values.workers);
   const file = path.join(vectors, 'http.jsonl');
   if (!existsSync(file)) {
     console.error(`error: there are no recordings of the functions host at ${vectors}; name their folder with --vectors FOLDER`);
@@ -145,12 +151,14 @@ async function main() {
   const results = [];
   for (const name of Object.keys(APPS)) {
     const cases = chosen.filter((each) => each.app === name);
-    if (cases.length > 0) results.push(...await replayApp(vectors, name, cases));
+    if (cases.length === 0 || (workers && APPS[name].dotnet)) continue;
+    results.push(...await replayApp(vectors, name, cases, workers));
   }
   results.push(...await replayStartup(vectors, isChosen));
-  results.push(...await replayTimers(vectors, (folder) => recordedApp(vectors, { folder }), isChosen));
+  // What a timer's worker is sent is written down by our own worker only.
+  if (!workers) results.push(...await replayTimers(vectors, (folder) => recordedApp(vectors, { folder }), isChosen));
   const expectations = readExpectations();
-  const isWhole = !values.app && !values.case;
+  const isWhole = !values.app && !values.case && !workers;
   const { lines, counts, isGood } = judge(results, expectations, { isWhole });
   const shown = values.all ? lines : lines.slice(0, PRINTED_MAX);
   for (const line of shown) console.log(line);

@@ -1,4 +1,4 @@
-//! `cargo xtask compat`: recordings of other implementations, replayed against the built binary.
+//! `cargo xtask compat`: the built binary beside other implementations, by recordings of them and with their programs.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,10 +14,25 @@ const FUNCTIONS_HOST_VECTORS: &str = "../shared/vectors/functions-host";
 ///
 /// If the recordings are missing, or if a case differs that is not in the list of deliberate differences.
 pub(crate) fn functions_host(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    run_script(root, "compat/functions-host/replay.mjs", arguments)
+}
+
+/// Runs the vendor's language workers on the built binary; `arguments` say where they are (`compat/official-workers/README.md`). Not
+/// part of CI: no package registry has these workers.
+///
+/// # Errors
+///
+/// If the workers are missing, or if a test fails that is not listed with its reason.
+pub(crate) fn official_workers(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
+    run_script(root, "compat/official-workers/run.mjs", arguments)
+}
+
+/// Builds the binary and runs a script of `compat/` with it.
+fn run_script(root: &Path, script: &str, arguments: &[String]) -> anyhow::Result<()> {
     packages::install_npm(root)?;
     step::cargo(root, &["build", "--package", "chappe", "--locked"])?;
     let mut node = Command::new("node");
-    node.arg(root.join("compat/functions-host/replay.mjs")).args(arguments);
+    node.arg(root.join(script)).args(arguments);
     step::run(node.env("CHAPPE_BIN", root.join("target/debug/chappe")).current_dir(root))
 }
 

@@ -60,9 +60,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         target: Vec<String>,
     },
-    /// Recordings of other implementations, replayed against the built binary: functions-host
+    /// The built binary beside other implementations: functions-host (recordings), official-workers (the vendor's language workers)
     Compat {
-        /// Which, and the flags of its replay, such as --case TEXT or --vectors FOLDER
+        /// Which, and its flags, such as --case TEXT or --workers FOLDER
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,
     },
@@ -101,7 +101,8 @@ fn run() -> anyhow::Result<()> {
         },
         Command::Compat { arguments } => match arguments.split_first() {
             Some((name, flags)) if name == "functions-host" => compat::functions_host(&root, flags),
-            _ => anyhow::bail!("there is one replay: cargo xtask compat functions-host"),
+            Some((name, flags)) if name == "official-workers" => compat::official_workers(&root, flags),
+            _ => anyhow::bail!("unknown comparison; use functions-host or official-workers"),
         },
         Command::Bench { arguments } => {
             let mut line = vec!["run", "--release", "--quiet", "--package", "bench", "--"];
