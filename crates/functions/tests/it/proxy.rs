@@ -431,6 +431,16 @@ async fn a_worker_address_without_a_listener_fails_each_request_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idempotent_request_whose_connection_closes_without_a_response_is_sent_again_once() {
+    let host = Host::start(&[]).await;
+    assert_eq!(host.get("closes").await.body, "at the second request");
+    // The worker may have executed the others.
+    assert_eq!(host.send("POST", "closes", &[], b"").await.status, 500);
+    assert_eq!(host.send("PUT", "closes", &[], b"a body that was sent").await.status, 500);
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_beyond_the_limit_is_413_whether_or_not_its_length_is_declared() {
     let host = Host::start(&[("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "100000")]).await;
     assert_eq!(host.send("POST", "up", &[], &[1; 100_001]).await.text(), "413");

@@ -13,6 +13,10 @@ use crate::worker::WorkerAddressReceiver;
 /// The pauses before a refused connection is retried. Their sum is the time that a worker has to listen at the address that it reported.
 const REFUSED_PAUSES_MS: [u64; 6] = [20, 50, 100, 150, 200, 250];
 
+/// How often a request is sent again after its connection closed without a response. A worker that closes an idle connection, or one on
+/// which a function failed, may do so while the next request is on its way; the client of the Azure Functions host repeats it too.
+const CLOSED_RETRIES_MAX: usize = 1;
+
 /// The timeout of the invocation limits the time, not one of the request.
 const NO_TIMEOUT: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -58,6 +62,7 @@ pub(super) async fn forward(
 ) -> Result<Response<Body>, ForwardError> {
     let address = address_receiver.address().await;
     let mut pauses = REFUSED_PAUSES_MS.into_iter();
+    let mut closed = 0;
     loop {
         let mut request = head.request(&address, upload.body()).ok_or(ForwardError::Unaddressable)?;
         request.extensions_mut().insert(RequestTimeout(NO_TIMEOUT));
@@ -66,6 +71,11 @@ pub(super) async fn forward(
             Err(cause @ (SendError::Connect { .. } | SendError::ConnectTimeout { .. })) => {
                 let Some(pause) = pauses.next() else { return Err(ForwardError::Refused { address, cause }) };
                 tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            Err(SendError::Protocol { .. })
+                if closed < CLOSED_RETRIES_MAX && head.is_idempotent() && !upload.is_started() =>
+            {
+                closed += 1;
             }
             Err(cause) => return Err(ForwardError::Broken { cause }),
         }

@@ -40,6 +40,11 @@ pub(super) struct ProxiedHead {
 }
 
 impl ProxiedHead {
+    /// Whether sending the request twice does no more than sending it once (RFC 9110, section 9.2.2).
+    pub(super) fn is_idempotent(&self) -> bool {
+        self.method.is_idempotent()
+    }
+
     /// The head for a request with address `url`, from `client` if known.
     pub(super) fn new(parts: &Parts, url: &Uri, client: Option<std::net::IpAddr>, id: &str) -> Self {
         let mut headers = parts.headers.clone();

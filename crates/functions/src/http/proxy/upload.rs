@@ -19,6 +19,8 @@ struct Shared {
     body: Body,
     /// The bytes that may still come.
     bytes_left: u64,
+    /// Whether an attempt has read data, which no later attempt can send.
+    is_started: bool,
     end: Option<UploadError>,
     /// Woken when it is closed from outside.
     waker: Option<Waker>,
@@ -43,7 +45,15 @@ struct SharedBody(RequestUpload);
 impl RequestUpload {
     pub(super) fn new(body: Body, bytes_max: usize) -> Self {
         let bytes_left = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-        Self { shared: Arc::new(Mutex::new(Shared { body, bytes_left, end: None, waker: None })) }
+        Self {
+            shared: Arc::new(Mutex::new(Shared {
+                body,
+                bytes_left,
+                is_started: false,
+                end: None,
+                waker: None,
+            })),
+        }
     }
 
     /// The body for one attempt. What an earlier attempt read is lost.
@@ -60,6 +70,11 @@ impl RequestUpload {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Whether an attempt has read data.
+    pub(super) fn is_started(&self) -> bool {
+        self.lock().is_started
     }
 
     /// Why it ended early.
@@ -94,6 +109,7 @@ impl http_body::Body for SharedBody {
         let end = match &frame {
             Some(Err(_)) => UploadError::Broken,
             Some(Ok(frame)) => {
+                shared.is_started = true;
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 match shared.bytes_left.checked_sub(bytes) {
                     Some(left) => {

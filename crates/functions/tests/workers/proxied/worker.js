@@ -120,6 +120,11 @@ const FUNCTIONS = {
         console.log(`hangs ${id}`);
         request.socket.on('close', () => console.log(`closed ${id}`));
     }],
+    closes: ['closes', ({ id, request, response }) => {
+        request.resume();
+        response.end('at the second request');
+        succeed(id);
+    }],
     dies: ['dies', () => process.exit(9)],
 };
 
@@ -140,8 +145,15 @@ const server = http.createServer((request, response) => {
         response.end();
         return;
     }
+    // The first connection of each invocation is closed without a response.
+    if (request.url.startsWith('/api/closes') && !closed.has(id)) {
+        closed.add(id);
+        request.socket.destroy();
+        return;
+    }
     join(id, { request, response });
 });
+const closed = new Set();
 
 const LISTEN = process.env.PROXIED_LISTEN ?? 'at once';
 let port = 0;
