@@ -52,6 +52,11 @@ pub(crate) struct LeaseRenewer {
     task: JoinHandle<()>,
 }
 
+/// Stores positions through the task; after its end, every position counts as lost. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Checkpoints(mpsc::Sender<RenewerCommand>);
+
+#[derive(Debug)]
 enum RenewerCommand {
     Checkpoint { token: String, continuation: String, reply: oneshot::Sender<Result<(), CheckpointError>> },
     Split { token: String, reply: oneshot::Sender<Result<bool, RequestError>> },
@@ -87,6 +92,11 @@ impl LeaseRenewer {
         self.held.borrow_and_update().clone()
     }
 
+    /// A lease with its current position, if it is held now.
+    pub(crate) fn part(&self, token: &str) -> Option<HeldLease> {
+        self.held.borrow().iter().find(|held| held.token == token).cloned()
+    }
+
     /// Waits until the held leases change, or until the task has ended.
     pub(crate) async fn changed(&mut self) {
         // An error means that the task has ended, which `has_ended` reports.
@@ -98,15 +108,14 @@ impl LeaseRenewer {
         self.held.has_changed().is_err()
     }
 
-    /// Stores the position of the source. Once this returns `Ok`, no host starts before it.
+    /// Stores positions of the source; for deliveries, which are settled apart from the source.
+    pub(crate) fn checkpoints(&self) -> Checkpoints {
+        Checkpoints(self.commands.clone())
+    }
+
+    /// Stores a position as [`Checkpoints::store`] does.
     pub(crate) async fn checkpoint(&self, token: &str, continuation: &str) -> Result<(), CheckpointError> {
-        let (reply, answer) = oneshot::channel();
-        let (token, continuation) = (token.to_owned(), continuation.to_owned());
-        let lost = CheckpointError::Lost(token.clone());
-        if self.commands.send(RenewerCommand::Checkpoint { token, continuation, reply }).await.is_err() {
-            return Err(lost);
-        }
-        answer.await.unwrap_or(Err(lost))
+        self.checkpoints().store(token, continuation).await
     }
 
     /// Replaces the lease of a partition that was split by the leases of its children; `false` if it was not split.
@@ -126,6 +135,19 @@ impl LeaseRenewer {
             let _ = closed.await;
         }
         let _ = (&mut self.task).await;
+    }
+}
+
+impl Checkpoints {
+    /// Stores the position of a part of the feed. Once this returns `Ok`, no host starts before it.
+    pub(crate) async fn store(&self, token: &str, continuation: &str) -> Result<(), CheckpointError> {
+        let (reply, answer) = oneshot::channel();
+        let (token, continuation) = (token.to_owned(), continuation.to_owned());
+        let lost = CheckpointError::Lost(token.clone());
+        if self.0.send(RenewerCommand::Checkpoint { token, continuation, reply }).await.is_err() {
+            return Err(lost);
+        }
+        answer.await.unwrap_or(Err(lost))
     }
 }
 

@@ -1,26 +1,33 @@
 //! [`FeedSource`]: the change feed of a container as a trigger.
 //!
 //! A [`LeaseRenewer`] task owns the leases; the source reads the parts of the feed whose leases it holds, one page at a time,
-//! and stores checkpoints through the renewer.
+//! and stores checkpoints through the renewer. Each part is an ordering key: its next page is read when the last one is settled.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use functions_contract::{Batch, BindingError, ItemOrigin, Lag, Source, Value};
+use functions_contract::{
+    Batch, BindingError, ItemOrigin, KeysInFlight, Source, SourceBacklog, SourceDelivery, Value,
+};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::watch;
 
 use crate::client::{AccountClient, CosmosResponse, DocumentPage, FeedRequest, PartitionKeyRange, StartFrom};
 use crate::error::RequestError;
 use crate::lease::LeaseOwner;
-use crate::lease_renewer::{CheckpointError, HeldLease, LeaseRenewer};
+use crate::lease_renewer::{HeldLease, LeaseRenewer};
 use crate::live_sources::LiveSource;
 use crate::shared::Shared;
 use crate::trigger_options::TriggerOptions;
 use crate::trigger_registry::{LeaseUse, TriggerId};
+use page::{FeedPage, checkpoint_failed};
 
 mod open;
+mod page;
+
+/// The most parts of a feed whose changes the function receives at a time; each holds a page of its part in memory.
+const PARTS_IN_FLIGHT_MAX: usize = 16;
 
 /// A trigger on one container.
 pub(crate) struct FeedSource {
@@ -30,8 +37,8 @@ pub(crate) struct FeedSource {
     shared: Arc<Shared>,
     number: LiveSource,
     opened: Option<OpenFeed>,
-    /// Abandoned batches, in order.
-    returned: VecDeque<Batch>,
+    /// The parts whose last page is not settled yet, by lease token.
+    in_flight: KeysInFlight,
     /// The held lease that the next poll reads first, so that a busy one does not starve the others.
     next_lease: usize,
     _leases: LeaseUse,
@@ -41,21 +48,15 @@ pub(crate) struct FeedSource {
 struct OpenFeed {
     /// The resource id of the monitored container: one that was deleted and created again has another feed.
     rid: String,
-    ranges: Vec<PartitionKeyRange>,
+    /// The container's partitions; `None` after a split, until they are read again.
+    ranges: Option<Vec<PartitionKeyRange>>,
     renewer: LeaseRenewer,
     hint: Option<watch::Receiver<u64>>,
 }
 
-/// [`Batch::position`] of this source, as JSON.
-#[derive(Debug, Deserialize, Serialize)]
-struct FeedPosition {
-    lease: String,
-    continuation: String,
-}
-
 /// The outcome of one read of a part of the feed.
 enum FeedRead {
-    Changes(Batch),
+    Changes(Box<SourceDelivery>),
     Empty,
     /// The position moved, but there is no change to hand out.
     Advanced,
@@ -88,14 +89,14 @@ impl FeedSource {
             shared,
             number,
             opened: None,
-            returned: VecDeque::new(),
+            in_flight: KeysInFlight::default(),
             next_lease: 0,
             _leases: lease_use,
         }
     }
 
-    /// Reads the held leases in turn until one has changes.
-    async fn poll(&mut self) -> Result<Option<Batch>, BindingError> {
+    /// Reads the held leases in turn until one has changes; those with an unsettled page are left out.
+    async fn poll(&mut self) -> Result<Option<SourceDelivery>, BindingError> {
         self.open().await?;
         let opened = self.opened.as_mut().expect("open() succeeded");
         if let Some(hint) = opened.hint.as_mut() {
@@ -104,11 +105,18 @@ impl FeedSource {
         }
         let held = opened.renewer.held();
         for index in 0..held.len() {
-            let part = &held[(self.next_lease + index) % held.len()];
-            match self.read(part).await? {
-                FeedRead::Changes(batch) => {
+            let token = &held[(self.next_lease + index) % held.len()].token;
+            if self.in_flight.contains(token) {
+                continue;
+            }
+            // Not from `held`: a page of this part may have been settled since.
+            let Some(part) = self.opened.as_ref().and_then(|opened| opened.renewer.part(token)) else {
+                continue;
+            };
+            match self.read(&part).await? {
+                FeedRead::Changes(delivery) => {
                     self.next_lease = self.next_lease.wrapping_add(index + 1);
-                    return Ok(Some(batch));
+                    return Ok(Some(*delivery));
                 }
                 FeedRead::Empty => {}
                 // The next poll starts from the new position.
@@ -120,7 +128,7 @@ impl FeedSource {
 
     async fn read(&mut self, part: &HeldLease) -> Result<FeedRead, BindingError> {
         let response = self.request(part, self.trigger.items_max).await?;
-        let opened = self.opened.as_ref().expect("reading needs an open source");
+        let opened = self.opened.as_mut().expect("reading needs an open source");
         if let Some(rid) = response.header("x-ms-content-path").filter(|rid| *rid != opened.rid) {
             tracing::warn!(container = %self.trigger.monitored, rid, "the container was created again; its feed starts from the beginning");
             self.opened = None;
@@ -129,8 +137,12 @@ impl FeedSource {
         match response.status {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED => return self.no_change(part, &response).await,
-            StatusCode::GONE if opened.renewer.split(&part.token).await? => {
-                self.opened = None;
+            StatusCode::GONE => {
+                // Before the split, so that a cancelled one is followed by a read of the partitions, too.
+                opened.ranges = None;
+                if !opened.renewer.split(&part.token).await? {
+                    return Err(response.rejected().into());
+                }
                 return Ok(FeedRead::Advanced);
             }
             StatusCode::NOT_FOUND => {
@@ -138,10 +150,8 @@ impl FeedSource {
                 self.shared.triggers.missing(&self.trigger_id());
                 return Err(self.missing());
             }
-            _ => {
-                self.opened = None;
-                return Err(response.rejected().into());
-            }
+            // The source stays open: pages of other parts are settled before the host opens it again.
+            _ => return Err(response.rejected().into()),
         }
         let continuation =
             response.etag().ok_or_else(|| response.malformed("the feed response has no etag".to_owned()))?;
@@ -150,7 +160,16 @@ impl FeedSource {
             opened.renewer.checkpoint(&part.token, &continuation).await.map_err(checkpoint_failed)?;
             return Ok(FeedRead::Advanced);
         }
-        Ok(FeedRead::Changes(self.batch(part, continuation, page, &response)))
+        let id = format!("{}:{continuation}", part.token);
+        let claim = self
+            .in_flight
+            .claim(&part.token)
+            .expect("only this source claims, and it read a part that is not in flight");
+        let settle = FeedPage { claim, continuation, checkpoints: opened.renewer.checkpoints() };
+        let batch = self.batch(page, &response);
+        let ordering_key = Some(part.token.clone());
+        let delivery = SourceDelivery { ordering_key, ..SourceDelivery::new(batch, id, settle) };
+        Ok(FeedRead::Changes(Box::new(delivery)))
     }
 
     /// There is no change. The position of the first read is stored: it defines "from now", and a crash before the first change
@@ -163,21 +182,13 @@ impl FeedSource {
         Ok(FeedRead::Empty)
     }
 
-    fn batch(
-        &self,
-        part: &HeldLease,
-        continuation: String,
-        page: DocumentPage,
-        response: &CosmosResponse,
-    ) -> Batch {
+    fn batch(&self, page: DocumentPage, response: &CosmosResponse) -> Batch {
         let mut origins = self.monitored.transport().origins(&response.extensions);
         origins.sort_by_key(|(lsn, ..)| *lsn);
         let newest = origins.len().saturating_sub(Batch::ORIGINS_MAX);
         let origins = origins.split_off(newest).into_iter();
-        let position = FeedPosition { lease: part.token.clone(), continuation };
         let now = jiff::Timestamp::now();
         Batch {
-            position: serde_json::to_string(&position).expect("two strings can be serialised"),
             // A slice of the response: the documents are not copied.
             data: Value::Text(page.array),
             metadata: Vec::new(),
@@ -193,7 +204,8 @@ impl FeedSource {
         // A lease for a range of hashes is read through the partition that holds its beginning.
         let range_id = part.epk_range.as_ref().map_or_else(partition, |epk_range| {
             let holds = |range: &&PartitionKeyRange| range.min <= epk_range.min && epk_range.min < range.max;
-            opened.ranges.iter().find(holds).map_or_else(partition, |range| range.id.as_str())
+            let mut ranges = opened.ranges.iter().flatten();
+            ranges.find(holds).map_or_else(partition, |range| range.id.as_str())
         });
         let feed = FeedRequest {
             container: &self.trigger.monitored,
@@ -218,13 +230,14 @@ impl FeedSource {
         }
     }
 
-    /// Waits for a hint, for a change of the held leases, or for the next poll. It polls even if there are hints, because only a
+    /// Waits for a hint, for a change of the held leases, for a settled page, or for the next poll. It polls even if there are hints, because only a
     /// poll detects that the container was deleted.
     async fn wait(&mut self) {
         let Some(opened) = self.opened.as_mut() else { return };
         tokio::select! {
             () = hinted(opened.hint.as_mut()) => {}
             () = opened.renewer.changed() => {}
+            () = self.in_flight.released() => {}
             () = tokio::time::sleep(self.trigger.poll_delay) => {}
         }
     }
@@ -245,7 +258,11 @@ impl FeedSource {
 
 #[async_trait::async_trait]
 impl Source for FeedSource {
-    async fn next(&mut self) -> Result<Batch, BindingError> {
+    fn in_flight_max(&self) -> usize {
+        PARTS_IN_FLIGHT_MAX
+    }
+
+    async fn next(&mut self) -> Result<SourceDelivery, BindingError> {
         loop {
             // Checked before a batch is handed out: without the renewer, another host may read the same changes, and a checkpoint
             // could not be stored, so that the same batch would come again without end.
@@ -254,45 +271,29 @@ impl Source for FeedSource {
                     "renew the leases: the task that renews them ended because of a defect; see the log";
                 return Err(BindingError::System { what: what.to_owned(), retryable: true, cause: None });
             }
-            if let Some(batch) = self.returned.pop_front() {
-                return Ok(batch);
-            }
-            if let Some(batch) = self.poll().await? {
-                return Ok(batch);
+            if let Some(delivery) = self.poll().await? {
+                return Ok(delivery);
             }
             self.wait().await;
         }
     }
 
-    async fn complete(&mut self, batch: &Batch) -> Result<(), BindingError> {
-        let position: FeedPosition = serde_json::from_str(&batch.position)
-            .map_err(|error| BindingError::Value(format!("the position is of another source: {error}")))?;
-        let Some(opened) = self.opened.as_ref() else {
-            return Err(checkpoint_failed(CheckpointError::Lost(position.lease)));
-        };
-        let recorded = opened.renewer.checkpoint(&position.lease, &position.continuation).await;
-        recorded.map_err(checkpoint_failed)
-    }
-
-    async fn abandon(&mut self, batch: Batch) -> Result<(), BindingError> {
-        self.returned.push_back(batch);
-        Ok(())
-    }
-
-    async fn lag(&mut self) -> Result<Lag, BindingError> {
+    async fn backlog(&mut self) -> Result<SourceBacklog, BindingError> {
         self.open().await?;
         let opened = self.opened.as_mut().expect("open() succeeded");
         let held = opened.renewer.held();
-        let mut items = 0;
+        let mut backlog = SourceBacklog::default();
         for part in held.iter() {
             // With a start from now, no change is waiting before the first read.
             if part.continuation.is_none() && self.start(part) == StartFrom::Now {
                 continue;
             }
             let response = self.request(part, 1).await?;
-            items += waiting(response)?;
+            let waiting = waiting(response, SystemTime::now())?;
+            backlog.items += waiting.items;
+            backlog.oldest = backlog.oldest.max(waiting.oldest);
         }
-        Ok(Lag { items })
+        Ok(backlog)
     }
 
     async fn close(self: Box<Self>) {
@@ -313,33 +314,29 @@ async fn hinted(hint: Option<&mut watch::Receiver<u64>>) {
 }
 
 /// The account's newest LSN minus that of the first unread change: the estimate of the .NET SDK. It counts writes, so that it
-/// is an upper bound of the items.
-fn waiting(response: CosmosResponse) -> Result<u64, RequestError> {
+/// is an upper bound of the items. The age is that of the first unread change.
+fn waiting(response: CosmosResponse, now: SystemTime) -> Result<SourceBacklog, RequestError> {
     #[derive(Deserialize)]
     struct Numbered {
         _lsn: Option<u64>,
+        /// When the change was written, in seconds of Unix time.
+        _ts: Option<u64>,
     }
     if response.status == StatusCode::NOT_MODIFIED {
-        return Ok(0);
+        return Ok(SourceBacklog::default());
     }
     let response = response.success()?;
     let documents = response.documents()?.documents;
-    let Some(first) = documents.first() else { return Ok(0) };
+    let Some(first) = documents.first() else { return Ok(SourceBacklog::default()) };
     // `{range}:{version}#{lsn}[#{region}={lsn}]`
     let newest = response.header("x-ms-session-token").and_then(|token| token.split('#').nth(1));
     let newest: Option<u64> = newest.and_then(|lsn| lsn.parse().ok());
     let first: Option<Numbered> = serde_json::from_str(first).ok();
-    let first = first.and_then(|document| document._lsn);
-    Ok(newest.zip(first).map_or(1, |(newest, first)| newest.saturating_sub(first) + 1))
-}
-
-fn checkpoint_failed(error: CheckpointError) -> BindingError {
-    match error {
-        CheckpointError::Request(error) => error.into(),
-        CheckpointError::Lost(lease) => BindingError::System {
-            what: format!("another host acquired the lease {lease} and hands the batch out again"),
-            retryable: true,
-            cause: None,
-        },
-    }
+    let lsn = first.as_ref().and_then(|document| document._lsn);
+    let items = newest.zip(lsn).map_or(1, |(newest, first)| newest.saturating_sub(first) + 1);
+    let written = first.and_then(|document| document._ts).map(Duration::from_secs);
+    let written = written.and_then(|since_epoch| SystemTime::UNIX_EPOCH.checked_add(since_epoch));
+    // The clocks of account and host may differ.
+    let oldest = written.map(|written| now.duration_since(written).unwrap_or_default());
+    Ok(SourceBacklog { items, oldest })
 }

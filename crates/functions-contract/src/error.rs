@@ -14,6 +14,9 @@ pub enum BindingError {
     /// what to do.
     #[error("{0}")]
     Absent(String),
+    /// The lock of a delivery was lost: its items come again, here or elsewhere. Contains which lock, and what to check.
+    #[error("{0}")]
+    LockLost(String),
     /// The system behind the binding rejected the operation or failed.
     #[error("{what}")]
     System {

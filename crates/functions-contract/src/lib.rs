@@ -13,10 +13,12 @@
 mod binding;
 mod connector;
 mod error;
+mod keys_in_flight;
 mod push;
 mod query;
 mod reader;
 mod settings;
+mod settle;
 mod sink;
 mod source;
 #[cfg(feature = "suite")]
@@ -26,10 +28,12 @@ mod value;
 pub use binding::{BindingContext, BindingSpec, Direction, find_property};
 pub use connector::{ConnectionSetting, Connector};
 pub use error::BindingError;
+pub use keys_in_flight::{KeyClaim, KeysInFlight};
 pub use push::{PushError, PushEvent, PushExtension, PushFunction, PushRequest, PushResponse, PushTrigger};
 pub use query::{query_pairs, query_parameter};
 pub use reader::Reader;
 pub use settings::AppSettings;
+pub use settle::{AfterFailure, Settle, Settlement};
 pub use sink::Sink;
-pub use source::{Batch, ItemOrigin, Lag, Source};
+pub use source::{Batch, ItemOrigin, Source, SourceBacklog, SourceDelivery};
 pub use value::{DeferredValue, Value};

@@ -1,24 +1,29 @@
-//! Listeners of triggers that connectors implement: one task for each function opens the source and invokes the function with each batch.
+//! Listeners of triggers that connectors implement: one task for each function opens the source and runs the function for each delivery,
+//! several in parallel if the source allows it.
 //!
-//! A function that fails does not stop the feed, as in the real `cosmosDBTrigger`: after its retries the batch is completed. A batch whose
-//! worker exited is abandoned and comes again; no change is skipped.
+//! What becomes of a delivery whose function fails, also in its retries, is the source's decision ([`AfterFailure`]): a change feed
+//! continues with the next changes, a queue delivers again or dead-letters. A delivery whose worker exited is abandoned and comes again; no
+//! change is skipped.
 
+mod delivery;
 mod trigger_data;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_messages::error_chain;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::app::MergedSettings;
 use crate::invoke::{Function, Invoker};
 use crate::log::Level;
-use crate::metrics::{BatchEnd, BatchLabels, FunctionLabel};
+use crate::metrics::FunctionLabel;
 use crate::shutdown::Shutdown;
-use functions_contract::{Batch, BindingError, Connector, Source};
+use delivery::DeliveryRun;
+use functions_contract::{BindingError, Connector, Source, SourceBacklog};
 
-/// Invokes one function with the batches of one source.
+/// Runs one function for the deliveries of one source.
 pub(crate) struct TriggerListener {
     pub(crate) function: Arc<Function>,
     pub(crate) connector: Arc<dyn Connector>,
@@ -28,8 +33,8 @@ pub(crate) struct TriggerListener {
     pub(crate) retry_min: Duration,
     /// Longest pause.
     pub(crate) retry_max: Duration,
-    /// Interval between two reads of the lag.
-    pub(crate) lag_every: Duration,
+    /// Interval between two reads of the backlog.
+    pub(crate) backlog_every: Duration,
 }
 
 /// Why a source is no longer read.
@@ -40,12 +45,20 @@ enum SourceEnd {
     Failed(BindingError),
 }
 
+/// The deliveries of a source that are not settled yet, each in a task of its own.
+type Unsettled = JoinSet<Result<(), BindingError>>;
+
+/// The state of a listener between two openings of its source.
+struct Retrying {
+    pause: Duration,
+    /// The error that was logged last; `None` if the source works.
+    reported: Option<BindingError>,
+}
+
 impl TriggerListener {
     /// Runs until `shutdown`.
     pub(crate) async fn run(&self, mut shutdown: Shutdown) {
-        let name = self.function.name().to_owned();
-        let mut pause = self.retry_min;
-        let mut reported: Option<BindingError> = None;
+        let mut retrying = Retrying { pause: self.retry_min, reported: None };
         loop {
             let spec = &self.function.declaration.trigger_spec.spec;
             let opened = tokio::select! {
@@ -53,103 +66,141 @@ impl TriggerListener {
                 () = shutdown.requested() => return,
             };
             let ended = match opened {
-                Ok(source) => self.serve(source, &mut shutdown, &mut pause, &mut reported).await,
+                Ok(source) => self.serve(source, &mut shutdown, &mut retrying).await,
                 Err(error) => SourceEnd::Failed(error),
             };
             let SourceEnd::Failed(error) = ended else { return };
-            self.invoker.metrics.source_errors.get_or_create(&self.label()).inc();
-            // Logged once for each change of state, so that an outage does not fill the log.
-            let text = error_chain(&error);
-            if reported.as_ref().map(|reported| error_chain(reported)).as_ref() != Some(&text) {
-                // An app that starts before its container is created is not an error.
-                let (level, line) = match &error {
-                    BindingError::Absent(_) => (Level::Warn, format!("waits: {text}.")),
-                    _ => (Level::Error, format!("failed: {text}. Trying again.")),
-                };
-                let line = format!("The listener for function 'Functions.{name}' {line}");
-                self.invoker.logs.function(level, &name, None, line);
-                reported = Some(error);
-            }
+            self.report_failure(error, &mut retrying);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(retrying.pause) => {}
                 () = shutdown.requested() => return,
             }
-            pause = (pause * 2).min(self.retry_max);
+            retrying.pause = (retrying.pause * 2).min(self.retry_max);
         }
     }
 
+    /// Logs a failure once for each change of state, so that an outage does not fill the log.
+    fn report_failure(&self, error: BindingError, retrying: &mut Retrying) {
+        self.invoker.metrics.source_errors.get_or_create(&self.label()).inc();
+        let text = error_chain(&error);
+        if retrying.reported.as_ref().map(|reported| error_chain(reported)).as_ref() == Some(&text) {
+            return;
+        }
+        let name = self.function.name();
+        // An app that starts before its container is created is not an error.
+        let (level, line) = match &error {
+            BindingError::Absent(_) => (Level::Warn, format!("waits: {text}.")),
+            _ => (Level::Error, format!("failed: {text}. Trying again.")),
+        };
+        let line = format!("The listener for function 'Functions.{name}' {line}");
+        self.invoker.logs.function(level, name, None, line);
+        retrying.reported = Some(error);
+    }
+
+    fn report_success(&self, retrying: &mut Retrying) {
+        retrying.pause = self.retry_min;
+        let Some(reported) = retrying.reported.take() else { return };
+        let name = self.function.name();
+        let how = match reported {
+            BindingError::Absent(_) => "found what it waited for",
+            _ => "works again",
+        };
+        let line = format!("The listener for function 'Functions.{name}' {how}.");
+        self.invoker.logs.function(Level::Info, name, None, line);
+    }
+
+    /// Reads the source until it fails or the host stops. Every delivery is settled before the source is closed.
     async fn serve(
         &self,
         mut source: Box<dyn Source>,
         shutdown: &mut Shutdown,
-        pause: &mut Duration,
-        reported: &mut Option<BindingError>,
+        retrying: &mut Retrying,
     ) -> SourceEnd {
-        let mut lag_ticks = tokio::time::interval_at(Instant::now() + self.lag_every, self.lag_every);
-        lag_ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let ended = loop {
-            let batch = tokio::select! {
-                biased;
-                () = shutdown.requested() => break SourceEnd::Stopped,
-                // `next` is cancel-safe: the next call gives the batch.
-                _ = lag_ticks.tick() => match source.lag().await {
-                    Ok(lag) => {
-                        let items = i64::try_from(lag.items).unwrap_or(i64::MAX);
-                        self.invoker.metrics.source_lag.get_or_create(&self.label()).set(items);
-                        continue;
-                    }
-                    Err(error) => break SourceEnd::Failed(error),
-                },
-                batch = source.next() => batch,
-            };
-            let served = match batch {
-                Ok(batch) => self.batch(source.as_mut(), batch, shutdown).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = served {
-                break SourceEnd::Failed(error);
-            }
-            *pause = self.retry_min;
-            if let Some(reported) = reported.take() {
+        let mut unsettled = Unsettled::new();
+        let ended = self.read(source.as_mut(), &mut unsettled, shutdown, retrying).await;
+        while let Some(settled) = unsettled.join_next().await {
+            if let Err(error) = result_of(settled) {
+                // The source is closed anyway; what was not settled comes again.
                 let name = self.function.name();
-                let how = match reported {
-                    BindingError::Absent(_) => "found what it waited for",
-                    _ => "works again",
-                };
-                let line = format!("The listener for function 'Functions.{name}' {how}.");
-                self.invoker.logs.function(Level::Info, name, None, line);
+                let line = format!(
+                    "A delivery to function 'Functions.{name}' was not settled: {}.",
+                    error_chain(&error)
+                );
+                self.invoker.logs.function(Level::Warn, name, None, line);
             }
-        };
+        }
         source.close().await;
         ended
     }
 
-    async fn batch(
+    async fn read(
         &self,
         source: &mut dyn Source,
-        batch: Batch,
+        unsettled: &mut Unsettled,
         shutdown: &mut Shutdown,
-    ) -> Result<(), BindingError> {
-        let spec = &self.function.declaration.trigger_spec;
-        let (trigger_data, feed) = trigger_data::of_batch(&batch, spec, &self.invoker.tracer);
-        drop(feed);
-        let result = self.invoker.invoke_with_retry(&self.function, trigger_data, shutdown).await;
-        // If the host stops between two attempts, the next owner retries.
-        let is_cut_short =
-            result.is_err() && self.function.declaration.retry.is_some() && shutdown.is_requested();
-        let ended = match &result {
-            Err(error) if error.is_interrupted() || is_cut_short => BatchEnd::Abandoned,
-            _ => BatchEnd::Completed,
-        };
-        let labels = BatchLabels { function: self.function.name().to_owned(), ended };
-        self.invoker.metrics.source_batches.get_or_create(&labels).inc();
-        match ended {
-            BatchEnd::Completed => source.complete(&batch).await,
-            BatchEnd::Abandoned => source.abandon(batch).await,
+        retrying: &mut Retrying,
+    ) -> SourceEnd {
+        let in_flight_max = source.in_flight_max().max(1);
+        let mut backlog_ticks =
+            tokio::time::interval_at(Instant::now() + self.backlog_every, self.backlog_every);
+        backlog_ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            // `next` is cancel-safe: a delivery that this round does not get comes in a later one.
+            let delivery = tokio::select! {
+                biased;
+                () = shutdown.requested() => return SourceEnd::Stopped,
+                Some(settled) = unsettled.join_next() => match result_of(settled) {
+                    Ok(()) => {
+                        self.report_success(retrying);
+                        continue;
+                    }
+                    Err(error) => return SourceEnd::Failed(error),
+                },
+                _ = backlog_ticks.tick() => match source.backlog().await {
+                    Ok(backlog) => {
+                        self.measured(backlog);
+                        self.report_success(retrying);
+                        continue;
+                    }
+                    Err(error) => return SourceEnd::Failed(error),
+                },
+                delivery = source.next(), if unsettled.len() < in_flight_max => delivery,
+            };
+            match delivery {
+                Ok(delivery) => {
+                    let run =
+                        DeliveryRun { function: Arc::clone(&self.function), invoker: self.invoker.clone() };
+                    unsettled.spawn(run.until_settled(delivery, shutdown.clone()));
+                }
+                Err(error) => return SourceEnd::Failed(error),
+            }
         }
+    }
+
+    fn measured(&self, backlog: SourceBacklog) {
+        let metrics = &self.invoker.metrics;
+        let items = i64::try_from(backlog.items).unwrap_or(i64::MAX);
+        metrics.source_lag.get_or_create(&self.label()).set(items);
+        let age = backlog.oldest.unwrap_or_default().as_secs();
+        metrics
+            .source_oldest_seconds
+            .get_or_create(&self.label())
+            .set(i64::try_from(age).unwrap_or(i64::MAX));
     }
 
     fn label(&self) -> FunctionLabel {
         FunctionLabel { function: self.function.name().to_owned() }
+    }
+}
+
+/// The result of a delivery's task. Its panic becomes a panic of the listener, whose supervisor starts it again.
+fn result_of(settled: Result<Result<(), BindingError>, JoinError>) -> Result<(), BindingError> {
+    match settled {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only dropping the set cancels its tasks.
+            Err(cancelled) => unreachable!("a delivery's task was cancelled: {cancelled}"),
+        },
     }
 }

@@ -20,8 +20,10 @@ metric_set! {
         pub(crate) retries: Family<FunctionLabel, Counter> = "functions_retries";
         /// Batches of triggers
         pub(crate) source_batches: Family<BatchLabels, Counter> = "functions_source_batches";
-        /// Items not yet handed to the function
+        /// Items of a trigger's source that are not completed
         pub(crate) source_lag: Family<FunctionLabel, Gauge> = "functions_source_lag_items";
+        /// Age of the oldest of them, if the source tells
+        pub(crate) source_oldest_seconds: Family<FunctionLabel, Gauge> = "functions_source_oldest_seconds";
         /// Failures of trigger sources
         pub(crate) source_errors: Family<FunctionLabel, Counter> = "functions_source_errors";
         /// Results of pushed events
@@ -66,6 +68,7 @@ pub(crate) struct BatchLabels {
 pub(crate) enum BatchEnd {
     Completed,
     Abandoned,
+    DeadLettered,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -129,7 +129,7 @@ impl Triggers {
                     invoker: generation.invoker.clone(),
                     retry_min: Duration::from_millis(self.options.source_retry_ms_min.max(1)),
                     retry_max: Duration::from_millis(self.options.source_retry_ms_max.max(1)),
-                    lag_every: Duration::from_millis(self.options.lag_interval_ms.max(10)),
+                    backlog_every: Duration::from_millis(self.options.lag_interval_ms.max(10)),
                 };
                 let listener = Arc::new(listener);
                 self.supervise(

@@ -15,7 +15,10 @@ const MISSING_AGAIN_AFTER: Duration = Duration::from_secs(60);
 impl FeedSource {
     /// Opens the source unless it is open. Every step may be repeated, so that cancelling is harmless.
     pub(super) async fn open(&mut self) -> Result<(), BindingError> {
-        if self.opened.is_some() {
+        if let Some(opened) = self.opened.as_mut() {
+            if opened.ranges.is_none() {
+                opened.ranges = Some(self.monitored.key_ranges(&self.trigger.monitored).await?);
+            }
             return Ok(());
         }
         // Subscribed first, so that no later write is missed.
@@ -47,7 +50,7 @@ impl FeedSource {
         let ranges = self.monitored.key_ranges(&self.trigger.monitored).await?;
         let renewer = LeaseRenewer::start(store, self.trigger.intervals).await?;
         self.shared.triggers.has_leases(&trigger_id);
-        self.opened = Some(OpenFeed { rid: monitored.rid, ranges, renewer, hint });
+        self.opened = Some(OpenFeed { rid: monitored.rid, ranges: Some(ranges), renewer, hint });
         Ok(())
     }
 

@@ -54,10 +54,12 @@ fn document(number: u64) -> Json {
 #[async_trait::async_trait]
 impl SourceFactory for Suite {
     async fn open(&self) -> Box<dyn Source> {
-        self.process.trigger(json!({"maxItemsPerInvocation": ITEMS_MAX})).await
+        // The interval is that at which another source acquires a lease that was released.
+        let properties = json!({"maxItemsPerInvocation": ITEMS_MAX, "leaseAcquireInterval": 50});
+        self.process.trigger(properties).await
     }
 
-    async fn put(&self, number: u64) {
+    async fn put(&self, _: usize, number: u64) {
         self.process.write(document(number)).await;
     }
 

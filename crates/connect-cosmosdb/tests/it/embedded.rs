@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connect_cosmosdb::{AccountTransport, CosmosDb, Options};
-use functions_contract::{Batch, BindingContext, BindingError, Connector as _, Direction, Source, Value};
+use functions_contract::{
+    BindingContext, BindingError, Connector as _, Direction, Source, SourceDelivery, Value,
+};
 use http_body_util::BodyExt as _;
 use identity::Principal;
 use identity::master_key::MasterKey;
@@ -127,12 +129,12 @@ pub(crate) fn names() -> Json {
     json!({"databaseName": "my data", "containerName": "cards & more"})
 }
 
-async fn next(source: &mut dyn Source) -> Batch {
+async fn next(source: &mut dyn Source) -> SourceDelivery {
     tokio::time::timeout(Duration::from_secs(20), source.next()).await.expect("a batch comes").unwrap()
 }
 
-fn ids(batch: &Batch) -> Vec<String> {
-    let Value::Text(text) = &batch.data else { panic!("a batch is text") };
+fn ids(delivery: &SourceDelivery) -> Vec<String> {
+    let Value::Text(text) = &delivery.batch.data else { panic!("a batch is text") };
     let documents: Vec<Json> = serde_json::from_str(text).unwrap();
     documents.iter().map(|document| document["id"].as_str().unwrap().to_owned()).collect()
 }
@@ -150,9 +152,9 @@ async fn whole_way(remote: bool) {
     let mut source = process.trigger(json!({})).await;
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["a", "ä-b"]);
-    assert_eq!(source.lag().await.unwrap().items, 2);
-    source.complete(&batch).await.unwrap();
-    assert_eq!(source.lag().await.unwrap().items, 0);
+    assert_eq!(source.backlog().await.unwrap().items, 2);
+    batch.complete().await.unwrap();
+    assert_eq!(source.backlog().await.unwrap().items, 0);
     process.write(json!({"id": "c", "kind": "card"})).await;
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["c"]);
@@ -165,7 +167,7 @@ async fn whole_way(remote: bool) {
     let mut source = process.trigger(json!({})).await;
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["c"]);
-    source.complete(&batch).await.unwrap();
+    batch.complete().await.unwrap();
     source.close().await;
     process.drain().await;
 }
@@ -202,7 +204,7 @@ async fn a_batch_is_a_slice_of_the_feed_response() {
     let mut source = connector.source(&spec, &Settings).await.unwrap();
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["a", "b"]);
-    let Value::Text(text) = &batch.data else { panic!("a batch is text") };
+    let Value::Text(text) = &batch.batch.data else { panic!("a batch is text") };
     let is_slice = |body: &bytes::Bytes| body.as_ptr_range().contains(&text.as_ptr());
     assert!(bodies.lock().expect("no panic").iter().any(is_slice), "the batch was copied");
     source.close().await;
@@ -220,7 +222,7 @@ async fn items_travel_from_output_to_trigger_over_a_remote_account() {
 }
 
 /// The next batch; repeated while the container is missing, as the host does.
-async fn next_again(source: &mut dyn Source) -> Batch {
+async fn next_again(source: &mut dyn Source) -> SourceDelivery {
     let again = async {
         loop {
             match source.next().await {
@@ -252,7 +254,7 @@ async fn created_while_listening(remote: bool) {
             for id in ids(&batch) {
                 assert!(missed.remove(&id), "{id} is of this container, and comes once");
             }
-            source.complete(&batch).await.unwrap();
+            batch.complete().await.unwrap();
             if missed.is_empty() {
                 break;
             }
@@ -282,11 +284,11 @@ async fn a_batch_contains_the_traces_of_its_writes() {
     let second = process.write(json!({"id": "b", "kind": "card"})).await;
     let mut source = process.trigger(json!({})).await;
     let batch = next(source.as_mut()).await;
-    let traces: Vec<_> = batch.origins.iter().map(|origin| origin.trace.trace_id).collect();
+    let traces: Vec<_> = batch.batch.origins.iter().map(|origin| origin.trace.trace_id).collect();
     assert_eq!(traces, [first.trace_id, second.trace_id]);
     let write = process.tracer.trace(first.trace_id);
     assert_eq!(write.iter().map(|span| span.name).collect::<Vec<_>>(), ["documents.write"]);
-    assert_eq!(batch.origins[0].trace.span_id, write[0].context.span_id);
+    assert_eq!(batch.batch.origins[0].trace.span_id, write[0].context.span_id);
     source.close().await;
     process.drain().await;
 }

@@ -53,6 +53,8 @@ struct Container {
     items: BTreeMap<String, Item>,
     /// Ids of physical partitions, with their parents. Items belong to the last one.
     ranges: Vec<(String, Vec<String>)>,
+    /// Whether every partition hands out all items, instead of the last one.
+    copies: bool,
     lsn: u64,
 }
 
@@ -120,6 +122,13 @@ impl Fake {
     }
 }
 
+impl Fake {
+    /// Makes every partition hand out all items.
+    pub(crate) fn copy_to_every_range(&self, database: &str, container: &str) {
+        self.with(|account| account.container(database, container).unwrap().copies = true);
+    }
+}
+
 impl tower::Service<Request<Body>> for Fake {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -161,6 +170,7 @@ impl Account {
             definition: definition.as_object().unwrap().clone(),
             items: BTreeMap::new(),
             ranges: vec![("0".to_owned(), Vec::new())],
+            copies: false,
             lsn: 0,
         };
         self.databases.entry(database.to_owned()).or_default().insert(container.to_owned(), made);
@@ -258,7 +268,7 @@ impl Container {
             None => 0,
         };
         let mut items: Vec<_> = self.items.values().filter(|item| item.lsn > after).cloned().collect();
-        if self.ranges.last().unwrap().0 != range {
+        if !self.copies && self.ranges.last().unwrap().0 != range {
             items.clear();
         }
         items.sort_by_key(|item| item.lsn);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use connect_cosmosdb::{AccountTransport, CosmosDb, Options};
 use functions_contract::{
-    AppSettings, Batch, BindingError, BindingSpec, Connector as _, Direction, Source, Value,
+    AppSettings, BindingError, BindingSpec, Connector as _, Direction, Source, SourceDelivery, Value,
 };
 use http::Method;
 use identity::Principal;
@@ -82,14 +82,15 @@ pub(crate) fn account() -> Fake {
     fake
 }
 
-pub(crate) fn ids(batch: &Batch) -> Vec<String> {
+pub(crate) fn ids(delivery: &SourceDelivery) -> Vec<String> {
+    let batch = &delivery.batch;
     let Value::Text(text) = &batch.data else { panic!("a batch is text") };
     let documents: Vec<Json> = serde_json::from_str(text).unwrap();
     assert_eq!(batch.item_count, documents.len());
     documents.iter().map(|document| document["id"].as_str().unwrap().to_owned()).collect()
 }
 
-pub(crate) async fn next(source: &mut dyn Source) -> Batch {
+pub(crate) async fn next(source: &mut dyn Source) -> SourceDelivery {
     tokio::time::timeout(Duration::from_secs(10), source.next()).await.expect("a batch comes").unwrap()
 }
 
@@ -114,10 +115,10 @@ async fn changes_come_in_order_and_a_completed_batch_does_not_come_again() {
     let mut source = open(&host, properties.clone()).await;
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["a", "b"]);
-    assert!(batch.reason.starts_with("New changes on container cards at 2"), "{}", batch.reason);
-    assert_eq!(source.lag().await.unwrap().items, 3);
-    source.complete(&batch).await.unwrap();
-    assert_eq!(source.lag().await.unwrap().items, 1);
+    assert!(batch.batch.reason.starts_with("New changes on container cards at 2"), "{}", batch.batch.reason);
+    assert_eq!(source.backlog().await.unwrap().items, 3);
+    batch.complete().await.unwrap();
+    assert_eq!(source.backlog().await.unwrap().items, 1);
     assert_eq!(lease(&fake)["ContinuationToken"], "\"2\"");
 
     // The next process continues there, without waiting until the lease of the dead one expires.
@@ -126,7 +127,7 @@ async fn changes_come_in_order_and_a_completed_batch_does_not_come_again() {
     let mut source = open(&restarted, properties).await;
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["c"]);
-    source.complete(&batch).await.unwrap();
+    batch.complete().await.unwrap();
     assert!(has_nothing(source.as_mut()).await);
     source.close().await;
     assert_eq!(lease(&fake)["Owner"], Json::Null);
@@ -165,9 +166,10 @@ async fn a_batch_that_was_not_completed_comes_again() {
     let host = connector(&fake, "one");
     let mut source = open(&host, json!({"startFromBeginning": true})).await;
     let batch = next(source.as_mut()).await;
-    source.abandon(batch.clone()).await.unwrap();
+    let id = batch.id.clone();
+    batch.abandon().await.unwrap();
     let again = next(source.as_mut()).await;
-    assert_eq!((ids(&again), &again.position), (vec!["a".to_owned()], &batch.position));
+    assert_eq!((ids(&again), &again.id), (vec!["a".to_owned()], &id));
     // The source is dropped without close; the next one of the same process does not wait until the lease expires.
     drop(source);
     let mut source = open(&host, json!({"startFromBeginning": true})).await;
@@ -186,7 +188,7 @@ async fn two_sources_never_read_at_the_same_time() {
         let mut second = open(host, properties.clone()).await;
         assert!(has_nothing(second.as_mut()).await);
     }
-    first.complete(&batch).await.unwrap();
+    batch.complete().await.unwrap();
     fake.put("demo", "cards", json!({"id": "b"}));
     let mut second = open(&two, properties).await;
     assert!(has_nothing(second.as_mut()).await);
@@ -204,7 +206,7 @@ async fn a_lost_lease_is_an_error_of_the_checkpoint() {
     let mut stolen = lease(&fake);
     stolen["Owner"] = "somebody else".into();
     fake.put("demo", "leases", stolen);
-    let error = source.complete(&batch).await.unwrap_err();
+    let error = batch.complete().await.unwrap_err();
     assert_eq!(error.to_string(), "another host acquired the lease 0 and hands the batch out again");
     assert_eq!(lease(&fake)["ContinuationToken"], Json::Null);
     assert!(has_nothing(source.as_mut()).await);
@@ -221,7 +223,7 @@ async fn a_lease_is_renewed_while_a_function_runs() {
     while lease(&fake)["timestamp"] == before {
         tokio::task::yield_now().await;
     }
-    source.complete(&batch).await.unwrap();
+    batch.complete().await.unwrap();
     assert_eq!(lease(&fake)["ContinuationToken"], "\"1\"");
 }
 
@@ -233,7 +235,7 @@ async fn a_source_whose_lease_task_panics_fails_and_the_next_one_continues_at_it
     let host = connector(&fake, "one");
     let mut source = open(&host, properties.clone()).await;
     let first = next(source.as_mut()).await;
-    source.complete(&first).await.unwrap();
+    first.complete().await.unwrap();
     fake.put("demo", "cards", json!({"id": "b"}));
     let second = next(source.as_mut()).await;
     // The next renewal happens while the function runs.
@@ -241,7 +243,7 @@ async fn a_source_whose_lease_task_panics_fails_and_the_next_one_continues_at_it
     while fake.with(|account| account.panics_at.is_some()) {
         tokio::task::yield_now().await;
     }
-    let rejected = source.complete(&second).await.unwrap_err();
+    let rejected = second.complete().await.unwrap_err();
     assert!(rejected.to_string().contains("another host acquired the lease"), "{rejected}");
     let error =
         tokio::time::timeout(Duration::from_secs(10), source.next()).await.expect("in time").unwrap_err();
@@ -253,7 +255,7 @@ async fn a_source_whose_lease_task_panics_fails_and_the_next_one_continues_at_it
     let mut source = open(&host, properties).await;
     let again = next(source.as_mut()).await;
     assert_eq!(ids(&again), ["b"]);
-    source.complete(&again).await.unwrap();
+    again.complete().await.unwrap();
     assert_eq!(lease(&fake)["ContinuationToken"], "\"2\"");
 }
 
@@ -304,7 +306,7 @@ async fn a_container_created_again_is_read_from_its_beginning() {
     }
     let mut source = open(&connector(&fake, "one"), json!({"startFromBeginning": true})).await;
     let batch = next(source.as_mut()).await;
-    source.complete(&batch).await.unwrap();
+    batch.complete().await.unwrap();
     fake.drop_container("demo", "cards");
     fake.create_container("demo", "cards", "/id");
     fake.put("demo", "cards", json!({"id": "new"}));
@@ -324,14 +326,14 @@ async fn a_container_created_while_the_function_listens_is_read_from_its_beginni
     }
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["first", "second"]);
-    assert_eq!(source.lag().await.unwrap().items, 2);
+    assert_eq!(source.backlog().await.unwrap().items, 2);
     // After a crash before the first checkpoint, the lease still contains where the feed begins.
     assert_eq!(lease(&fake)["properties"], json!({"chappe.start": "beginning"}));
     drop(source);
     let mut source = open(&connector(&fake, "one"), json!({"feedPollDelay": 20})).await;
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["first", "second"]);
-    source.complete(&batch).await.unwrap();
+    batch.complete().await.unwrap();
     assert!(has_nothing(source.as_mut()).await);
 }
 
@@ -351,7 +353,7 @@ async fn a_container_created_again_while_the_function_runs_is_read_from_its_begi
         fake.put("demo", "cards", json!({"id": id}));
         let batch = next(source.as_mut()).await;
         assert_eq!(ids(&batch), [id]);
-        source.complete(&batch).await.unwrap();
+        batch.complete().await.unwrap();
     }
 }
 
@@ -375,7 +377,7 @@ async fn the_children_of_a_split_partition_continue_at_its_position() {
     fake.put("demo", "cards", json!({"id": "a"}));
     let mut source = open(&connector(&fake, "one"), json!({"startFromBeginning": true})).await;
     let batch = next(source.as_mut()).await;
-    source.complete(&batch).await.unwrap();
+    batch.complete().await.unwrap();
     fake.split("demo", "cards");
     fake.put("demo", "cards", json!({"id": "b"}));
     assert_eq!(ids(&next(source.as_mut()).await), ["b"]);
@@ -385,6 +387,46 @@ async fn the_children_of_a_split_partition_continue_at_its_position() {
         .filter_map(|lease| lease["LeaseToken"].as_str().map(str::to_owned))
         .collect();
     assert_eq!(tokens, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn each_part_of_the_feed_is_an_ordering_key_whose_pages_are_settled_apart() {
+    let fake = account();
+    let properties = json!({"startFromBeginning": true, "maxItemsPerInvocation": 1, "feedPollDelay": 20});
+    let host = connector(&fake, "one");
+    let mut source = open(&host, properties.clone()).await;
+    assert!(has_nothing(source.as_mut()).await);
+    fake.split("demo", "cards");
+    for id in ["a", "b"] {
+        fake.put("demo", "cards", json!({"id": id}));
+    }
+    fake.copy_to_every_range("demo", "cards");
+    let first = next(source.as_mut()).await;
+    let second = next(source.as_mut()).await;
+    let keys = [&first, &second].map(|delivery| delivery.ordering_key.clone().unwrap());
+    assert_eq!(std::collections::BTreeSet::from(keys.clone()), ["1", "2"].map(str::to_owned).into());
+    assert_eq!((ids(&first), ids(&second)), (vec!["a".to_owned()], vec!["a".to_owned()]));
+    assert!(has_nothing(source.as_mut()).await, "both parts have an unsettled page");
+    second.complete().await.unwrap();
+    let third = next(source.as_mut()).await;
+    assert_eq!((third.ordering_key.as_ref(), ids(&third)), (Some(&keys[1]), vec!["b".to_owned()]));
+    first.abandon().await.unwrap();
+    let again = next(source.as_mut()).await;
+    assert_eq!((again.ordering_key.as_ref(), ids(&again)), (Some(&keys[0]), vec!["a".to_owned()]));
+    // A crash between the results: the unsettled pages of both parts come again, and only they.
+    drop((again, third, source));
+    let mut source = open(&host, properties).await;
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let delivery = next(source.as_mut()).await;
+        seen.push((delivery.ordering_key.clone().unwrap(), ids(&delivery).remove(0), delivery));
+    }
+    seen.sort_by(|one, other| one.0.cmp(&other.0));
+    let mut expected = [(keys[0].clone(), "a"), (keys[1].clone(), "b")];
+    expected.sort();
+    for ((key, id, _), (expected_key, expected_id)) in seen.iter().zip(&expected) {
+        assert_eq!((key, id.as_str()), (expected_key, *expected_id));
+    }
 }
 
 #[tokio::test]

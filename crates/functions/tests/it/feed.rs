@@ -1,12 +1,14 @@
-//! An outside system in memory: a feed of JSON items with an owner and a position, and an output.
+//! An outside system in memory: partitions of JSON items, each with an owner and a position; a place for dead letters; and an output.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytestring::ByteString;
 use functions_contract::suite::{ReaderFactory, SinkFactory, SourceFactory};
 use functions_contract::{
-    AppSettings, Batch, BindingContext, BindingError, BindingSpec, Connector, Direction, ItemOrigin, Lag,
-    Reader, Sink, Source, Value,
+    AfterFailure, AppSettings, Batch, BindingContext, BindingError, BindingSpec, Connector, Direction,
+    ItemOrigin, KeyClaim, KeysInFlight, Reader, Settle, Settlement, Sink, Source, SourceBacklog,
+    SourceDelivery, Value,
 };
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::Notify;
@@ -25,18 +27,34 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    items: Vec<(String, Option<ItemOrigin>)>,
-    completed: usize,
+    partitions: [Partition; PARTITIONS],
     owner: Option<u64>,
     opened: u64,
     written: Vec<(Map<String, Json>, Value)>,
+    dead: Vec<(String, String)>,
     /// The text of the last batch.
     last_batch: Option<ByteString>,
     /// The error of the next open or write.
     failures: Vec<BindingError>,
+    /// The error of the next settlement.
+    settle_failures: Vec<BindingError>,
+    after_failure: Option<AfterFailure>,
+    renew_every: Option<Duration>,
+    renewals: usize,
+    /// The error of the next renewal.
+    renew_failures: Vec<BindingError>,
+}
+
+#[derive(Default)]
+struct Partition {
+    items: Vec<(String, Option<ItemOrigin>)>,
+    completed: usize,
+    /// How often the items after `completed` were handed out.
+    deliveries: u32,
 }
 
 const ITEMS_MAX: usize = 3;
+pub(crate) const PARTITIONS: usize = 3;
 
 impl Feed {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -44,13 +62,16 @@ impl Feed {
     }
 
     pub(crate) fn push(&self, item: &Json, origin: Option<ItemOrigin>) {
-        self.state().items.push((item.to_string(), origin));
+        self.push_to(0, item, origin);
+    }
+
+    pub(crate) fn push_to(&self, partition: usize, item: &Json, origin: Option<ItemOrigin>) {
+        self.state().partitions[partition].items.push((item.to_string(), origin));
         self.shared.changed.notify_waiters();
     }
 
     pub(crate) fn fail_next(&self, why: &str) {
-        let error = BindingError::System { what: why.to_owned(), retryable: true, cause: None };
-        self.state().failures.push(error);
+        self.state().failures.push(away(why));
     }
 
     /// Makes the next open report a missing source.
@@ -58,24 +79,57 @@ impl Feed {
         self.state().failures.push(BindingError::Absent(why.to_owned()));
     }
 
+    /// Makes the next settlement fail.
+    pub(crate) fn fail_settlement(&self, error: BindingError) {
+        self.state().settle_failures.push(error);
+    }
+
+    pub(crate) fn set_after_failure(&self, after_failure: AfterFailure) {
+        self.state().after_failure = Some(after_failure);
+    }
+
+    /// Gives deliveries a lock that the host has to renew; the renewals fail with these errors first.
+    pub(crate) fn lock_deliveries(&self, renew_every: Duration, failures: Vec<BindingError>) {
+        let mut state = self.state();
+        state.renew_every = Some(renew_every);
+        state.renew_failures = failures;
+    }
+
     pub(crate) fn written(&self) -> Vec<(Map<String, Json>, Value)> {
         self.state().written.clone()
     }
 
+    /// The dead-lettered items with their reasons.
+    pub(crate) fn dead(&self) -> Vec<(String, String)> {
+        self.state().dead.clone()
+    }
+
     /// Waits until this many items are completed.
     pub(crate) async fn completed(&self, count: usize) {
+        let is_completed = |state: &State| {
+            state.partitions.iter().map(|partition| partition.completed).sum::<usize>() >= count
+        };
+        self.until(is_completed).await;
+    }
+
+    /// Waits until deliveries were renewed this many times.
+    pub(crate) async fn renewed(&self, count: usize) {
+        self.until(|state| state.renewals >= count).await;
+    }
+
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
         let wait = async {
             loop {
                 let changed = self.shared.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                if self.state().completed >= count {
+                if holds(&self.state()) {
                     return;
                 }
                 changed.await;
             }
         };
-        tokio::time::timeout(crate::fake::PATIENCE, wait).await.expect("the items are completed in time");
+        tokio::time::timeout(crate::fake::PATIENCE, wait).await.expect("it happens in time");
     }
 
     pub(crate) fn last_batch(&self) -> Option<ByteString> {
@@ -87,57 +141,123 @@ impl Feed {
     }
 }
 
+fn away(why: &str) -> BindingError {
+    BindingError::System { what: why.to_owned(), retryable: true, cause: None }
+}
+
 struct FeedSource {
     feed: Feed,
     me: u64,
+    in_flight: KeysInFlight,
+}
+
+impl FeedSource {
+    /// The next items of a partition that has no unsettled delivery.
+    fn take(&self, state: &mut State) -> Option<SourceDelivery> {
+        if *state.owner.get_or_insert(self.me) != self.me {
+            return None;
+        }
+        let (after_failure, renew_every) = (state.after_failure, state.renew_every);
+        for (index, partition) in state.partitions.iter_mut().enumerate() {
+            let start = partition.completed;
+            if start == partition.items.len() {
+                continue;
+            }
+            let key = index.to_string();
+            let Some(claim) = self.in_flight.claim(&key) else { continue };
+            partition.deliveries += 1;
+            let end = partition.items.len().min(start + ITEMS_MAX);
+            let items = &partition.items[start..end];
+            let texts: Vec<&str> = items.iter().map(|(text, _)| text.as_str()).collect();
+            let text = ByteString::from(format!("[{}]", texts.join(",")));
+            let batch = Batch {
+                data: Value::Text(text.clone()),
+                metadata: vec![("Source".to_owned(), Value::Text("feed".into()))],
+                item_count: items.len(),
+                origins: items.iter().filter_map(|(_, origin)| *origin).collect(),
+                reason: "New changes on the feed".to_owned(),
+            };
+            let settle = Items { feed: self.feed.clone(), partition: index, end, claim };
+            let delivery = SourceDelivery {
+                ordering_key: Some(key),
+                delivery_count: Some(partition.deliveries),
+                after_failure: after_failure.unwrap_or(AfterFailure::Complete),
+                renew_every,
+                ..SourceDelivery::new(batch, format!("{index}-{end}"), settle)
+            };
+            state.last_batch = Some(text);
+            return Some(delivery);
+        }
+        None
+    }
+}
+
+/// An unsettled delivery: the items of a partition up to `end`.
+struct Items {
+    feed: Feed,
+    partition: usize,
+    end: usize,
+    claim: KeyClaim,
+}
+
+#[async_trait::async_trait]
+impl Settle for Items {
+    async fn renew(&mut self) -> Result<(), BindingError> {
+        let mut state = self.feed.state();
+        state.renewals += 1;
+        let failure = state.renew_failures.pop();
+        drop(state);
+        self.feed.shared.changed.notify_waiters();
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn settle(self: Box<Self>, settlement: Settlement) -> Result<(), BindingError> {
+        let mut guard = self.feed.state();
+        let state = &mut *guard;
+        if let Some(error) = state.settle_failures.pop() {
+            return Err(error);
+        }
+        let partition = &mut state.partitions[self.partition];
+        if let Settlement::DeadLetter { reason } = &settlement {
+            let items = partition.items[partition.completed..self.end].iter();
+            state.dead.extend(items.map(|(text, _)| (text.clone(), reason.clone())));
+        }
+        if settlement != Settlement::Abandon {
+            partition.completed = self.end;
+            partition.deliveries = 0;
+        }
+        drop(guard);
+        drop(self.claim);
+        self.feed.shared.changed.notify_waiters();
+        Ok(())
+    }
 }
 
 #[async_trait::async_trait]
 impl Source for FeedSource {
-    async fn next(&mut self) -> Result<Batch, BindingError> {
+    fn in_flight_max(&self) -> usize {
+        PARTITIONS
+    }
+
+    async fn next(&mut self) -> Result<SourceDelivery, BindingError> {
         loop {
             let changed = self.feed.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            {
-                let mut state = self.feed.state();
-                let owner = *state.owner.get_or_insert(self.me);
-                let start = state.completed;
-                if owner == self.me && start < state.items.len() {
-                    let end = state.items.len().min(start + ITEMS_MAX);
-                    let items = &state.items[start..end];
-                    let texts: Vec<&str> = items.iter().map(|(text, _)| text.as_str()).collect();
-                    let text = ByteString::from(format!("[{}]", texts.join(",")));
-                    let (count, origins) =
-                        (items.len(), items.iter().filter_map(|(_, origin)| *origin).collect());
-                    state.last_batch = Some(text.clone());
-                    return Ok(Batch {
-                        position: end.to_string(),
-                        data: Value::Text(text),
-                        metadata: vec![("Source".to_owned(), Value::Text("feed".into()))],
-                        item_count: count,
-                        origins,
-                        reason: "New changes on the feed".to_owned(),
-                    });
-                }
+            if let Some(delivery) = self.take(&mut self.feed.state()) {
+                return Ok(delivery);
             }
-            changed.await;
+            tokio::select! {
+                () = changed => {}
+                () = self.in_flight.released() => {}
+            }
         }
     }
 
-    async fn complete(&mut self, batch: &Batch) -> Result<(), BindingError> {
-        self.feed.state().completed = batch.position.parse().expect("a position of ours");
-        self.feed.shared.changed.notify_waiters();
-        Ok(())
-    }
-
-    async fn abandon(&mut self, _: Batch) -> Result<(), BindingError> {
-        Ok(())
-    }
-
-    async fn lag(&mut self) -> Result<Lag, BindingError> {
+    async fn backlog(&mut self) -> Result<SourceBacklog, BindingError> {
         let state = self.feed.state();
-        Ok(Lag { items: (state.items.len() - state.completed) as u64 })
+        let waiting = state.partitions.iter().map(|partition| partition.items.len() - partition.completed);
+        Ok(SourceBacklog { items: waiting.sum::<usize>() as u64, oldest: None })
     }
 
     async fn close(self: Box<Self>) {}
@@ -179,7 +299,7 @@ impl Reader for Feed {
             return Ok(Value::Json(Json::Object(context.binding_data.clone()).to_string().into()));
         }
         let id = context.properties.get("id").and_then(Json::as_str).unwrap_or_default();
-        let found = id.parse::<usize>().ok().and_then(|at| self.state().items.get(at).cloned());
+        let found = id.parse::<usize>().ok().and_then(|at| self.state().partitions[0].items.get(at).cloned());
         Ok(found.map_or(Value::Null, |(text, _)| Value::Json(text.into())))
     }
 }
@@ -214,11 +334,20 @@ impl SourceFactory for Feed {
     async fn open(&self) -> Box<dyn Source> {
         let mut state = self.state();
         state.opened += 1;
-        Box::new(FeedSource { feed: self.clone(), me: state.opened })
+        Box::new(FeedSource { feed: self.clone(), me: state.opened, in_flight: KeysInFlight::default() })
     }
 
-    async fn put(&self, number: u64) {
-        self.push(&json!(number), None);
+    async fn put(&self, key: usize, number: u64) {
+        self.push_to(key, &json!(number), None);
+    }
+
+    fn keys(&self) -> usize {
+        PARTITIONS
+    }
+
+    async fn dead_letters(&self) -> Option<Vec<(u64, String)>> {
+        let number = |(text, reason): (String, String)| (text.parse().expect("a number"), reason);
+        Some(self.dead().into_iter().map(number).collect())
     }
 
     fn numbers(&self, batch: &Batch) -> Vec<u64> {

@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 use expect_test::expect;
 use functions::worker::InvokeError;
 use functions_contract::suite::{check_reader, check_sink, check_source};
-use functions_contract::{ItemOrigin, Value};
+use functions_contract::{AfterFailure, BindingError, ItemOrigin, Value};
 use serde_json::json;
 use trace::{TraceContext, Tracer};
 use worker_protocol::{InvocationRequest, RetryOptions, RetryStrategy, TypedData};
 
 use crate::fake::{Setup, outputs, returned, threw};
-use crate::feed::Feed;
+use crate::feed::{Feed, PARTITIONS};
 
 fn trigger() -> serde_json::Value {
     json!({"type": "feedTrigger", "name": "items", "direction": "in"})
@@ -141,6 +141,200 @@ async fn a_batch_whose_worker_dies_comes_again() {
         metrics.contains("functions_source_batches_total{function=\"f\",ended=\"Completed\"} 2"),
         "{metrics}"
     );
+}
+
+#[tokio::test]
+async fn deliveries_of_different_keys_run_in_parallel_and_those_of_one_key_in_order() {
+    let feed = Feed::default();
+    let texts = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&texts);
+    let all_run = Arc::new(tokio::sync::Barrier::new(PARTITIONS));
+    let meet = Arc::clone(&all_run);
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], move |request| {
+            let text = text_of(&request);
+            seen.lock().expect("no panic").push(text.clone());
+            let meet = Arc::clone(&meet);
+            async move {
+                if text.contains("first") {
+                    // Passes only if the first deliveries of all keys run at the same time.
+                    meet.wait().await;
+                }
+                returned(TypedData::Null)
+            }
+        })
+        .start()
+        .await;
+    for partition in 0..PARTITIONS {
+        feed.push_to(partition, &json!(format!("first of {partition}")), None);
+    }
+    for partition in 0..PARTITIONS {
+        for number in 0..6 {
+            feed.push_to(partition, &json!(format!("{partition}: {number}")), None);
+        }
+    }
+    feed.completed(7 * PARTITIONS).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    let texts = texts.lock().expect("no panic");
+    for partition in 0..PARTITIONS {
+        let of_partition: Vec<String> = texts
+            .iter()
+            .flat_map(|text| serde_json::from_str::<Vec<String>>(text).expect("texts"))
+            .filter(|text| text.starts_with(&format!("{partition}: ")))
+            .collect();
+        let expected: Vec<String> = (0..6).map(|number| format!("{partition}: {number}")).collect();
+        assert_eq!(of_partition, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_delivery_is_dead_lettered_with_the_error_if_its_source_says_so() {
+    let feed = Feed::default();
+    feed.set_after_failure(AfterFailure::DeadLetter);
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], |request| async move {
+            if text_of(&request).contains("bad") { threw("bad item") } else { returned(TypedData::Null) }
+        })
+        .start()
+        .await;
+    feed.push_to(0, &json!("bad"), None);
+    feed.push_to(1, &json!("good"), None);
+    feed.completed(2).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    let [(item, reason)] = &feed.dead()[..] else { panic!("one item is dead-lettered") };
+    assert_eq!((item.as_str(), reason.lines().next()), ("\"bad\"", Some("Error: bad item")));
+    let metrics = host.metrics();
+    for count in ["ended=\"DeadLettered\"} 1", "ended=\"Completed\"} 1"] {
+        assert!(
+            metrics.contains(&format!("functions_source_batches_total{{function=\"f\",{count}")),
+            "{metrics}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failed_delivery_comes_again_if_its_source_says_so() {
+    let feed = Feed::default();
+    feed.set_after_failure(AfterFailure::Abandon);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], move |_| {
+            let attempt = count.fetch_add(1, Ordering::SeqCst);
+            async move { if attempt < 2 { threw("not yet") } else { returned(TypedData::Null) } }
+        })
+        .start()
+        .await;
+    feed.push(&json!(1), None);
+    feed.completed(1).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 3);
+    assert!(feed.dead().is_empty());
+}
+
+#[tokio::test]
+async fn the_lock_of_a_delivery_is_renewed_while_its_function_runs() {
+    let feed = Feed::default();
+    // The last one is the first renewal's.
+    let failures =
+        vec![BindingError::System { what: "the system is away".to_owned(), retryable: true, cause: None }];
+    feed.lock_deliveries(Duration::from_millis(1), failures);
+    let (release, wait) = (Arc::new(tokio::sync::Notify::new()), feed.clone());
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], move |_| {
+            let (release, feed) = (Arc::clone(&release), wait.clone());
+            async move {
+                feed.renewed(5).await;
+                release.notify_one();
+                returned(TypedData::Null)
+            }
+        })
+        .start()
+        .await;
+    feed.push(&json!(1), None);
+    feed.completed(1).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    let log = host.log();
+    let line = "Warn The lock of delivery 0-1 could not be renewed: the system is away.";
+    assert_eq!(log.matches(line).count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn a_lost_lock_is_logged_and_concerns_only_its_delivery() {
+    let feed = Feed::default();
+    feed.lock_deliveries(
+        Duration::from_millis(1),
+        vec![BindingError::LockLost("the lock expired".to_owned())],
+    );
+    feed.fail_settlement(BindingError::LockLost("the lock expired".to_owned()));
+    let wait = feed.clone();
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .function("f", &[trigger()], move |_| {
+            let feed = wait.clone();
+            async move {
+                feed.renewed(1).await;
+                returned(TypedData::Null)
+            }
+        })
+        .start()
+        .await;
+    feed.push(&json!(1), None);
+    feed.completed(1).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    let log = host.log();
+    for line in [
+        "Warn Delivery 0-1 may be processed twice: the lock expired.",
+        "Warn Delivery 0-1 may come again: the lock expired.",
+    ] {
+        assert_eq!(log.matches(line).count(), 1, "{log}");
+    }
+    assert_eq!(log.matches("Executing 'Functions.f'").count(), 2, "it came again: {log}");
+    assert!(!log.contains("The listener for function"), "the source was not opened again: {log}");
+}
+
+#[tokio::test]
+async fn a_settlement_that_fails_opens_the_source_again_after_the_other_deliveries() {
+    let feed = Feed::default();
+    feed.fail_settlement(BindingError::System {
+        what: "the database is away".to_owned(),
+        retryable: true,
+        cause: None,
+    });
+    let (failed, other_ended) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let (failed_in, ended_in, owned) = (Arc::clone(&failed), Arc::clone(&other_ended), feed.clone());
+    let host = Setup::default()
+        .connector(Arc::new(feed.clone()))
+        .options(|options| options.source_retry_ms_min = 1)
+        .function("f", &[trigger()], move |request| {
+            let (failed, ended, feed) = (Arc::clone(&failed_in), Arc::clone(&ended_in), owned.clone());
+            async move {
+                if text_of(&request).contains("slow") && ended.load(Ordering::SeqCst) == 0 {
+                    failed.notified().await;
+                    assert!(feed.is_owned(), "the source is closed after the last settlement");
+                    ended.fetch_add(1, Ordering::SeqCst);
+                }
+                returned(TypedData::Null)
+            }
+        })
+        .start()
+        .await;
+    feed.push_to(0, &json!("slow"), None);
+    feed.push_to(1, &json!("quick"), None);
+    while !host.metrics().contains("functions_source_batches_total{function=\"f\",ended=\"Completed\"} 1") {
+        tokio::task::yield_now().await;
+    }
+    failed.notify_one();
+    feed.completed(2).await;
+    host.handle.drain(Duration::from_secs(10)).await;
+    assert_eq!(other_ended.load(Ordering::SeqCst), 1);
+    let log = host.log();
+    assert_eq!(log.matches("Executing 'Functions.f'").count(), 3, "only one delivery came again: {log}");
+    assert!(log.contains("failed: the database is away. Trying again."), "{log}");
 }
 
 #[tokio::test]
