@@ -178,6 +178,7 @@ impl TriggerListener {
     }
 
     fn measured(&self, backlog: SourceBacklog) {
+        self.invoker.workers.report_backlog(self.function.name(), backlog.items);
         let metrics = &self.invoker.metrics;
         let items = i64::try_from(backlog.items).unwrap_or(i64::MAX);
         metrics.source_lag.get_or_create(&self.label()).set(items);

@@ -100,6 +100,9 @@ pub(crate) enum WorkerChange {
     Restarted,
     Exited,
     Overran,
+    Retired,
+    Quarantined,
+    Released,
     StartFailed,
 }
 

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! WorkerSpec::resolve(language, app_dir, env, cache_dir) -> Result<WorkerSpec, StartError>   sync, starts nothing
-//! Pool::start(spec, options, Arc<dyn Observer>, PoolMetrics) -> Pool                         sync, spawns at once
+//! Pool::start(spec, options, Arc<dyn Observer>, PoolMetrics, known) -> Pool                  sync, spawns at once
 //! pool.index().await -> Result<Indexing, StartError>      when the first worker is ready; Indexing::Worker(functions)
 //!                                                         or Indexing::Host (read the function.json files)
 //! pool.load(Vec<FunctionMetadata>).await -> Result<Vec<LoadResponse>, StartError>
@@ -35,6 +35,7 @@ mod platform;
 mod pool;
 mod process;
 mod resolve;
+mod retire_reason;
 mod spec;
 mod stored;
 mod timed_out;
@@ -46,6 +47,7 @@ pub use invoke_options::{
 };
 pub use metrics::PoolMetrics;
 pub use observe::{Observer, WorkerEvent, WorkerLine};
-pub use pool::{Pool, PoolOptions, WorkerInfo};
+pub use pool::{KnownApp, Pool, PoolOptions, WorkerInfo};
+pub use retire_reason::RetireReason;
 pub use spec::{WorkerProtocol, WorkerSpec, WorkerTimeouts};
 pub(crate) use stored::stored;

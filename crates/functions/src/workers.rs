@@ -37,6 +37,9 @@ pub trait Workers: Send + Sync + 'static {
         options: InvokeOptions,
     ) -> Result<InvocationResponse, InvokeError>;
 
+    /// Tells how many items of a function's trigger wait, by which the number of workers is decided.
+    fn report_backlog(&self, _function: &str, _items: u64) {}
+
     /// Ids of the living processes.
     fn pids(&self) -> Vec<u32>;
 
@@ -76,6 +79,10 @@ impl Workers for AppPool {
         self.0.invoke(request, options).await
     }
 
+    fn report_backlog(&self, function: &str, items: u64) {
+        self.0.set_backlog(function, items);
+    }
+
     fn pids(&self) -> Vec<u32> {
         self.0.workers().into_iter().map(|worker| worker.pid).collect()
     }
@@ -94,8 +101,8 @@ pub(crate) fn pool_starter(options: &Options, registry: &mut Registry) -> StartW
     let (options, metrics) = (options.clone(), PoolMetrics::register(registry));
     Box::new(move |app, observer| {
         let spec = spec(app, options.cache_dir.as_deref())?;
-        let pool = PoolOptions { processes: process_count(&options, app)?, ..options.workers };
-        Ok(Arc::new(AppPool(Pool::start(spec, pool, observer, metrics.clone()))))
+        let pool = pool_options(&options, app)?;
+        Ok(Arc::new(AppPool(Pool::start(spec, pool, observer, metrics.clone(), None))))
     })
 }
 
@@ -104,6 +111,23 @@ fn spec(app: &App, cache_dir: Option<&Path>) -> Result<WorkerSpec, StartError> {
     let environment = app.settings.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let cache_dir = cache_dir.map_or_else(|| user_cache_dir(app), Path::to_owned);
     WorkerSpec::resolve(&app.language, &app.dir, environment, &cache_dir, HOST_VERSION)
+}
+
+/// The options of the pool, with the app's settings and the defaults of the mode.
+fn pool_options(options: &Options, app: &App) -> Result<PoolOptions, Error> {
+    let processes = process_count(options, app)?;
+    let max = options.workers.processes_max;
+    if max > PoolOptions::PROCESSES_MAX || (max > 0 && max < processes) {
+        return Err(Error::Setting(format!(
+            "functions.workers.processes_max is {max}, but must be 0 or a number from the {processes} that always run to {}",
+            PoolOptions::PROCESSES_MAX
+        )));
+    }
+    let is_dynamic = app.settings.is_on("FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED");
+    let processes_max = if is_dynamic && max == 0 { PoolOptions::PROCESSES_MAX } else { max };
+    // A developer's machine has better uses for memory, and edits replace workers all the time.
+    let spare = options.workers.spare.unwrap_or(!options.development && options.runs_triggers);
+    Ok(PoolOptions { processes, processes_max, spare: Some(spare), ..options.workers })
 }
 
 /// The number of processes: the app's setting, else our option. A number out of range is an error, as in the Azure Functions host:

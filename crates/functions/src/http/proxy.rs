@@ -102,6 +102,7 @@ impl Dispatch {
             result
         });
         let exchange = Exchange {
+            _worker: address_receiver.clone(),
             function: name,
             invocation: InvocationState::Active(invocation),
             cancellation_source: Some(cancellation_source),

@@ -15,6 +15,11 @@ pub(super) fn failed(error: Option<&InvocationError>) -> Response<Body> {
         Some(
             error @ InvocationError::Worker { cause: InvokeError::NoWorker { .. } | InvokeError::Draining },
         ) => text(StatusCode::SERVICE_UNAVAILABLE, &error.with_causes()),
+        // Callers have to know that the function may have had an effect.
+        Some(InvocationError::Worker { cause: InvokeError::WorkerGone { .. } }) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The worker process ended while the function ran. Whether the function had an effect is unknown.\n",
+        ),
         // Details are in the log only: the Azure Functions host responds to an unhandled exception with an empty body.
         _ => empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
@@ -28,10 +33,11 @@ pub(super) fn malformed() -> Response<Body> {
     response
 }
 
-/// The response to a request above the limit. The header tells a scaling platform that more instances would help.
+/// The response to a request above the limit: when to come again, in seconds, and for a scaling platform that more instances would help.
 pub(super) fn too_many() -> Response<Body> {
     let mut response = empty(StatusCode::TOO_MANY_REQUESTS);
     response.headers_mut().insert("x-function-scaleout", HeaderValue::from_static("1"));
+    response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 

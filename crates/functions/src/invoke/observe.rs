@@ -5,7 +5,7 @@ use worker_protocol::{LogCategory, RpcLog};
 use super::ActiveInvocations;
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, WorkerChange, WorkerLabel};
-use crate::worker::{Observer, WorkerEvent, WorkerLine};
+use crate::worker::{Observer, RetireReason, WorkerEvent, WorkerLine};
 
 /// Observes the workers of an app.
 #[derive(Debug)]
@@ -80,6 +80,29 @@ impl Observer for WorkerLog {
                     "A function went on beyond functionTimeout after it was told to stop: worker process {pid} is replaced, and {rest}."
                 );
                 (WorkerChange::Overran, Level::Error, text)
+            }
+            WorkerEvent::Retired { pid, reason } => {
+                let why = match reason {
+                    RetireReason::Idle => "the app has no invocations",
+                    RetireReason::Excess => "the load is low",
+                    RetireReason::Memory => "it has more memory than functions.workers.memory_bytes_max",
+                    RetireReason::Age => "it has the age functions.workers.age_ms_max",
+                };
+                let text = format!("Worker process {pid} ends once its invocations have ended: {why}.");
+                (WorkerChange::Retired, Level::Info, text)
+            }
+            WorkerEvent::Quarantined { function } => {
+                let text = format!(
+                    "Functions.{function} ended its worker process more than once. It runs in a process of its own from now on, so that \
+                     other functions are not affected. Look for exit calls, errors that nobody catches, and memory in its code."
+                );
+                (WorkerChange::Quarantined, Level::Error, text)
+            }
+            WorkerEvent::Released { function } => {
+                let text = format!(
+                    "Functions.{function} has not ended its worker process for a while, and shares the processes of the other functions again."
+                );
+                (WorkerChange::Released, Level::Info, text)
             }
             WorkerEvent::StartFailed { reason, failures, retry_in } => {
                 let text = format!(

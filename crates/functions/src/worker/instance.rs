@@ -2,8 +2,10 @@
 
 mod invoke;
 mod pending;
+mod probe;
 mod startup;
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,11 +18,14 @@ use worker_protocol::{Capabilities, FunctionMetadata, HostMessage, WorkerMetadat
 use super::channel::EncodedMessage;
 use super::channel::listener::encode;
 use super::error::StartError;
+use super::platform;
 use super::process::WorkerProcess;
 use super::spec::WorkerSpec;
 use super::timed_out::TimedOutInvocations;
 pub(super) use invoke::WorkerInvokeError;
+pub(super) use pending::CrashReport;
 use pending::{PendingRequests, close};
+use probe::StatusProbe;
 
 /// An initialized worker. Dropping it kills its process.
 #[derive(Debug)]
@@ -31,8 +36,15 @@ pub struct Worker {
     outgoing: mpsc::Sender<EncodedMessage>,
     pending: Arc<Mutex<PendingRequests>>,
     timed_out: Arc<TimedOutInvocations>,
-    /// Notified at the end of each invocation while the worker is being replaced.
-    invocation_ended: Arc<Notify>,
+    probe: Arc<StatusProbe>,
+    /// Invocations that were given to it and have not ended.
+    in_flight: AtomicUsize,
+    /// Invocations that it completed.
+    completed: AtomicU64,
+    /// Its memory and that of its children, in bytes, when it was last measured; 0 before.
+    memory_bytes: AtomicU64,
+    /// Notified when the last invocation has ended.
+    invocation_ended: Notify,
     capabilities: Capabilities,
     metadata: WorkerMetadata,
     /// The address at which it accepts HTTP requests itself.
@@ -130,9 +142,47 @@ impl Worker {
         self.started_at
     }
 
-    /// Number of invocations without a response.
+    /// Number of invocations that were given to it and have not ended.
     pub fn in_flight(&self) -> usize {
-        self.lock().invocations.len()
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts an invocation that is about to be given to it, unless it has `limit` of them. [`Worker::release`] must follow.
+    pub(super) fn reserve(&self, limit: usize) -> bool {
+        let reserved = self
+            .in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |count| (count < limit).then_some(count + 1));
+        reserved.is_ok()
+    }
+
+    /// Counts the end of an invocation.
+    pub(super) fn release(&self) {
+        if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Wakes `Worker::finish_invocations`; nobody else waits.
+            self.invocation_ended.notify_waiters();
+        }
+    }
+
+    /// Number of invocations that it completed.
+    pub fn completed(&self) -> u64 {
+        self.completed.load(Ordering::Relaxed)
+    }
+
+    /// Its memory and that of its children, in bytes, when it was last measured; `None` where that is not possible.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        Some(self.memory_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    /// Measures its memory.
+    pub(super) fn measure_memory(&self) {
+        if let Some(bytes) = platform::memory_bytes(self.pid()) {
+            self.memory_bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// The functions whose invocations were lost at its end; `None` before.
+    pub(super) fn crash_report(&self) -> Option<CrashReport> {
+        self.lock().crash.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, PendingRequests> {

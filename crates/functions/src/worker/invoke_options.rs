@@ -1,5 +1,6 @@
 //! [`InvokeOptions`]: timeout and cancellation of an invocation, and the address of the worker that gets it.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,29 +74,44 @@ impl Drop for CancellationSource {
 
 /// Sends the address at which a worker accepts HTTP requests, once that worker has the invocation.
 #[derive(Clone, Debug)]
-pub struct WorkerAddressSender(Arc<watch::Sender<Option<Uri>>>);
+pub struct WorkerAddressSender(Arc<watch::Sender<WorkerInUse>>);
 
-/// Receives the address from a [`WorkerAddressSender`].
-#[derive(Debug)]
-pub struct WorkerAddressReceiver(watch::Receiver<Option<Uri>>);
+/// Receives the address from a [`WorkerAddressSender`]. While there is a receiver, the worker counts as in use.
+#[derive(Clone, Debug)]
+pub struct WorkerAddressReceiver(watch::Receiver<WorkerInUse>);
+
+/// The worker that has an invocation.
+#[derive(Debug, Default)]
+struct WorkerInUse {
+    address: Option<Uri>,
+    /// Its reservation, dropped with the last receiver.
+    hold: Option<Arc<dyn Any + Send + Sync>>,
+}
 
 impl WorkerAddressSender {
     /// A sender and its receiver.
     pub fn channel() -> (Self, WorkerAddressReceiver) {
-        let (sender, receiver) = watch::channel(None);
+        let (sender, receiver) = watch::channel(WorkerInUse::default());
         (Self(Arc::new(sender)), WorkerAddressReceiver(receiver))
     }
 
     /// Sends the address.
     pub fn send(&self, address: Uri) {
-        self.0.send_replace(Some(address));
+        self.0.send_modify(|worker| worker.address = Some(address));
+    }
+
+    /// Keeps a reservation of the worker until the last receiver is dropped.
+    pub(super) fn hold(&self, reservation: Arc<dyn Any + Send + Sync>) {
+        self.0.send_modify(|worker| worker.hold = Some(reservation));
     }
 }
 
 impl WorkerAddressReceiver {
     /// Waits for the address; forever if no worker gets the invocation. Cancel-safe.
     pub async fn address(&mut self) -> Uri {
-        match self.0.wait_for(Option::is_some).await.ok().and_then(|address| address.clone()) {
+        let found = self.0.wait_for(|worker| worker.address.is_some()).await;
+        let address = found.ok().and_then(|worker| worker.address.clone());
+        match address {
             Some(address) => address,
             None => std::future::pending().await,
         }

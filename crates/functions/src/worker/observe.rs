@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use worker_protocol::RpcLog;
 
+use super::retire_reason::RetireReason;
+
 /// Receives what workers log and print, and their starts and exits. Called by the tasks that read channels and output, so it must not
 /// block.
 ///
@@ -68,6 +70,23 @@ pub enum WorkerEvent {
         pid: u32,
         /// Whether the worker still responds: then its other invocations may end. Otherwise it is killed at once.
         is_responding: bool,
+    },
+    /// A worker that could go on is ended, once its invocations have ended.
+    Retired {
+        /// Id of its process.
+        pid: u32,
+        /// Why.
+        reason: RetireReason,
+    },
+    /// A function ended its worker again and again, and gets a worker of its own.
+    Quarantined {
+        /// The name of the function.
+        function: String,
+    },
+    /// A function has not ended its own worker for a while, and uses those of all functions again.
+    Released {
+        /// The name of the function.
+        function: String,
     },
     /// It could not be started; the next attempt follows after a delay.
     StartFailed {

@@ -1,4 +1,4 @@
-//! Process groups, which differ between operating systems.
+//! Process groups and the memory of processes, which differ between operating systems.
 //!
 //! A worker leads a group of its own, so that signals of the terminal do not stop it before the host does, and so that its descendants
 //! exit with it.
@@ -25,6 +25,36 @@ pub(super) fn kill_group(pid: u32) {
     signal_group(pid, rustix::process::Signal::KILL);
     #[cfg(not(unix))]
     let _ = pid;
+}
+
+/// The memory of a process and its children in bytes (resident set size); `None` where it cannot be measured.
+pub(super) fn memory_bytes(pid: u32) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    return linux_memory_bytes(pid, CHILDREN_DEPTH_MAX);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = pid;
+        None
+    }
+}
+
+/// How deep the tree of a worker's processes is followed.
+#[cfg(target_os = "linux")]
+const CHILDREN_DEPTH_MAX: u32 = 3;
+
+#[cfg(target_os = "linux")]
+fn linux_memory_bytes(pid: u32, depth: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let own = resident.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024;
+    if depth == 0 {
+        return Some(own);
+    }
+    // Some kernels are built without this file; then children do not count.
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    let of_children: u64 = children.filter_map(|child| linux_memory_bytes(child, depth - 1)).sum();
+    Some(own + of_children)
 }
 
 #[cfg(unix)]

@@ -1,21 +1,27 @@
 //! [`Pool`]: the workers of one app. Starts them, loads the functions, distributes invocations, and replaces workers that exit.
 //!
-//! Each worker has a slot, a task that keeps a worker running. The first slot starts first: its first worker reports the functions of
-//! the app, and then the other slots start. A pool belongs to one generation of the app; a changed app gets another pool.
+//! One task, the controller, has a table of the workers; [`scale`] decides from it which of them start, serve and end. Each worker has a
+//! task of its own that reports to the controller. The first worker reports the functions of the app, and then the others start. A
+//! function that ends its workers again and again gets a worker of its own ([`suspects`]). A pool belongs to one generation of the app; a
+//! changed app gets another pool.
 
+mod controller;
+mod group;
+mod known_app;
+mod member;
 mod options;
-mod slot;
+mod scale;
 mod state;
+mod suspects;
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use worker_protocol::{
-    Capabilities, FunctionMetadata, InvocationRequest, InvocationResponse, LoadResponse, WorkerMetadata,
+    Capabilities, FunctionMetadata, InvocationRequest, InvocationResponse, LoadResponse, StatusResult,
+    WorkerMetadata,
 };
 
 use super::error::{InvokeError, StartError};
@@ -24,8 +30,9 @@ use super::invoke_options::InvokeOptions;
 use super::metrics::PoolMetrics;
 use super::observe::Observer;
 use super::spec::WorkerSpec;
+use controller::PoolController;
+pub use known_app::KnownApp;
 pub use options::PoolOptions;
-use slot::WorkerSlot;
 use state::{PoolState, wait_for};
 
 /// The workers of one app. Cheap to clone. Dropping the last clone kills them.
@@ -44,6 +51,8 @@ pub struct WorkerInfo {
     pub started_at: Instant,
     /// Number of its invocations.
     pub in_flight: usize,
+    /// Its memory and that of its children, in bytes; `None` where it cannot be measured.
+    pub memory_bytes: Option<u64>,
     /// Its runtime and version.
     pub metadata: WorkerMetadata,
 }
@@ -52,32 +61,18 @@ pub struct WorkerInfo {
 const SENDS_MAX: u32 = 5;
 
 impl Pool {
-    /// Starts the first worker. Returns at once; needs a tokio runtime.
+    /// Starts the first worker. Returns at once; needs a tokio runtime. With `known`, [`Pool::index`] responds at once; if the workers may
+    /// end while the app is idle, none is started before the first invocation then.
     pub fn start(
         spec: WorkerSpec,
         options: PoolOptions,
         observer: Arc<dyn Observer>,
         metrics: PoolMetrics,
+        known: Option<KnownApp>,
     ) -> Self {
-        let state = Arc::new(PoolState {
-            spec: Arc::new(spec),
-            options,
-            observer,
-            metrics,
-            indexing: watch::Sender::new(None),
-            capabilities: watch::Sender::new(Capabilities::default()),
-            functions: watch::Sender::new(None),
-            loaded: watch::Sender::new(None),
-            ready: watch::Sender::new(Vec::new()),
-            reason: Mutex::new("the first one is starting".to_owned()),
-            next_turn: AtomicUsize::new(0),
-            permits: Semaphore::new(options.invocations_max.clamp(1, Semaphore::MAX_PERMITS)),
-            is_draining: watch::Sender::new(None),
-        });
+        let state = Arc::new(PoolState::new(spec, options, observer, metrics, known));
         let mut tasks = JoinSet::new();
-        for slot in 0..options.processes.clamp(1, PoolOptions::PROCESSES_MAX) {
-            tasks.spawn(WorkerSlot { state: Arc::clone(&state), is_first: slot == 0 }.run());
-        }
+        tasks.spawn(PoolController::new(Arc::clone(&state)).run());
         Self { state, tasks: Arc::new(Mutex::new(tasks)) }
     }
 
@@ -89,7 +84,15 @@ impl Pool {
     /// Chooses the functions that each worker loads, and waits until the first has done so. Responses come in the order
     /// of the functions. Only the first call counts.
     pub async fn load(&self, functions: Vec<FunctionMetadata>) -> Result<Vec<LoadResponse>, Arc<StartError>> {
-        self.state.functions.send_if_modified(|chosen| {
+        let state = &self.state;
+        if state.is_asleep {
+            let loaded = |function: &FunctionMetadata| LoadResponse {
+                function_id: function.function_id.clone(),
+                result: StatusResult::success(),
+            };
+            state.loaded.send_replace(Some(Ok(functions.iter().map(loaded).collect())));
+        }
+        state.functions.send_if_modified(|chosen| {
             let is_first = chosen.is_none();
             if is_first {
                 *chosen = Some(functions.into());
@@ -106,7 +109,7 @@ impl Pool {
 
     /// Waits until a worker is ready for invocations, or the pool is drained.
     pub async fn ready(&self) {
-        let mut ready = self.state.ready.subscribe();
+        let mut ready = self.state.shared.serving.subscribe();
         let mut draining = self.state.is_draining.subscribe();
         tokio::select! {
             _ = ready.wait_for(|workers| !workers.is_empty()) => {}
@@ -133,11 +136,17 @@ impl Pool {
             permit = state.permits.acquire() => permit.map_err(|_| InvokeError::Draining)?,
         };
         for _ in 0..SENDS_MAX {
-            let worker = tokio::select! {
+            let reserved = tokio::select! {
                 biased;
                 () = options.cancellation.cancelled() => return Err(InvokeError::Cancelled),
-                worker = state.next_worker() => worker?,
+                reserved = state.next_worker(&request.function_id) => Arc::new(reserved?),
             };
+            let worker = &reserved.worker;
+            if let Some(sender) = &options.worker_address {
+                // A response that is streamed keeps the worker in use after the invocation has ended.
+                sender.hold(Arc::clone(&reserved) as _);
+            }
+            let counted = state.has_suspects().then(|| request.function_id.clone());
             let (timeout_after, id) = (options.timeout, request.invocation_id.clone());
             let invocation = worker.invoke(request, &mut options);
             tokio::pin!(invocation);
@@ -155,9 +164,14 @@ impl Pool {
                 },
             };
             match result {
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    if let Some(function) = counted {
+                        state.completed(&function);
+                    }
+                    return Ok(response);
+                }
                 Err(WorkerInvokeError::NotSent(again)) => {
-                    state.forget(&worker);
+                    state.forget(worker);
                     state.metrics.invocations_resent.inc();
                     request = *again;
                 }
@@ -173,21 +187,26 @@ impl Pool {
         Err(InvokeError::NoWorker { reason })
     }
 
-    /// The workers that are ready.
+    /// The workers that are ready, the spare one included.
     pub fn workers(&self) -> Vec<WorkerInfo> {
-        let ready = self.state.ready.borrow();
         let info = |worker: &Arc<Worker>| WorkerInfo {
             pid: worker.pid(),
             started_at: worker.started_at(),
             in_flight: worker.in_flight(),
+            memory_bytes: worker.memory_bytes(),
             metadata: worker.metadata().clone(),
         };
-        ready.iter().map(info).collect()
+        self.state.ready_workers().iter().map(info).collect()
+    }
+
+    /// Tells how many items of a function's trigger wait, by which the number of workers is decided.
+    pub fn set_backlog(&self, function: &str, items: u64) {
+        self.state.set_backlog(function, items);
     }
 
     /// Kills a worker and all its descendants, like a crash; it is replaced. `false` if no worker has this process id.
     pub fn kill(&self, pid: u32) -> bool {
-        let found = self.state.ready.borrow().iter().find(|worker| worker.pid() == pid).cloned();
+        let found = self.state.ready_workers().into_iter().find(|worker| worker.pid() == pid);
         // At once: an invocation that starts before its exit is noticed would be lost.
         found
             .inspect(|worker| {

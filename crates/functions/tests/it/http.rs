@@ -340,7 +340,7 @@ async fn limits_answer_413_and_429() {
         refused
     };
     let (first, second) = tokio::join!(first, second);
-    assert_eq!((first.status, second.text().as_str()), (204, "429\nx-function-scaleout: 1"));
+    assert_eq!((first.status, second.text().as_str()), (204, "429\nx-function-scaleout: 1\nretry-after: 1"));
 }
 
 /// A budget for bodies without capacity, as long as the second value lives.

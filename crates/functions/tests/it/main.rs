@@ -1,6 +1,7 @@
 //! Feature tests of the functions host. One binary, so that it is linked once.
 
 mod app;
+mod crashes;
 mod fake;
 mod feed;
 mod feeds;
@@ -12,7 +13,9 @@ mod keys;
 mod node;
 mod proxy;
 mod push;
+mod real_host;
 mod recorded_aspnet;
+mod scaling;
 mod startup;
 mod timers;
 mod worker;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use functions::worker::PoolOptions;
 use functions::{Dependencies, Error, Handle, Options, Service};
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -16,8 +17,9 @@ use crate::fake::PATIENCE;
 
 /// A copy of the app in a folder of its own, with the settings of this machine that a process needs.
 fn start(app: &Path, store: &Store, environment: BTreeMap<String, String>) -> Result<Handle, Error> {
-    let options =
-        Options { app_dir: app.to_owned(), cache_dir: Some(app.join("cache")), ..Options::default() };
+    let workers = PoolOptions { spare: Some(false), ..PoolOptions::default() };
+    let cache_dir = Some(app.join("cache"));
+    let options = Options { app_dir: app.to_owned(), cache_dir, workers, ..Options::default() };
     let dependencies = Dependencies {
         environment,
         registry: store.registry(),

@@ -249,7 +249,9 @@ async fn a_failure_before_the_first_byte_is_a_500_and_a_later_one_breaks_the_con
     }
     assert_eq!((host.ended("Failed"), host.ended("BrokenOff")), (2, 3));
     // A worker that dies sends no response; the next request gets one from its replacement.
-    assert_eq!(host.get("dies").await.text(), "500");
+    let lost = host.get("dies").await;
+    assert_eq!(lost.status, 500);
+    assert!(lost.body.starts_with("The worker process ended while the function ran."), "{}", lost.body);
     assert_eq!(host.get("missing").await.body, "no such card");
     host.end().await;
 }

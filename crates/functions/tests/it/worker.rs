@@ -77,6 +77,9 @@ impl Observer for Seen {
             WorkerEvent::TimedOut { pid, is_responding } => {
                 format!("overran {pid}, answers: {is_responding}")
             }
+            WorkerEvent::Retired { pid, reason } => format!("retired {pid}, {reason:?}"),
+            WorkerEvent::Quarantined { function } => format!("quarantined {function}"),
+            WorkerEvent::Released { function } => format!("released {function}"),
             WorkerEvent::StartFailed { reason, .. } => format!("start failed: {reason}"),
         });
     }
@@ -113,6 +116,9 @@ impl Observer for Faulty {
             WorkerEvent::Started { .. } => "started",
             WorkerEvent::Exited { .. } => "exited",
             WorkerEvent::TimedOut { .. } => "overran",
+            WorkerEvent::Retired { .. } => "retired",
+            WorkerEvent::Quarantined { .. } => "quarantined",
+            WorkerEvent::Released { .. } => "released",
             WorkerEvent::StartFailed { .. } => "start failed",
         });
         self.seen.event(event);
@@ -157,7 +163,7 @@ fn start_observed(
     observer: Arc<dyn Observer>,
 ) -> Running {
     let mut registry = Registry::default();
-    let pool = Pool::start(spec, options, observer, PoolMetrics::register(&mut registry));
+    let pool = Pool::start(spec, options, observer, PoolMetrics::register(&mut registry), None);
     Running { pool, seen, registry, _cache: cache }
 }
 

@@ -22,7 +22,7 @@ use crate::http::respond::failed;
 use crate::invoke::{InvocationError, Returned};
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, ProxiedEnd, ProxiedLabel};
-use crate::worker::CancellationSource;
+use crate::worker::{CancellationSource, WorkerAddressReceiver};
 
 /// How long to wait for the head of a response after an invocation succeeded without a value: some workers send no response then.
 const HEAD_WAIT: Duration = Duration::from_millis(900);
@@ -65,6 +65,8 @@ pub(super) struct Exchange {
     pub(super) _permits: Permits,
     /// The worker that sends the response ends after it.
     pub(super) _generation: GenerationGuard,
+    /// Keeps the worker in use until the response has ended.
+    pub(super) _worker: WorkerAddressReceiver,
 }
 
 /// Whether a function that succeeded returned a value, which shows whether an HTTP response follows.

@@ -1,6 +1,7 @@
 //! Invocations of one worker: request, response, cancellation and timeout.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use worker_protocol::{
@@ -51,7 +52,7 @@ impl Worker {
             if pending.is_closed {
                 return Err(WorkerInvokeError::NotSent(Box::new(request)));
             }
-            pending.invocations.insert(id.clone(), sender);
+            pending.invocations.insert(id.clone(), (request.function_id.clone(), sender));
         }
         let mut invocation = PendingInvocation { worker: self, id, is_open: true };
         let (delivered_sender, delivered) = oneshot::channel();
@@ -81,7 +82,13 @@ impl Worker {
             }
         };
         invocation.is_open = false;
-        response.map_err(|_| WorkerInvokeError::Failed(InvokeError::WorkerGone { pid: self.pid() }))
+        match response {
+            Ok(response) => {
+                self.completed.fetch_add(1, Ordering::Relaxed);
+                Ok(response)
+            }
+            Err(_) => Err(WorkerInvokeError::Failed(InvokeError::WorkerGone { pid: self.pid() })),
+        }
     }
 
     /// Sends a cancellation, if the worker supports it.
@@ -106,6 +113,22 @@ impl Worker {
     /// Records that an invocation timed out and is about to be cancelled, and probes the worker.
     pub(in crate::worker) fn report_timeout(&self, id: InvocationId, grace: Duration) {
         self.timed_out.add(id, tokio::time::Instant::now() + grace);
+        self.request_status();
+    }
+
+    /// Sends a status request to measure how fast the worker responds, unless one is under way.
+    pub(in crate::worker) fn probe(&self) {
+        if self.capabilities.has(Capabilities::WORKER_STATUS) && self.probe.send(Instant::now()) {
+            self.request_status();
+        }
+    }
+
+    /// How long the worker took for its last response to a probe, or takes now.
+    pub(in crate::worker) fn probe_latency(&self) -> Option<Duration> {
+        self.probe.latency(Instant::now())
+    }
+
+    fn request_status(&self) {
         if !self.capabilities.has(Capabilities::WORKER_STATUS) {
             return;
         }
@@ -144,7 +167,6 @@ impl Drop for PendingInvocation<'_> {
         }
         let worker = self.worker;
         worker.lock().invocations.remove(&self.id);
-        worker.invocation_ended.notify_waiters();
         worker.cancel(&self.id);
     }
 }

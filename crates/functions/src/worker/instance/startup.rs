@@ -1,6 +1,7 @@
 //! From the start of a worker's process until its functions are loaded.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use worker_protocol::{
 };
 
 use super::pending::{PendingRequests, dispatch};
+use super::probe::StatusProbe;
 use super::{CLOSED_GRACE, Indexing, Worker};
 use crate::worker::channel::WorkerChannel;
 use crate::worker::channel::listener::ChannelListener;
@@ -50,13 +52,13 @@ impl Worker {
             accepted.map_err(io_error("accept the worker's connection"))?;
         let pending = Arc::new(Mutex::new(PendingRequests::default()));
         let (open, closed) = watch::channel(());
-        let (timed_out, invocation_ended) =
-            (Arc::new(TimedOutInvocations::default()), Arc::new(Notify::new()));
+        let timed_out = Arc::new(TimedOutInvocations::default());
+        let probe = Arc::new(StatusProbe::default());
         let dispatch = dispatch(
             incoming,
             Arc::clone(&pending),
             Arc::clone(&timed_out),
-            Arc::clone(&invocation_ended),
+            Arc::clone(&probe),
             observer,
             open,
         );
@@ -68,7 +70,11 @@ impl Worker {
             outgoing,
             pending,
             timed_out,
-            invocation_ended,
+            probe,
+            in_flight: AtomicUsize::new(0),
+            completed: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
+            invocation_ended: Notify::new(),
             capabilities: Capabilities::default(),
             metadata: WorkerMetadata::default(),
             http_address: None,
