@@ -1,9 +1,10 @@
 //! Connection events: `connected` and `disconnected` are delivered to listeners at least once, also after a crash.
 //!
-//! If a listener wants the `disconnected` events of a hub, each of its connections is recorded on disk before its handshake is answered; the
-//! record is removed when the `disconnected` is delivered, or is a dead letter.
+//! If a listener subscribes to the `disconnected` events of a hub, each of its connections is recorded on disk before its
+//! handshake completes; the record is removed when the `disconnected` is delivered or has become a dead letter.
 //!
-//! Not its concern: what is said to a listener (`upstream` for webhooks), and in what order beside calls (`upstream/connection_queues.rs`).
+//! Not its concern: the requests to a listener (`upstream` for webhooks), and the order of events and invocations
+//! (`upstream/connection_queues.rs`).
 //!
 //! Know these first: [`ConnectionListener`], [`ConnectionEvent`], [`DeadLetter`]. Start reading at `events/listener.rs`.
 

@@ -3,12 +3,12 @@
 //!
 //! Not its concern: who receives a message (`engine`), the methods that clients call (`methods`).
 //!
-//! A message is durable before any client receives it, and has a position: the epoch of its log and its offset. One task, the recorder,
-//! appends the messages of all publishers in batches: what arrives during one flush is written by the next, so that the cost of a flush is
-//! shared, and shards get messages in the order of their positions.
+//! A message is durable before any client receives it, and has a position: the epoch of its log and its offset. One task, the
+//! recorder, appends the messages of all publishers in batches: messages that arrive during one flush are written by the next. So
+//! the cost of a flush is shared, and shards receive messages in the order of their positions.
 //!
-//! Each hub and each group has a log of its own. Clients that may name groups could create any number of logs, so their number is limited:
-//! a new log replaces one without messages, and where there is none, the group's messages are published but not stored.
+//! Each hub and each group has its own log. Clients that may name groups could create any number of logs, so their number is
+//! limited: a new log replaces one without messages; if there is none, the group's messages are published but not stored.
 //!
 //! Know these first: [`Rule`] (which messages are stored), [`History`] (the engine's [`HistoryLog`]). Start reading at
 //! `recorder.rs`; `replay.rs` sends a client the messages that it missed.

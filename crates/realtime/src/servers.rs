@@ -75,12 +75,12 @@ impl Servers {
         servers
     }
 
-    /// Who handles a client of the hub that connects now.
+    /// Who handles the messages of a client that connects to the hub now.
     pub(crate) fn client_handler(&self, hub: &Hub, sticky: Option<&StickyServer>) -> ClientHandler {
         lock(&self.0.connections).client_handler(hub, sticky)
     }
 
-    /// Whether app servers may still connect for a hub that upstreams handle: in Classic mode.
+    /// Whether app servers may still connect for a hub whose clients upstreams handle: in Classic mode.
     pub(crate) fn may_gain_server(&self) -> bool {
         self.0.mode == Mode::Classic
     }
@@ -200,7 +200,7 @@ impl Servers {
         Some(server)
     }
 
-    /// Removes a connection that has ended: its clients migrate, or are told to reconnect.
+    /// Removes a connection that has ended: its clients migrate, or are closed so that they reconnect.
     pub(super) async fn remove_connection(&self, server: &Arc<ServerConnection>) {
         // Its task may have panicked; nothing may wait for space in the queue then.
         server.send_queue.close();

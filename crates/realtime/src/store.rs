@@ -1,8 +1,8 @@
-//! Clients by their secrets: those that have negotiated and not yet connected, and [`sessions`] of those that come again with the
-//! same secret. Pure: the time comes in.
+//! Clients by their connection tokens: those that have negotiated and not yet connected, and the [`sessions`] of those that
+//! connect again with the same token. Pure: the time is an argument.
 //!
-//! Every entry lives equally long, so the oldest one ends first, and a queue in order of age is all the timer there is. An entry
-//! that was used is kept for the rest of its time, so that a second use is told from an unknown id.
+//! All entries have the same lifetime, so the oldest one expires first, and a queue in order of age replaces timers. A used entry
+//! stays until it expires, so that a second use is distinguished from an unknown token.
 
 pub(crate) mod keys;
 pub(crate) mod sessions;
@@ -14,19 +14,19 @@ use std::time::{Duration, Instant};
 
 use realtime_engine::{ConnectionId, Hub, should_shrink};
 
-/// What was agreed on with a client.
+/// The result of a negotiation.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Negotiated {
     pub(crate) connection: ConnectionId,
     pub(crate) hub: Hub,
     pub(crate) user_id: Option<Box<str>>,
-    /// Whether the client was promised that it may replace a lost WebSocket.
+    /// Whether stateful reconnect was negotiated.
     pub(crate) stateful: bool,
-    /// What the client has sent by requests before it chose a transport.
+    /// What the client has sent in requests before it chose a transport.
     pub(crate) early: Vec<u8>,
 }
 
-/// The waiting negotiations of one service.
+/// The negotiations of one service whose clients have not connected yet.
 #[derive(Debug)]
 pub(crate) struct Negotiations {
     lifetime: Duration,
@@ -41,32 +41,32 @@ struct Entry {
     used: bool,
 }
 
-/// What an id leads to.
+/// The result of [`Negotiations::claim`].
 #[derive(Debug, PartialEq)]
-pub(crate) enum Taken {
-    /// Its client may connect, once.
+pub(crate) enum ClaimedNegotiation {
+    /// The client may connect, once.
     Fresh(Negotiated),
-    /// Its client has connected already.
+    /// The client has connected already.
     Used,
-    /// It was never given out, or its time is over, or it belongs to somebody else.
+    /// The token was never issued, has expired, or belongs to another client.
     Unknown,
 }
 
-/// What became of bytes that came before their client chose a transport.
+/// The result of storing bytes that a client sent before it chose a transport.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Early {
-    /// They are kept for when it does.
-    Kept,
-    /// They are more than are kept.
+pub(crate) enum EarlyBytes {
+    /// They are stored until the client connects.
+    Stored,
+    /// They exceed [`EARLY_BYTES_MAX`].
     TooMuch,
-    /// There is no such negotiation, or its client has connected.
+    /// There is no such negotiation, or the client has connected.
     Unknown,
 }
 
-/// Most bytes that are kept for a client that has not chosen a transport: as many as a handshake may have.
+/// Most bytes that are stored for a client that has not chosen a transport: the largest handshake.
 pub(crate) const EARLY_BYTES_MAX: usize = 4_096;
 
-/// As many negotiations wait as may.
+/// The limit on negotiations that wait is reached.
 #[derive(Debug, PartialEq)]
 pub(crate) struct StoreFull;
 
@@ -75,7 +75,7 @@ impl Negotiations {
         Self { lifetime, entries_max, entries: HashMap::new(), by_age: VecDeque::new() }
     }
 
-    /// Remembers a negotiation under the secret that its client will show.
+    /// Adds a negotiation under the connection token of its client.
     pub(crate) fn insert(
         &mut self,
         secret: &str,
@@ -92,55 +92,61 @@ impl Negotiations {
         Ok(())
     }
 
-    /// Uses a secret on behalf of a client of `hub` who is `user_id`. A token for another hub or user does not use it up.
-    pub(crate) fn take(&mut self, secret: &str, hub: &Hub, user_id: Option<&str>, now: Instant) -> Taken {
+    /// Claims a connection token for a client of `hub` with `user_id`. A request for another hub or user does not use it up.
+    pub(crate) fn claim(
+        &mut self,
+        secret: &str,
+        hub: &Hub,
+        user_id: Option<&str>,
+        now: Instant,
+    ) -> ClaimedNegotiation {
         self.forget_old(now);
-        let Some(entry) = self.entries.get_mut(secret) else { return Taken::Unknown };
+        let Some(entry) = self.entries.get_mut(secret) else { return ClaimedNegotiation::Unknown };
         if entry.negotiated.hub != *hub || entry.negotiated.user_id.as_deref() != user_id {
-            return Taken::Unknown;
+            return ClaimedNegotiation::Unknown;
         }
         if std::mem::replace(&mut entry.used, true) {
-            return Taken::Used;
+            return ClaimedNegotiation::Used;
         }
         let early = std::mem::take(&mut entry.negotiated.early);
-        Taken::Fresh(Negotiated { early, ..entry.negotiated.clone() })
+        ClaimedNegotiation::Fresh(Negotiated { early, ..entry.negotiated.clone() })
     }
 
-    /// Keeps what a client sends before it has chosen a transport: with requests the handshake may come first.
-    pub(crate) fn keep_early(
+    /// Stores what a client sends before it has chosen a transport: with HTTP transports the handshake may arrive first.
+    pub(crate) fn store_early(
         &mut self,
         secret: &str,
         hub: &Hub,
         user_id: Option<&str>,
         bytes: &[u8],
         now: Instant,
-    ) -> Early {
+    ) -> EarlyBytes {
         self.forget_old(now);
         let Some(Entry { negotiated, used: false }) = self.entries.get_mut(secret) else {
-            return Early::Unknown;
+            return EarlyBytes::Unknown;
         };
         if negotiated.hub != *hub || negotiated.user_id.as_deref() != user_id {
-            return Early::Unknown;
+            return EarlyBytes::Unknown;
         }
         if negotiated.early.len() + bytes.len() > EARLY_BYTES_MAX {
-            return Early::TooMuch;
+            return EarlyBytes::TooMuch;
         }
         negotiated.early.extend_from_slice(bytes);
-        Early::Kept
+        EarlyBytes::Stored
     }
 
-    /// Whether a client has connected with this secret, in the time in which that is remembered.
+    /// Whether a client has connected with this token, while the used entry is stored.
     pub(crate) fn is_used(&mut self, secret: &str, hub: &Hub, now: Instant) -> bool {
         self.forget_old(now);
         self.entries.get(secret).is_some_and(|entry| entry.used && entry.negotiated.hub == *hub)
     }
 
-    /// Forgets a secret whose further uses a session sees to.
+    /// Removes a token whose further uses a session handles.
     pub(crate) fn forget(&mut self, secret: &str) {
         self.entries.remove(secret);
     }
 
-    /// Forgets those whose time is over; otherwise it is only done when the next client comes.
+    /// Removes expired entries; otherwise that happens only when the next client negotiates.
     pub(crate) fn sweep(&mut self, now: Instant) {
         self.forget_old(now);
         if should_shrink(self.entries.len(), self.entries.capacity()) {
@@ -173,49 +179,57 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_the_transport_is_kept_for_its_client_and_bounded() {
+    fn bytes_sent_before_the_transport_are_stored_up_to_the_limit() {
         let (mut negotiations, now) = (Negotiations::new(Duration::from_secs(15), 10), Instant::now());
         negotiations.insert("s", negotiated(), now).unwrap();
         let mut keep =
-            |user, bytes: &[u8]| negotiations.keep_early("s", &hub("chat"), Some(user), bytes, now);
-        assert_eq!(keep("ben", b"x"), Early::Unknown);
-        assert_eq!((keep("ada", b"a"), keep("ada", b"b")), (Early::Kept, Early::Kept));
-        assert_eq!(keep("ada", &[0; EARLY_BYTES_MAX]), Early::TooMuch);
-        let Taken::Fresh(taken) = negotiations.take("s", &hub("chat"), Some("ada"), now) else { panic!() };
+            |user, bytes: &[u8]| negotiations.store_early("s", &hub("chat"), Some(user), bytes, now);
+        assert_eq!(keep("ben", b"x"), EarlyBytes::Unknown);
+        assert_eq!((keep("ada", b"a"), keep("ada", b"b")), (EarlyBytes::Stored, EarlyBytes::Stored));
+        assert_eq!(keep("ada", &[0; EARLY_BYTES_MAX]), EarlyBytes::TooMuch);
+        let ClaimedNegotiation::Fresh(taken) = negotiations.claim("s", &hub("chat"), Some("ada"), now) else {
+            panic!()
+        };
         assert_eq!(taken.early, b"ab");
-        assert_eq!(negotiations.keep_early("s", &hub("chat"), Some("ada"), b"c", now), Early::Unknown);
-        assert_eq!(negotiations.keep_early("t", &hub("chat"), Some("ada"), b"c", now), Early::Unknown);
+        assert_eq!(negotiations.store_early("s", &hub("chat"), Some("ada"), b"c", now), EarlyBytes::Unknown);
+        assert_eq!(negotiations.store_early("t", &hub("chat"), Some("ada"), b"c", now), EarlyBytes::Unknown);
     }
 
     #[test]
-    fn a_secret_is_used_once_by_its_own_client() {
+    fn a_connection_token_is_accepted_once_and_only_from_its_own_client() {
         let (mut negotiations, now) = (Negotiations::new(Duration::from_secs(15), 10), Instant::now());
         negotiations.insert("s", negotiated(), now).unwrap();
-        assert_eq!(negotiations.take("x", &hub("chat"), Some("ada"), now), Taken::Unknown);
-        assert_eq!(negotiations.take("s", &hub("other"), Some("ada"), now), Taken::Unknown);
-        assert_eq!(negotiations.take("s", &hub("chat"), None, now), Taken::Unknown);
-        assert_eq!(negotiations.take("s", &hub("chat"), Some("ada"), now), Taken::Fresh(negotiated()));
-        assert_eq!(negotiations.take("s", &hub("chat"), Some("ada"), now), Taken::Used);
+        assert_eq!(negotiations.claim("x", &hub("chat"), Some("ada"), now), ClaimedNegotiation::Unknown);
+        assert_eq!(negotiations.claim("s", &hub("other"), Some("ada"), now), ClaimedNegotiation::Unknown);
+        assert_eq!(negotiations.claim("s", &hub("chat"), None, now), ClaimedNegotiation::Unknown);
+        assert_eq!(
+            negotiations.claim("s", &hub("chat"), Some("ada"), now),
+            ClaimedNegotiation::Fresh(negotiated())
+        );
+        assert_eq!(negotiations.claim("s", &hub("chat"), Some("ada"), now), ClaimedNegotiation::Used);
         assert!(negotiations.is_used("s", &hub("chat"), now));
         negotiations.forget("s");
         assert!(!negotiations.is_used("s", &hub("chat"), now));
     }
 
     #[test]
-    fn time_and_a_bound_limit_what_is_remembered() {
+    fn negotiations_expire_and_their_number_is_limited() {
         let (mut negotiations, start) = (Negotiations::new(Duration::from_secs(15), 2), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         negotiations.insert("a", negotiated(), at(0)).unwrap();
         negotiations.insert("b", negotiated(), at(10)).unwrap();
         assert_eq!(negotiations.insert("c", negotiated(), at(14)), Err(StoreFull));
-        assert_eq!(negotiations.take("a", &hub("chat"), Some("ada"), at(15)), Taken::Unknown);
+        assert_eq!(negotiations.claim("a", &hub("chat"), Some("ada"), at(15)), ClaimedNegotiation::Unknown);
         negotiations.insert("c", negotiated(), at(15)).unwrap();
-        assert_eq!(negotiations.take("b", &hub("chat"), Some("ada"), at(24)), Taken::Fresh(negotiated()));
-        assert_eq!(negotiations.take("b", &hub("chat"), Some("ada"), at(25)), Taken::Unknown);
+        assert_eq!(
+            negotiations.claim("b", &hub("chat"), Some("ada"), at(24)),
+            ClaimedNegotiation::Fresh(negotiated())
+        );
+        assert_eq!(negotiations.claim("b", &hub("chat"), Some("ada"), at(25)), ClaimedNegotiation::Unknown);
     }
 
     #[test]
-    fn memory_is_given_back_when_many_were_forgotten() {
+    fn memory_is_released_after_many_negotiations_expired() {
         let (mut negotiations, start) = (Negotiations::new(Duration::from_secs(15), 100_000), Instant::now());
         for number in 0..50_000 {
             negotiations.insert(&number.to_string(), negotiated(), start).unwrap();
@@ -223,9 +237,12 @@ mod tests {
         let later = start + Duration::from_secs(10);
         negotiations.insert("late", negotiated(), later).unwrap();
         negotiations.sweep(later);
-        assert!(negotiations.entries.capacity() >= 50_000, "they are still there");
+        assert!(negotiations.entries.capacity() >= 50_000, "the entries are still stored");
         negotiations.sweep(start + Duration::from_secs(15));
         assert!(negotiations.entries.capacity() < 100 && negotiations.by_age.capacity() < 100);
-        assert_eq!(negotiations.take("late", &hub("chat"), Some("ada"), later), Taken::Fresh(negotiated()));
+        assert_eq!(
+            negotiations.claim("late", &hub("chat"), Some("ada"), later),
+            ClaimedNegotiation::Fresh(negotiated())
+        );
     }
 }

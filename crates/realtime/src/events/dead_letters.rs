@@ -17,10 +17,10 @@ use super::record::unix_ms;
 /// The journal's name.
 const JOURNAL: &str = "realtime-dead-letters";
 
-/// How many letters come before the number of them is looked at again.
+/// Number of dead letters after which the limit is checked again.
 const TRIM_EVERY: u64 = 64;
 
-/// Letters and bytes read at a time.
+/// Records and bytes read at a time.
 const READ_RECORDS: usize = 200;
 const READ_BYTES: usize = 1024 * 1024;
 
@@ -28,35 +28,35 @@ const READ_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
-    /// Its number; it only rises.
+    /// Its number; later letters have higher numbers.
     #[serde(default)]
     pub number: u64,
-    /// Who was to be told.
+    /// The listener.
     pub listener: String,
     /// `connected` or `disconnected`.
     pub event: String,
     /// The hub.
     pub hub: String,
-    /// The connection.
+    /// The id of the connection.
     pub connection_id: String,
-    /// Its user.
+    /// The user id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// The payload of its token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<String>,
-    /// The query by which it connected.
+    /// The query of the client's request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// Why it ended.
+    /// Why the connection ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What went wrong with the connection, if anything did.
+    /// The error that ended the connection, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// When it happened, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// How often delivery was tried.
+    /// The number of attempts to deliver it.
     pub attempts: u32,
     /// Why the last attempt failed.
     pub cause: String,
@@ -70,16 +70,16 @@ pub struct DeadLetter {
 pub struct DeadLetterPage {
     /// The letters.
     pub letters: Vec<DeadLetter>,
-    /// Where the next page begins. There is always one, as more letters may come.
+    /// The cursor of the next page. There is always one, because more letters may follow.
     pub next: String,
 }
 
 /// Why dead letters cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLettersError {
-    /// The place to read on from is none.
+    /// The cursor is invalid.
     #[error(
-        "`{0}` is no place among dead letters; use `next` of the page before, or leave it out to begin with the oldest"
+        "`{0}` is not a cursor of dead letters; use `next` of the previous page, or omit it to start with the oldest"
     )]
     Cursor(String),
     /// The journal failed.
@@ -107,14 +107,14 @@ impl DeadLetter {
     ) -> Self {
         let client = &event.client;
         let client_context = client.client_context.as_deref();
-        let (reason, error) = match &event.what {
+        let (reason, error) = match &event.change {
             ConnectionChange::Connected => (None, None),
             ConnectionChange::Disconnected { reason, error } => (Some(reason.to_string()), error.as_deref()),
         };
         Self {
             number: 0,
             listener: listener.to_owned(),
-            event: event.what.kind().name().to_owned(),
+            event: event.change.kind().name().to_owned(),
             hub: client.hub.name().to_owned(),
             connection_id: client.id.to_string(),
             user_id: client.user.as_ref().map(ToString::to_string),
@@ -141,9 +141,9 @@ impl DeadLetters {
         }
     }
 
-    /// Keeps a letter, durably.
+    /// Appends a letter; it is on disk when the call returns.
     pub(crate) async fn append(&self, letter: &DeadLetter) -> Result<(), AppendError> {
-        let body = serde_json::to_vec(letter).expect("texts and numbers can be written as JSON");
+        let body = serde_json::to_vec(letter).expect("strings and numbers serialize to JSON");
         let record = Record::new(body);
         let position = self.journal.append(&self.instance, &self.name, vec![record]).await?;
         let count = position.offset.0 + 1;
@@ -153,11 +153,11 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Forgets what is too old or too much.
+    /// Removes letters above the limits of age and number.
     pub(crate) async fn trim(&self, now: SystemTime) -> Result<(), JournalReadError> {
         let info = self.journal.info(&self.instance, &self.name).await?;
-        let mut from = self.first_kept(&info);
-        // Letters stand in order of the time at which they were given up.
+        let mut from = self.first_within_limits(&info);
+        // Letters are in order of the time at which they were given up.
         loop {
             let entries = self.read(Position { epoch: info.epoch, offset: from }).await?;
             let fresh = entries.iter().find(|entry| self.is_fresh(&letter(entry), now));
@@ -173,7 +173,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// A page from `after` on, at most `letters_max` letters; the oldest without it.
+    /// A page of at most `letters_max` letters from `after` on; without it, from the oldest.
     pub(crate) async fn page(
         &self,
         after: Option<&str>,
@@ -184,8 +184,8 @@ impl DeadLetters {
             after.map(|text| parse_cursor(text).ok_or_else(|| DeadLettersError::Cursor(text.to_owned())));
         let cursor = cursor.transpose()?;
         let info = self.journal.info(&self.instance, &self.name).await.map_err(DeadLettersError::Read)?;
-        let first = self.first_kept(&info);
-        // A journal that was made anew has nothing of what the cursor belongs to.
+        let first = self.first_within_limits(&info);
+        // A journal that was created again contains nothing from before the cursor's epoch.
         let cursor = cursor.filter(|cursor| cursor.epoch == info.epoch && cursor.offset <= info.next);
         let mut next =
             Position { epoch: info.epoch, offset: cursor.map_or(first, |cursor| cursor.offset.max(first)) };
@@ -206,7 +206,7 @@ impl DeadLetters {
         Ok(DeadLetterPage { letters, next: format!("{:x}.{}", next.epoch.0, next.offset.0) })
     }
 
-    fn first_kept(&self, info: &JournalInfo) -> Offset {
+    fn first_within_limits(&self, info: &JournalInfo) -> Offset {
         info.first.max(Offset(info.next.0.saturating_sub(self.letters_max)))
     }
 
@@ -216,7 +216,7 @@ impl DeadLetters {
         letter.as_ref().is_some_and(|letter| letter.given_up_at_unix_ms >= oldest)
     }
 
-    /// Reads on from a position, or from the first record behind it that is left.
+    /// Reads from a position, or from the first record after it that still exists.
     async fn read(&self, from: Position) -> Result<Vec<Entry>, JournalReadError> {
         let read = |from| self.journal.read(&self.instance, &self.name, from, READ_RECORDS, READ_BYTES);
         match read(from).await {
@@ -228,12 +228,12 @@ impl DeadLetters {
     async fn trim_below(&self, epoch: Epoch, offset: u64) {
         let below = Position { epoch, offset: Offset(offset) };
         if let Err(error) = self.journal.trim(&self.instance, &self.name, below).await {
-            tracing::warn!(error = %ErrorChain(&error), "old dead letters of the realtime service could not be removed; it is tried again later");
+            tracing::warn!(error = %ErrorChain(&error), "old dead letters of the realtime service could not be removed; the removal is retried later");
         }
     }
 }
 
-/// The letter in a record; `None` where a newer version wrote something else.
+/// The letter in a record; `None` if a newer version wrote another format.
 fn letter(entry: &Entry) -> Option<DeadLetter> {
     let letter: DeadLetter = serde_json::from_slice(&entry.record.body).ok()?;
     Some(DeadLetter { number: entry.offset.0, ..letter })

@@ -1,4 +1,4 @@
-//! [`ConnectionListener`]: who is told that clients come and go.
+//! [`ConnectionListener`]: receives an event when a client connects or disconnects.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -8,52 +8,52 @@ use realtime_engine::{ClientConnection, Hub};
 /// The reason of a `disconnected` whose connection ended with its process.
 pub const NODE_LOST: &str = "NodeLost";
 
-/// Hears of connections.
+/// Receives connection events.
 ///
-/// 1. **At least once.** An event is delivered until [`deliver`](Self::deliver) says that it arrived, or the bounds of
-///    [`Options`](super::Options) are reached and it became a dead letter. After a crash an event may come again.
-/// 2. **In order.** Of one connection, `connected` is settled before `disconnected` is tried. Different connections are told at
-///    the same time.
-/// 3. **None is lost.** A connection of which `connected` was told gets its `disconnected`, also after `kill -9`: then late, with
-///    the reason [`NODE_LOST`]. A `connected` is not repeated after a restart, as its connection is gone.
+/// 1. **At least once.** An event is delivered until [`deliver`](Self::deliver) returns `Ok`, or until the limits of
+/// [`Options`](super::Options) are reached and it becomes a dead letter. After a crash an event may be delivered again.
+/// 2. **In order.** For one connection, `connected` is settled before `disconnected` is attempted. Events of different
+/// connections are delivered in parallel.
+/// 3. **No `disconnected` is lost.** A connection whose `connected` was delivered gets its `disconnected`, also after `kill -9`:
+/// then late, with the reason [`NODE_LOST`]. A `connected` is not repeated after a restart, because its connection has ended.
 #[async_trait::async_trait]
 pub trait ConnectionListener: Send + Sync + 'static {
     /// Its name in metrics and dead letters; the same after every start.
     fn name(&self) -> &'static str;
 
-    /// Whether it wants such events of a hub. Asked on a shard's thread: it answers at once. The answer for a hub stays the same
-    /// while the process runs.
-    fn wants(&self, hub: &Hub, kind: EventKind) -> bool;
+    /// Whether it subscribes to events of this kind of a hub. Called on a shard's thread, so it must not block. The result for a
+    /// hub must not change while the process runs.
+    fn subscribes_to(&self, hub: &Hub, kind: EventKind) -> bool;
 
-    /// Tells of an event.
+    /// Delivers an event.
     ///
     /// # Errors
     ///
-    /// If it did not arrive, with what is to be done next.
+    /// If the event was not delivered, with whether and when to retry.
     async fn deliver(&self, event: &ConnectionEvent) -> Result<(), DeliveryError>;
 }
 
-/// What happened to a connection.
+/// An event of a connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionEvent {
-    /// Which one, and what its client brought along.
+    /// The connection and its client.
     pub client: ClientConnection,
-    /// What happened.
-    pub what: ConnectionChange,
-    /// When.
+    /// What has changed.
+    pub change: ConnectionChange,
+    /// The time of the change.
     pub at: SystemTime,
 }
 
-/// What can happen to a connection.
+/// How a connection has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionChange {
-    /// Its handshake was answered.
+    /// Its handshake is complete.
     Connected,
-    /// It ended.
+    /// It has ended.
     Disconnected {
         /// The name of an [`EndReason`](realtime_engine::EndReason), or [`NODE_LOST`].
         reason: Cow<'static, str>,
-        /// What went wrong, if anything did.
+        /// The error, if it ended because of one.
         error: Option<Box<str>>,
     },
 }
@@ -63,33 +63,33 @@ pub enum ConnectionChange {
 pub enum EventKind {
     /// A client has connected.
     Connected,
-    /// A client has gone.
+    /// A client has disconnected.
     Disconnected,
 }
 
-/// Why an event did not arrive.
+/// Why an event was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{cause}")]
 pub struct DeliveryError {
-    /// For the operator: in logs, and in the dead letter.
+    /// The reason, for operators: in logs, and in the dead letter.
     pub cause: String,
-    /// What is to be done.
+    /// Whether and when to retry.
     pub retry: Retry,
 }
 
-/// What is to be done with an event that did not arrive.
+/// Whether and when to retry an event that was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// The same would come of it again: it becomes a dead letter.
+    /// A retry would fail too: the event becomes a dead letter.
     Never,
-    /// Try again, later and later.
+    /// Retry with exponential backoff.
     Later,
-    /// Try again, and not before this time has passed.
+    /// Retry after at least this time.
     After(Duration),
 }
 
 impl ConnectionChange {
-    /// Its kind.
+    /// The kind of the change.
     pub fn kind(&self) -> EventKind {
         match self {
             Self::Connected => EventKind::Connected,
@@ -99,7 +99,7 @@ impl ConnectionChange {
 }
 
 impl EventKind {
-    /// Its name on the wire: the event of category `connections`.
+    /// The name of the event of category `connections` in the protocol.
     pub fn name(self) -> &'static str {
         match self {
             Self::Connected => "connected",

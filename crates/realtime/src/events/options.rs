@@ -1,32 +1,30 @@
-//! What can be set for connection events.
+//! Options of connection events.
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How long it is tried to tell that a connection came or went, and what is kept of what could not be told. Unknown keys are
-/// refused.
+/// The limits of retries of connection events, and of dead letters. Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// How often it is tried to deliver one event. Default: 20. Since 0.1.0.
+    /// Most attempts to deliver one event. Default: 20. Since 0.1.0.
     pub attempts_max: NonZeroU32,
-    /// How long it is tried, in seconds. Default: 3600. Since 0.1.0.
+    /// Longest time for which delivery is retried, in seconds. Default: 3600. Since 0.1.0.
     pub age_max_s: NonZeroU64,
     /// Pause before the second attempt, in milliseconds; each further one is twice as long. Default: 1000. Since 0.1.0.
     pub backoff_first_ms: NonZeroU64,
     /// Longest pause between two attempts, in milliseconds. Default: 60000. Since 0.1.0.
     pub backoff_max_ms: NonZeroU64,
-    /// Events in memory. Beyond it a `disconnected` waits on disk, and a `connected` becomes a dead letter. Default: 10000.
-    /// Since 0.1.0.
+    /// Most events in memory. At the limit a `disconnected` waits on disk, and a `connected` becomes a dead letter. Default:
+    /// 10000. Since 0.1.0.
     pub pending_max: NonZeroUsize,
-    /// Events that may wait on disk until there is room in memory; further ones become dead letters. Default: 1000000.
-    /// Since 0.1.0.
+    /// Most events that wait on disk for memory; further ones become dead letters. Default: 1000000. Since 0.1.0.
     pub parked_max: NonZeroUsize,
-    /// Dead letters that are kept; the oldest go first. Default: 10000. Since 0.1.0.
+    /// Most dead letters that are stored; the oldest are removed first. Default: 10000. Since 0.1.0.
     pub dead_letters_max: NonZeroU64,
-    /// How long a dead letter is kept, in seconds. Default: 604800, which is a week. Since 0.1.0.
+    /// How long a dead letter is stored, in seconds. Default: 604800, which is a week. Since 0.1.0.
     pub dead_letter_age_s: NonZeroU64,
 }
 

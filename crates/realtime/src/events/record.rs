@@ -1,4 +1,4 @@
-//! [`ConnectionRecord`]: what is kept on disk of a connection that somebody wants to hear the end of. Pure.
+//! [`ConnectionRecord`]: the record on disk of a connection for whose `disconnected` there is a listener. Pure.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -12,24 +12,24 @@ use state::Instance;
 use super::listener::{ConnectionChange, ConnectionEvent, NODE_LOST};
 use realtime_engine::{ClientConnection, ClientContext, ConnectionId, Hub, NodeId, RemoteEndpoint, UserId};
 
-/// The form of records; a newer one is left alone.
+/// The format version of records; a record with a newer one is ignored.
 const VERSION: u32 = 1;
 
-/// What every key of a record begins with.
+/// The prefix of the keys of all records.
 const PREFIX: &str = "realtime/connections";
 
-/// The start of a process, in milliseconds since 1970: tells its records from those of earlier processes.
+/// The start of a process, in milliseconds since 1970; distinguishes its records from those of earlier processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ProcessRun(pub(crate) u64);
 
-/// Where a record is: which process wrote it, and for which connection.
+/// The key of a record: the process that wrote it, and the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RecordKey {
     pub(crate) life: ProcessRun,
     pub(crate) connection: ConnectionId,
 }
 
-/// A connection on disk: while it is open, and from its end until that was told.
+/// A connection on disk: from its handshake until its `disconnected` is delivered.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub(crate) struct ConnectionRecord<'a> {
     version: u32,
@@ -61,26 +61,26 @@ struct Ended<'a> {
     at_unix_ms: u64,
 }
 
-/// Why a record cannot be used. It is left where it is.
+/// Why a record cannot be read. It is not removed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnreadableRecord {
-    #[error("the record is not JSON of the known form")]
+    #[error("the record is not JSON of a known format")]
     Json(#[from] serde_json::Error),
-    #[error("the record has the form {0}, which a newer version wrote")]
+    #[error("the record has format version {0}, which a newer version of chappe wrote")]
     Newer(u32),
-    #[error("the record names the protocol {0}, which is not known")]
+    #[error("the record has the unknown hub protocol {0}")]
     Protocol(String),
 }
 
 impl ProcessRun {
-    /// The life of a process that starts now.
+    /// The run of a process that starts now.
     pub(crate) fn now() -> Self {
         Self(unix_ms(SystemTime::now()))
     }
 }
 
 impl RecordKey {
-    /// What the keys of all records of a node begin with.
+    /// The prefix of the keys of all records of a node.
     pub(crate) fn prefix(node: NodeId) -> String {
         format!("{PREFIX}/{}/", node.0)
     }
@@ -97,7 +97,7 @@ impl RecordKey {
 }
 
 impl<'a> ConnectionRecord<'a> {
-    /// A connection that is opening.
+    /// The record of a connection that is opening.
     pub(crate) fn open(client: &'a ClientConnection) -> Self {
         let client_context = client.client_context.as_deref();
         let remote = client_context.and_then(|client_context| client_context.remote);
@@ -114,10 +114,10 @@ impl<'a> ConnectionRecord<'a> {
         }
     }
 
-    /// A connection that has ended, as the event says.
+    /// The record of a connection that has ended.
     pub(crate) fn ended(event: &'a ConnectionEvent) -> Self {
         let mut record = Self::open(&event.client);
-        if let ConnectionChange::Disconnected { reason, error } = &event.what {
+        if let ConnectionChange::Disconnected { reason, error } = &event.change {
             record.ended = Some(Ended {
                 reason: reason.as_ref().into(),
                 error: error.as_deref().map(Cow::Borrowed),
@@ -128,7 +128,7 @@ impl<'a> ConnectionRecord<'a> {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("texts and numbers can be written as JSON")
+        serde_json::to_vec(self).expect("strings and numbers serialize to JSON")
     }
 
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, UnreadableRecord> {
@@ -144,8 +144,8 @@ impl<'a> ConnectionRecord<'a> {
         }
     }
 
-    /// The `disconnected` that is still owed. A connection that was open went with its process: nobody knows when, so that `now`
-    /// has to do.
+    /// The `disconnected` that is not delivered yet. If the connection was open when its process ended, the time of its end is
+    /// unknown, and `now` is used.
     pub(crate) fn disconnected(
         self,
         instance: &Instance,
@@ -178,7 +178,7 @@ impl<'a> ConnectionRecord<'a> {
                 (ConnectionChange::Disconnected { reason: Cow::Borrowed(NODE_LOST), error }, now)
             }
         };
-        Ok(ConnectionEvent { client, what, at })
+        Ok(ConnectionEvent { client, change: what, at })
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
         }
     }
 
-    /// What comes of a record after a restart.
+    /// The event of a record after a restart.
     fn late(bytes: &[u8]) -> ConnectionEvent {
         let now = UNIX_EPOCH + Duration::from_secs(9);
         let (instance, id) = (Instance::new("test").unwrap(), client().id);
@@ -220,27 +220,27 @@ mod tests {
     }
 
     #[test]
-    fn an_open_connection_is_lost_with_its_process() {
+    fn after_a_restart_an_open_connection_ended_with_node_lost() {
         let event = late(&ConnectionRecord::open(&client()).to_bytes());
         assert_eq!(format!("{:?}", event.client), format!("{:?}", client()));
         assert_eq!(event.at, UNIX_EPOCH + Duration::from_secs(9));
         let error = Some("the process that held the connection was lost".into());
-        assert_eq!(event.what, ConnectionChange::Disconnected { reason: NODE_LOST.into(), error });
+        assert_eq!(event.change, ConnectionChange::Disconnected { reason: NODE_LOST.into(), error });
     }
 
     #[test]
-    fn an_ended_connection_keeps_its_reason() {
+    fn after_a_restart_an_ended_connection_has_its_reason() {
         for error in [None, Some("slow".into())] {
             let what = ConnectionChange::Disconnected { reason: "ClientClosed".into(), error };
             let at = UNIX_EPOCH + Duration::from_millis(1234);
-            let event = ConnectionEvent { client: client(), what: what.clone(), at };
+            let event = ConnectionEvent { client: client(), change: what.clone(), at };
             let late = late(&ConnectionRecord::ended(&event).to_bytes());
-            assert_eq!((late.what, late.at), (what, at));
+            assert_eq!((late.change, late.at), (what, at));
         }
     }
 
     #[test]
-    fn a_client_without_anything_has_a_small_record() {
+    fn a_client_without_user_and_claims_has_a_short_record() {
         let client = ClientConnection { user: None, client_context: None, ..client() };
         let bytes = ConnectionRecord::open(&client).to_bytes();
         assert_eq!(String::from_utf8_lossy(&bytes), r#"{"version":1,"hub":"chat","protocol":"messagepack"}"#);
@@ -248,18 +248,21 @@ mod tests {
     }
 
     #[test]
-    fn records_of_another_form_are_left_alone() {
+    fn records_of_an_unknown_format_are_refused() {
         for (bytes, expected) in [
-            (r#"{"version":2,"all":"new"}"#, "the record has the form 2, which a newer version wrote"),
-            (r#"{"hub":"chat"}"#, "the record is not JSON of the known form"),
-            ("", "the record is not JSON of the known form"),
+            (
+                r#"{"version":2,"all":"new"}"#,
+                "the record has format version 2, which a newer version of chappe wrote",
+            ),
+            (r#"{"hub":"chat"}"#, "the record is not JSON of a known format"),
+            ("", "the record is not JSON of a known format"),
         ] {
             assert_eq!(ConnectionRecord::parse(bytes.as_bytes()).unwrap_err().to_string(), expected);
         }
     }
 
     #[test]
-    fn a_place_survives_its_key() {
+    fn a_record_key_parses_from_its_own_text() {
         let record_key = RecordKey { life: ProcessRun(0xfeed), connection: client().id };
         let key = record_key.key(NodeId(7));
         assert_eq!(key, format!("realtime/connections/7/000000000000feed/{}", "A".repeat(27)));

@@ -1,11 +1,11 @@
-//! When an event is tried again, and when it is given up. Pure.
+//! When an event is retried, and when it is given up. Pure.
 
 use std::time::Duration;
 
 use super::Options;
 use super::listener::Retry;
 
-/// How retries are spaced and bounded.
+/// The pauses between retries, and their limits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retries {
     attempts_max: u32,
@@ -24,8 +24,8 @@ impl Retries {
         }
     }
 
-    /// The pause after `attempts` failed ones, the first of them `age` ago; `None` to give up. `chance` spreads the events that
-    /// failed together over the second half of the pause.
+    /// The pause after `attempts` failed attempts, the first of them `age` ago; `None` to give up. `chance` is a random number
+    /// that spreads events that failed together over the second half of the pause.
     pub(crate) fn pause(&self, attempts: u32, age: Duration, retry: Retry, chance: u64) -> Option<Duration> {
         if attempts >= self.attempts_max {
             return None;
@@ -33,13 +33,13 @@ impl Retries {
         let pause = match retry {
             Retry::Never => return None,
             Retry::Later => self.backoff(attempts, chance),
-            // Who asks for a day would keep the event in memory for a day.
+            // Limited, because the event stays in memory for that time.
             Retry::After(asked) => self.backoff(attempts, chance).max(asked.min(self.longest)),
         };
         (age.saturating_add(pause) <= self.age_max).then_some(pause)
     }
 
-    /// The pause before something is tried again that is never given up.
+    /// The pause before the next retry of an operation that is never given up.
     pub(crate) fn backoff(&self, attempts: u32, chance: u64) -> Duration {
         let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
         let whole = self.first.saturating_mul(doubled).min(self.longest);
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_a_bound_and_are_spread() {
+    fn pauses_double_up_to_the_limit_and_are_spread() {
         let seconds = |attempts, chance| {
             let pause = retries().pause(attempts, Duration::ZERO, Retry::Later, chance);
             pause.map(|pause| pause.as_secs_f64())
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn age_and_the_listener_end_it_too() {
+    fn an_old_event_and_a_permanent_failure_are_given_up() {
         let pause = |age, retry| retries().pause(1, Duration::from_secs(age), retry, 0);
         assert_eq!(pause(0, Retry::Never), None);
         assert_eq!(pause(59, Retry::Later), Some(Duration::from_millis(500)));
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_attempts_overflows() {
+    fn the_largest_number_of_attempts_does_not_overflow() {
         assert!(retries().backoff(u32::MAX, u64::MAX) <= Duration::from_secs(10));
     }
 }

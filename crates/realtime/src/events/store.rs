@@ -1,4 +1,4 @@
-//! [`Records`]: the records of connections in the registry. Writes that come together share one transaction there.
+//! [`Records`]: the records of connections in the registry. Concurrent writes share one transaction of the registry.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,7 +21,7 @@ pub(crate) struct Records {
     life: ProcessRun,
 }
 
-/// Why a record gave nothing.
+/// Why a record could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadRecordError {
     #[error("read the record of a connection")]
@@ -40,27 +40,27 @@ impl Records {
         Self { registry, instance, node, life }
     }
 
-    /// Where this process keeps the record of a connection.
+    /// The key of this process's record of a connection.
     pub(crate) fn record_key(&self, connection: ConnectionId) -> RecordKey {
         RecordKey { life: self.life, connection }
     }
 
-    /// Remembers a connection, durably.
+    /// Writes the record of an open connection; it is on disk when the call returns.
     pub(crate) async fn open(&self, client: &ClientConnection) -> Result<(), RegistryError> {
         self.put(self.record_key(client.id), ConnectionRecord::open(client).to_bytes()).await
     }
 
-    /// Remembers how a connection ended, durably.
+    /// Writes how a connection ended; it is on disk when the call returns.
     pub(crate) async fn end(&self, event: &ConnectionEvent) -> Result<(), RegistryError> {
         self.put(self.record_key(event.client.id), ConnectionRecord::ended(event).to_bytes()).await
     }
 
-    /// Forgets a connection.
+    /// Removes the record of a connection.
     pub(crate) async fn forget(&self, record_key: RecordKey) -> Result<(), RegistryError> {
         self.registry.delete(&self.instance, &self.key(record_key), Expect::Anything).await.map(drop)
     }
 
-    /// The `disconnected` that a record still owes; `None` where there is no record any more.
+    /// The `disconnected` that a record says is not delivered; `None` if there is no record.
     pub(crate) async fn load(
         &self,
         record_key: RecordKey,
@@ -76,8 +76,8 @@ impl Records {
         Ok(Some(record.disconnected(&self.instance, record_key.connection, now)?))
     }
 
-    /// The records that earlier processes left, at most `places_max`.
-    pub(crate) async fn left_over(&self, places_max: usize) -> Result<Vec<RecordKey>, RegistryError> {
+    /// The records of earlier processes, at most `records_max`.
+    pub(crate) async fn left_over(&self, records_max: usize) -> Result<Vec<RecordKey>, RegistryError> {
         let prefix = RecordKey::prefix(self.node);
         let (mut record_keys, mut after) = (Vec::new(), None);
         loop {
@@ -86,12 +86,12 @@ impl Records {
             after = Some(last.key.clone());
             let found = page.iter().filter_map(|entry| RecordKey::parse(entry.key.as_str(), self.node));
             record_keys.extend(found.filter(|record_key| record_key.life != self.life));
-            if record_keys.len() >= places_max {
+            if record_keys.len() >= records_max {
                 tracing::warn!(
-                    places_max,
-                    "more connections were left by earlier processes than may wait; the rest is told after the next start"
+                    records_max,
+                    "earlier processes left more records of connections than the limit; the disconnected events of the rest are delivered after the next start"
                 );
-                record_keys.truncate(places_max);
+                record_keys.truncate(records_max);
                 return Ok(record_keys);
             }
         }
@@ -104,6 +104,6 @@ impl Records {
     }
 
     fn key(&self, record_key: RecordKey) -> Key {
-        Key::new(record_key.key(self.node)).expect("a prefix, two numbers and an id make a short key")
+        Key::new(record_key.key(self.node)).expect("a key of a prefix, two numbers and an id is short")
     }
 }

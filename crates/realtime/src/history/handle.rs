@@ -35,7 +35,7 @@ impl History {
         if hub.instance() != &self.instance {
             return None;
         }
-        self.rules.iter().position(|rule| rule.covers(hub, group))
+        self.rules.iter().position(|rule| rule.matches(hub, group))
     }
 
     /// Creates a log unless it exists. It is not removed while the returned guard lives.
@@ -60,7 +60,7 @@ impl History {
     }
 }
 
-/// How many permits a message takes.
+/// The number of permits that a message needs.
 fn permits(publish: &Publish) -> u32 {
     let bytes = publish.message.bytes().min(BYTES_MAX - PERMIT_BYTES);
     u32::try_from(bytes / PERMIT_BYTES + 1).unwrap_or(u32::MAX)

@@ -30,7 +30,7 @@ pub(super) fn journal_name(hub: &Hub, group: Option<&GroupName>) -> Name {
     Name::new(&name).expect("a hub name with hexadecimal digits is a valid journal name")
 }
 
-/// Whether a journal is that of a group.
+/// Whether a journal is the log of a group.
 pub(super) fn is_of_group(name: &Name) -> bool {
     let digits = name.as_str().strip_prefix("history/").and_then(|name| name.rsplit_once('/'));
     digits

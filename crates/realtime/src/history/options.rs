@@ -1,4 +1,4 @@
-//! Which messages are kept, and for how long.
+//! Which messages are stored, and for how long.
 
 use std::num::{NonZeroU32, NonZeroU64};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use realtime_engine::{GroupName, Hub};
 
-/// Which messages are kept, and for how long. The first rule that covers a message counts.
+/// Which messages are stored, and for how long. The first rule that matches a message applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -15,10 +15,10 @@ pub struct Rule {
     /// The group, or `*` for every group. Default: absent, which means messages to the whole hub. Since 0.1.0.
     #[serde(default)]
     pub group: Option<String>,
-    /// Messages that are kept at most. Default: 100. Since 0.1.0.
+    /// Most messages that are stored. Default: 100. Since 0.1.0.
     #[serde(default = "messages")]
     pub messages: NonZeroU32,
-    /// How long a message is kept at most, in seconds. Default: 300. Since 0.1.0.
+    /// Longest time for which a message is stored, in seconds. Default: 300. Since 0.1.0.
     #[serde(default = "seconds")]
     pub seconds: NonZeroU64,
 }
@@ -31,19 +31,19 @@ fn seconds() -> NonZeroU64 {
     NonZeroU64::new(300).expect("not zero")
 }
 
-/// Why the history could not be read at the start.
+/// Why the history cannot be read at the start.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The list of what is kept.
-    #[error("read the list of kept messages")]
+    /// The list of logs cannot be read.
+    #[error("read the list of message logs")]
     Registry(#[from] state::RegistryError),
-    /// A log.
-    #[error("read kept messages")]
+    /// A log cannot be read.
+    #[error("read stored messages")]
     Journal(#[from] state::JournalReadError),
 }
 
 impl Rule {
-    pub(super) fn covers(&self, hub: &Hub, group: Option<&GroupName>) -> bool {
+    pub(super) fn matches(&self, hub: &Hub, group: Option<&GroupName>) -> bool {
         let hub_fits = self.hub == "*" || self.hub.eq_ignore_ascii_case(hub.name());
         let group_fits = match (&self.group, group) {
             (None, None) => true,
@@ -59,12 +59,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_cover_what_they_name() {
+    fn a_rule_matches_its_hub_and_its_group_or_every_one() {
         let hub = |name: &str| Hub::new(state::Instance::new("test").unwrap(), name);
         let rule = |text: &str| serde_json::from_str::<Rule>(text).unwrap();
         let check = |text: &str, name: &str, group: Option<&str>, expected: bool| {
             let group = group.map(GroupName::new);
-            assert_eq!(rule(text).covers(&hub(name), group.as_ref()), expected, "{text} {name} {group:?}");
+            assert_eq!(rule(text).matches(&hub(name), group.as_ref()), expected, "{text} {name} {group:?}");
         };
         check(r#"{"hub":"chat"}"#, "chat", None, true);
         check(r#"{"hub":"chat"}"#, "chat", Some("g"), false);

@@ -21,13 +21,13 @@ use super::requests::{AT, AppendRequest, Dependencies, OpenRequest};
 use super::streams::{StreamLimits, Streams, Trim};
 use realtime_engine::{EngineHandle, Publish, PublishError, StreamPosition};
 
-/// Messages that share one flush at most.
+/// Most messages that share one flush.
 const BATCH_MAX: usize = 256;
 
-/// How often old messages are looked for.
+/// Interval at which old messages are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
-/// Entries of the list of logs that are read at once.
+/// Entries of the list of logs that are read at a time.
 const PAGE: usize = 256;
 
 pub(super) struct Recorder {
@@ -44,7 +44,7 @@ pub(super) struct Recorder {
     rejections: Counter,
 }
 
-/// What the list says of a log, so that it is found and trimmed after a restart.
+/// The entry of a log in the list, so that it is found and trimmed after a restart.
 #[derive(Serialize, Deserialize)]
 struct Listed {
     journal: String,
@@ -52,7 +52,7 @@ struct Listed {
     lifetime_s: u64,
 }
 
-/// What became of a batch for one log: where its first message stands.
+/// The result of an append to one log: the position of the first message.
 type Appended = Result<Position, PublishError>;
 
 impl Recorder {
@@ -63,12 +63,11 @@ impl Recorder {
         let Dependencies { rules, groups_max, instance, journal, registry, engine } = dependencies;
         let (kept, failures) = (Counter::default(), Counter::default());
         let (groups, rejections) = (Gauge::default(), Counter::default());
-        metrics.register("realtime_history_kept", "Messages that were kept", kept.clone());
-        let help = "Messages that could not be kept, and were not sent";
+        metrics.register("realtime_history_kept", "Messages that were stored", kept.clone());
+        let help = "Messages that could not be stored, and were not sent";
         metrics.register("realtime_history_failures", help, failures.clone());
-        metrics.register("realtime_history_groups", "Groups that have a log", groups.clone());
-        let help =
-            "Messages that were not kept and clients that could not follow, because of history_groups_max";
+        metrics.register("realtime_history_groups", "Groups with a log", groups.clone());
+        let help = "Messages that were not stored and clients that could not follow, because history_groups_max was reached";
         metrics.register("realtime_history_group_refusals", help, rejections.clone());
         let (streams, has_warned) = (Streams::new(groups_max), false);
         Self {
@@ -86,7 +85,8 @@ impl Recorder {
         }
     }
 
-    /// Learns which logs there are from before. Their messages count as kept since now: nobody noted each one's time.
+    /// Loads the logs of earlier processes. The age of their messages is measured from now, because the time of each is not
+    /// stored in the list.
     pub(super) async fn load(mut self) -> Result<Self, HistoryError> {
         let mut after = None;
         loop {
@@ -128,11 +128,11 @@ impl Recorder {
                     if count == 0 {
                         return;
                     }
-                    self.keep(std::mem::take(&mut batch)).await;
+                    self.append_batch(std::mem::take(&mut batch)).await;
                 }
                 Some(opening) = openings.recv() => {
                     let opened = self.open(&opening.name, opening.rule).await;
-                    // Whoever asked may have gone away.
+                    // The caller may have stopped waiting.
                     let _ = opening.reply.send(opened);
                 }
                 _ = sweep.tick() => {
@@ -140,7 +140,7 @@ impl Recorder {
                         self.trim(&trim).await;
                     }
                 }
-                // Whoever still publishes is told that it is over, and what waits is kept and sent.
+                // New publishers receive an error; messages that wait are stored and sent.
                 _ = &mut stop, if !is_stopping => {
                     is_stopping = true;
                     jobs.close();
@@ -149,8 +149,8 @@ impl Recorder {
         }
     }
 
-    /// Keeps a batch, and sends it in the order in which it came.
-    async fn keep(&mut self, jobs: Vec<AppendRequest>) {
+    /// Stores a batch, and sends it in order.
+    async fn append_batch(&mut self, jobs: Vec<AppendRequest>) {
         let at = SystemTime::now();
         let mut names: Vec<Name> = Vec::new();
         let mut batches: HashMap<Name, (usize, Vec<Record>)> = HashMap::new();
@@ -192,7 +192,7 @@ impl Recorder {
             };
             drop(job.permit);
             if let Some(done) = job.done {
-                // Whoever waited may have gone away.
+                // The publisher may have stopped waiting.
                 let _ = done.send(result);
             }
         }
@@ -206,10 +206,10 @@ impl Recorder {
         }
     }
 
-    /// Appends to one log; puts it on the list first, so that it is never forgotten.
+    /// Appends to one log. The log is added to the list first, so that it is found after a crash.
     async fn append(&self, name: Name, rule: usize, records: Vec<Record>) -> (Name, Appended) {
         let not_kept = |error: String| {
-            tracing::error!(journal = %name, error, "messages could not be kept");
+            tracing::error!(journal = %name, error, "messages could not be stored");
             PublishError::NotRecorded(error.into())
         };
         if !self.streams.is_listed(&name)
@@ -233,7 +233,7 @@ impl Recorder {
             messages_max: limits.messages_max,
             lifetime_s: limits.lifetime.as_secs(),
         };
-        let value = Bytes::from(serde_json::to_vec(&listed).expect("text and numbers are JSON"));
+        let value = Bytes::from(serde_json::to_vec(&listed).expect("strings and numbers serialize to JSON"));
         self.registry
             .put(&self.instance, &key(name), value, Expect::Anything, Durability::Durable, None)
             .await?;
@@ -249,8 +249,8 @@ impl Recorder {
             Ok::<(), String>(())
         };
         if let Err(error) = trimmed.await {
-            // It takes room until the next time; nothing wrong is handed out, for readers look at the rule as well.
-            tracing::warn!(journal = %trim.name, error, "old messages could not be forgotten");
+            // It uses space until the next sweep. Readers check the rule too, so no expired message is sent.
+            tracing::warn!(journal = %trim.name, error, "old messages could not be removed");
         }
     }
 }

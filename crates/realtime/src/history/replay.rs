@@ -1,5 +1,5 @@
-//! Brings one client up to date: what it missed comes to it as the same calls that it would have had, in order, and then the new
-//! ones.
+//! Recovery of one client: the messages that it missed are sent as the same invocations that it would have received, in order;
+//! then it follows new ones.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,74 +14,76 @@ use realtime_engine::{
     Publish, StreamPosition, Target,
 };
 
-/// Messages that are read at one time.
+/// Messages that are read at a time.
 const READ_MESSAGES: usize = 256;
 const READ_BYTES: usize = 1024 * 1024;
 
-/// How often a client may fall behind while it is brought up to date.
+/// How often a client may fall behind during recovery.
 const ROUNDS_MAX: usize = 1000;
 
-/// What the replay did for a client that follows.
+/// The result of the recovery of a client that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Followed {
-    /// Whether something that it missed is not kept any more.
+    /// Whether messages that it missed are no longer stored.
     pub(crate) has_gap: bool,
-    /// How many of the messages that it missed it was sent.
+    /// The number of missed messages that were sent.
     pub(crate) messages: u64,
 }
 
-/// Why a client does not follow; the text reaches it.
+/// Why a client cannot follow. The client receives the text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotFollowed {
-    /// No rule.
+    /// No rule matches.
     #[error(
-        "messages to this hub or group are not kept; a rule under [[realtime.history]] in the configuration keeps them"
+        "messages to this hub or group are not stored; add a rule for it under [[realtime.history]] to the configuration"
     )]
-    NotKept,
-    /// No place for the group's log.
+    NotStored,
+    /// The limit on logs of groups is reached.
     #[error(
-        "messages to this group are not kept now: as many groups as realtime.history_groups_max allows keep theirs; follow again later"
+        "messages to this group are not stored now, because the number of groups with stored messages has reached realtime.history_groups_max; follow again later"
     )]
     TooManyLogs,
-    /// The log could not be made.
-    #[error("messages to this hub or group cannot be kept now; follow again later")]
+    /// The log could not be created.
+    #[error("messages to this hub or group cannot be stored now; follow again later")]
     Open(#[source] OpenError),
-    /// The position is none.
-    #[error("a position is what chappe.follow or chappe.position said, such as \"5f3a-17\"")]
-    Position,
-    /// No membership and no role.
+    /// The position is invalid.
     #[error(
-        "the client is no member of the group, and its token has no role that lets it join: chappe.joinLeaveGroup.<group>"
+        "the position is invalid; use one that chappe.follow or chappe.position returned, such as \"5f3a-17\""
     )]
-    NoMember,
-    /// Too many groups.
-    #[error("the client is in as many groups as it may be")]
+    Position,
+    /// The client is not a member and has no role.
+    #[error(
+        "the client is not a member of the group, and its token has no role that lets it join: chappe.joinLeaveGroup.<group>"
+    )]
+    NotMember,
+    /// The client is in the largest number of groups.
+    #[error("the client is already in the largest number of groups that a connection may be in")]
     TooManyGroups,
-    /// It comes too fast.
-    #[error("messages come faster than this client can be brought up to date; follow again")]
+    /// New messages arrive faster than they can be sent.
+    #[error("messages arrive faster than this client receives the missed ones; follow again")]
     TooFast,
-    /// It went away.
+    /// The client has disconnected.
     #[error("the connection has ended")]
     Gone,
     /// The log cannot be read.
-    #[error("kept messages cannot be read")]
+    #[error("stored messages cannot be read")]
     Read(#[source] JournalReadError),
 }
 
-/// What is needed to bring a client up to date.
+/// The recovery of a client.
 pub(crate) struct Replay<'a> {
     pub(crate) engine: &'a EngineHandle,
     pub(crate) journal: &'a dyn Journal,
     pub(crate) instance: &'a Instance,
-    /// None where nothing is kept.
+    /// `None` if no messages are stored.
     pub(crate) history: Option<&'a History>,
     pub(crate) hub: &'a Hub,
     pub(crate) connection: ConnectionId,
 }
 
 impl Replay<'_> {
-    /// Lets the client follow a group, or the hub: from now on, or from a position. The client has then been sent the response, between
-    /// what it missed and what is new.
+    /// Lets the client follow a group or the hub: from now on, or from a position. The response is sent after the missed messages and
+    /// before new ones.
     pub(crate) async fn follow<R: FollowResponse>(
         &self,
         group: Option<&GroupName>,
@@ -89,19 +91,19 @@ impl Replay<'_> {
         may_join: bool,
         response: impl Fn(Followed) -> R,
     ) -> Result<(), NotFollowed> {
-        let history = self.history.ok_or(NotFollowed::NotKept)?;
-        let rule = history.rule_of(self.hub, group).ok_or(NotFollowed::NotKept)?;
+        let history = self.history.ok_or(NotFollowed::NotStored)?;
+        let rule = history.rule_of(self.hub, group).ok_or(NotFollowed::NotStored)?;
         let wanted =
             position.map(|text| StreamPosition::parse(text).ok_or(NotFollowed::Position)).transpose()?;
         if let (Some(group), false) = (group, may_join) {
-            // Only those who may follow the group let a log be made for it.
+            // A log is only created for a client that may follow the group.
             let is_member = self.engine.connection_in_group(self.hub, self.connection, group).await;
             if !is_member.map_err(|_| NotFollowed::Gone)? {
-                return Err(NotFollowed::NoMember);
+                return Err(NotFollowed::NotMember);
             }
         }
         let name = journal_name(self.hub, group);
-        // Held until the end: a log that was made anew meanwhile would count from 0 again.
+        // Held until the end: a log that is removed and created again would start at offset 0.
         let _in_use = history.open(&name, rule).await.map_err(|error| match error {
             OpenError::Full => NotFollowed::TooManyLogs,
             OpenError::Stopped => NotFollowed::Gone,
@@ -112,20 +114,20 @@ impl Replay<'_> {
         let begun = self.engine.follow(self.connection, group, may_join, info.epoch.0).await;
         let before = match begun.map_err(|_| NotFollowed::Gone)? {
             FollowResult::NoConnection => return Err(NotFollowed::Gone),
-            FollowResult::NotMember => return Err(NotFollowed::NoMember),
+            FollowResult::NotMember => return Err(NotFollowed::NotMember),
             FollowResult::TooManyGroups => return Err(NotFollowed::TooManyGroups),
             FollowResult::Since(since) => Some(since),
             FollowResult::Withheld => None,
         };
-        let followed = self.bring(rule, group, (&name, info), wanted, before, response).await;
+        let followed = self.send_missed(rule, group, (&name, info), wanted, before, response).await;
         if followed.is_err() {
-            // Nothing may stay withheld from a client that was told that it does not follow.
+            // New messages must not stay withheld from a client that does not follow.
             let _ = self.engine.unfollow(self.connection, group).await;
         }
         followed
     }
 
-    async fn bring<R: FollowResponse>(
+    async fn send_missed<R: FollowResponse>(
         &self,
         rule: &Rule,
         group: Option<&GroupName>,
@@ -134,7 +136,7 @@ impl Replay<'_> {
         before: Option<u64>,
         response: impl Fn(Followed) -> R,
     ) -> Result<(), NotFollowed> {
-        let (mut next, mut has_gap) = self.begin(rule, info, wanted);
+        let (mut next, mut has_gap) = self.first_offset(rule, info, wanted);
         let mut messages = 0;
         for _ in 0..ROUNDS_MAX {
             let end = before.unwrap_or(u64::MAX);
@@ -143,7 +145,7 @@ impl Replay<'_> {
                 match self.journal.read(self.instance, name, from, READ_MESSAGES, READ_BYTES).await {
                     Ok(entries) if entries.is_empty() => break,
                     Ok(entries) => {
-                        // Nobody reads for a client that is gone.
+                        // Do not read for a client that has disconnected.
                         let is_there = self.engine.connection_exists(self.hub, self.connection).await;
                         if !is_there.map_err(|_| NotFollowed::Gone)? {
                             return Err(NotFollowed::Gone);
@@ -152,7 +154,7 @@ impl Replay<'_> {
                             next = entry.offset.0 + 1;
                             if self.send(rule, entry, &mut has_gap).await? {
                                 messages += 1;
-                                self.tell_position(
+                                self.send_position(
                                     group,
                                     StreamPosition { epoch: info.epoch.0, offset: next },
                                 )
@@ -160,7 +162,7 @@ impl Replay<'_> {
                             }
                         }
                     }
-                    // What was to come next went away meanwhile.
+                    // The next messages were trimmed meanwhile.
                     Err(JournalReadError::Trimmed(first)) => (next, has_gap) = (first.offset.0, true),
                     Err(error) => return Err(NotFollowed::Read(error)),
                 }
@@ -176,10 +178,10 @@ impl Replay<'_> {
         Err(NotFollowed::TooFast)
     }
 
-    /// Where to begin, and whether something is missing before.
-    fn begin(&self, rule: &Rule, info: JournalInfo, wanted: Option<StreamPosition>) -> (u64, bool) {
+    /// The offset to start from, and whether messages before it are missing.
+    fn first_offset(&self, rule: &Rule, info: JournalInfo, wanted: Option<StreamPosition>) -> (u64, bool) {
         let (first, end) = (info.first.0, info.next.0);
-        // Some more than the rule says may still be there.
+        // The log may contain more messages than the rule allows.
         let first = first.max(end.saturating_sub(rule.messages.get().into()));
         match wanted {
             None => (end, false),
@@ -189,9 +191,9 @@ impl Replay<'_> {
         }
     }
 
-    /// Sends one kept message to the client alone; says whether it did.
+    /// Sends one stored message to this client only; returns whether it was sent.
     async fn send(&self, rule: &Rule, entry: Entry, has_gap: &mut bool) -> Result<bool, NotFollowed> {
-        if is_over(&entry, rule) {
+        if is_expired(&entry, rule) {
             *has_gap = true;
             return Ok(false);
         }
@@ -200,8 +202,8 @@ impl Replay<'_> {
         Ok(true)
     }
 
-    /// As behind each message that comes later: a client that goes away in the middle knows where it is.
-    async fn tell_position(
+    /// As after each new message: a client that disconnects during recovery knows its position.
+    async fn send_position(
         &self,
         group: Option<&GroupName>,
         next: StreamPosition,
@@ -223,8 +225,8 @@ impl Replay<'_> {
     }
 }
 
-/// Whether a message's time is over, although it is still there.
-fn is_over(entry: &Entry, rule: &Rule) -> bool {
+/// Whether a message is older than the rule allows, although it is still stored.
+fn is_expired(entry: &Entry, rule: &Rule) -> bool {
     let at = entry.record.headers.iter().find(|(name, _)| name == AT);
     let at_ms = at.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse().ok());
     let age = at_ms.map(|at_ms| {

@@ -12,10 +12,10 @@ use realtime_engine::{EngineHandle, Publish, PublishError};
 /// Header of a record: when the message was appended, in milliseconds since the Unix epoch.
 pub(super) const AT: &str = "at-ms";
 
-/// What the history needs.
+/// What the history depends on.
 pub(crate) struct Dependencies {
     pub(crate) rules: Arc<[Rule]>,
-    /// Logs of groups at one time, at most.
+    /// Most logs of groups at a time.
     pub(crate) groups_max: usize,
     pub(crate) instance: Instance,
     pub(crate) journal: Arc<dyn Journal>,
@@ -29,13 +29,13 @@ pub(super) struct AppendRequest {
     pub(super) publish: Publish,
     /// Index of the rule that applies.
     pub(super) rule: usize,
-    /// Receives the result, where the publisher waits.
+    /// Receives the result, if the publisher waits.
     pub(super) done: Option<oneshot::Sender<Result<(), PublishError>>>,
-    /// Its share of the bytes that may wait.
+    /// Its share of the bytes that may be queued.
     pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
-/// A client follows a log, which must exist for that.
+/// A request to open a log for a client that follows it.
 #[derive(Debug)]
 pub(super) struct OpenRequest {
     pub(super) name: Name,

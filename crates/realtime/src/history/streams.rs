@@ -1,5 +1,5 @@
-//! [`Streams`]: what is known of each log, how much of it is to go, and whether there is room for another one. Pure: the time
-//! comes in.
+//! [`Streams`]: the logs, which of their messages must be removed, and whether another log is admitted. Pure: the time is an
+//! argument.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -7,56 +7,56 @@ use std::time::{Duration, SystemTime};
 
 use state::Name;
 
-/// The logs that there are. Those of groups are bounded.
+/// The existing logs. The number of logs of groups is limited.
 #[derive(Debug)]
 pub(super) struct Streams {
     streams: HashMap<Name, Stream>,
-    /// Logs of groups that hold nothing, by when they became so.
+    /// Logs of groups without messages, in the order in which they became empty.
     empty: BTreeMap<u64, Name>,
     emptied: u64,
     groups: usize,
     groups_max: usize,
 }
 
-/// What belongs to a log for as long as it is there.
+/// The limits of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StreamLimits {
-    /// Whether it counts against the bound.
+    /// Whether it counts towards the limit on logs of groups.
     pub(super) is_group: bool,
     pub(super) messages_max: u64,
     pub(super) lifetime: Duration,
 }
 
-/// A log is not removed while one of these is held.
+/// A guard: a log is not removed while one of these exists.
 #[derive(Clone, Debug)]
 pub(crate) struct InUse {
     _users: Arc<()>,
 }
 
-/// As many logs of groups as there may be hold messages or are in use.
+/// The limit on logs of groups is reached, and each contains messages or is in use.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooManyStreams;
 
 #[derive(Debug)]
 struct Stream {
-    /// The oldest message kept, and the number of the next one.
+    /// The offset of the oldest stored message; `next` is the offset of the next one.
     first: u64,
     next: u64,
-    /// Until when messages below a number were kept, oldest first.
+    /// When the messages below an offset were stored, oldest first.
     marks: VecDeque<(SystemTime, u64)>,
     limits: StreamLimits,
-    /// Whether the durable list of logs has it with these limits.
+    /// Whether the durable list contains the log with these limits.
     is_listed: bool,
-    /// Its place among the empty ones.
+    /// Its key in `empty`.
     empty_since: Option<u64>,
     users: Arc<()>,
 }
 
-/// A log of which something is to go.
+/// A log with messages to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trim {
     pub(super) name: Name,
-    /// What is below this number goes.
+    /// Messages below this offset are removed.
     pub(super) below: u64,
 }
 
@@ -67,7 +67,7 @@ impl Stream {
 }
 
 impl Streams {
-    /// How finely time is noted for each log.
+    /// The resolution of the time of messages.
     const MARK_EVERY: Duration = Duration::from_secs(1);
 
     pub(super) fn new(groups_max: usize) -> Self {
@@ -75,12 +75,12 @@ impl Streams {
         Self { streams, empty, emptied: 0, groups: 0, groups_max }
     }
 
-    /// Logs of groups.
+    /// The number of logs of groups.
     pub(super) const fn groups(&self) -> usize {
         self.groups
     }
 
-    /// A log from before, with its messages kept since `now`.
+    /// Adds a log of an earlier process; the age of its messages is measured from `now`.
     pub(super) fn load(&mut self, name: &Name, limits: StreamLimits, first: u64, next: u64, now: SystemTime) {
         self.insert(name, limits, first, true);
         if next > first {
@@ -88,7 +88,7 @@ impl Streams {
         }
     }
 
-    /// Uses a log that there is, with these limits from now on.
+    /// Uses an existing log, with these limits from now on.
     pub(super) fn find(&mut self, name: &Name, limits: StreamLimits) -> Option<InUse> {
         let stream = self.streams.get_mut(name)?;
         stream.is_listed &= stream.limits == limits;
@@ -96,8 +96,7 @@ impl Streams {
         Some(stream.in_use())
     }
 
-    /// Makes place for a new log and uses it. Answers the empty logs that are to be removed for it, the one that has been empty
-    /// for the longest time first.
+    /// Admits a new log and uses it. Returns the empty logs to remove for it, the one that has been empty longest first.
     pub(super) fn admit(
         &mut self,
         name: &Name,
@@ -116,7 +115,7 @@ impl Streams {
         Ok((self.insert(name, limits, 0, false), removed))
     }
 
-    /// A log that was to be removed is still there.
+    /// Adds a log whose removal failed.
     pub(super) fn put_back(&mut self, name: &Name, limits: StreamLimits) {
         if !self.streams.contains_key(name) {
             self.insert(name, limits, 0, false);
@@ -159,7 +158,7 @@ impl Streams {
         }
     }
 
-    /// Messages up to `next` are there since `now`.
+    /// Records that messages up to `next` were stored by `now`.
     pub(super) fn add(&mut self, name: &Name, next: u64, now: SystemTime) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         stream.next = next;
@@ -174,7 +173,8 @@ impl Streams {
         }
     }
 
-    /// What is to go because there is more than may be. A quarter more is left, so that not every message costs a trim.
+    /// The messages to remove because there are too many. A quarter above the limit is allowed, so that not every message causes
+    /// a trim.
     pub(super) fn too_many(&mut self, name: &Name) -> Option<Trim> {
         let stream = self.streams.get_mut(name)?;
         let kept = stream.next - stream.first;
@@ -186,8 +186,8 @@ impl Streams {
         Some(Trim { name: name.clone(), below: stream.first })
     }
 
-    /// What is to go because its time is over. A log that holds nothing stays until another one needs its place, so that clients
-    /// that missed nothing are not told of a gap.
+    /// The messages to remove because they are too old. An empty log stays until another one replaces it, so that clients that
+    /// missed nothing see no gap.
     pub(super) fn too_old(&mut self, now: SystemTime) -> Vec<Trim> {
         let mut trims = Vec::new();
         let mut emptied = Vec::new();
@@ -227,24 +227,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_and_what_is_too_old_goes() {
+    fn messages_above_the_number_or_age_limit_are_removed() {
         let name = name("a");
         let mut streams = Streams::new(1);
         streams.admit(&name, LIMITS).unwrap();
         let trim = |below| Trim { name: name.clone(), below };
         streams.add(&name, 10, at(0));
-        assert_eq!(streams.too_many(&name), None, "a quarter more is left");
+        assert_eq!(streams.too_many(&name), None, "a quarter above the limit is allowed");
         streams.add(&name, 11, at(30));
         assert_eq!(streams.too_many(&name), Some(trim(3)));
         assert_eq!(streams.too_old(at(60)), []);
         assert_eq!(streams.too_old(at(61)), [trim(10)]);
         assert!(streams.empty.is_empty());
         assert_eq!(streams.too_old(at(91)), [trim(11)]);
-        assert_eq!((streams.groups(), streams.empty.len()), (1, 1), "it stays until its place is needed");
+        assert_eq!(
+            (streams.groups(), streams.empty.len()),
+            (1, 1),
+            "an empty log stays until another one replaces it"
+        );
     }
 
     #[test]
-    fn a_new_log_takes_the_place_of_the_one_that_was_empty_first() {
+    fn a_new_log_replaces_the_log_that_has_been_empty_longest() {
         let mut streams = Streams::new(2);
         let admit = |streams: &mut Streams, text: &str| {
             streams.admit(&name(text), LIMITS).map(|(in_use, removed)| (drop(in_use), removed).1)
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_in_use_keeps_its_place() {
+    fn a_log_in_use_is_not_replaced() {
         let mut streams = Streams::new(1);
         let (in_use, _) = streams.admit(&name("a"), LIMITS).unwrap();
         assert_eq!(streams.admit(&name("b"), LIMITS).unwrap_err(), TooManyStreams);
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_bound_than_before_is_reached_as_logs_become_empty() {
+    fn a_lowered_limit_is_reached_as_logs_become_empty() {
         let mut streams = Streams::new(2);
         for text in ["a", "b", "c", "d"] {
             streams.load(&name(text), LIMITS, 4, if text == "d" { 5 } else { 4 }, at(0));

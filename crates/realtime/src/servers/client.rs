@@ -62,7 +62,7 @@ pub(super) struct State {
     pub(super) deferred: Vec<(Arc<ServerConnection>, ServerRequest)>,
     /// Notified when its app server has paused its messages to the client.
     pub(super) pause_acknowledged: Option<oneshot::Sender<()>>,
-    /// Its results that its app server must not get yet.
+    /// Its results that are delayed before its app server receives them.
     pub(super) results: EarlyResults,
     /// How fast its app server may send to it.
     pub(super) pace: SendRate,
@@ -72,7 +72,7 @@ pub(super) struct State {
 
 /// Whether a request about a client can be executed.
 #[derive(Debug)]
-pub(crate) enum Deferral {
+pub(crate) enum DeferResult {
     Now(ServerRequest),
     /// It is executed when the handshake has been answered.
     Later,
@@ -123,16 +123,16 @@ impl AppServerClient {
     }
 
     /// Keeps a request until the handshake has been answered: on another connection, a request may overtake the response.
-    pub(super) fn defer(&self, server: &Arc<ServerConnection>, request: ServerRequest) -> Deferral {
+    pub(super) fn defer(&self, server: &Arc<ServerConnection>, request: ServerRequest) -> DeferResult {
         let mut state = self.state();
         if state.is_connected || state.connection.is_none() {
-            return Deferral::Now(request);
+            return DeferResult::Now(request);
         }
         if state.deferred.len() >= DEFERRED_MAX {
-            return Deferral::TooMany(request);
+            return DeferResult::TooMany(request);
         }
         state.deferred.push((Arc::clone(server), request));
-        Deferral::Later
+        DeferResult::Later
     }
 
     /// The client is connected now. Returns the requests that waited for that.
@@ -142,7 +142,7 @@ impl AppServerClient {
         std::mem::take(&mut state.deferred)
     }
 
-    /// The service has completed one of its invocations.
+    /// An invocation that the service has completed itself.
     pub(super) fn invocation_completed(&self, invocation: &str) {
         let mut state = self.state();
         state.forwarding.invocation_completed(invocation);

@@ -177,7 +177,8 @@ impl<C: Clone> ConnectionTable<C> {
         self.hubs.values().flatten().map(|entry| entry.connection.clone()).collect()
     }
 
-    /// Whether every server of the hub lets its clients reconnect statefully, so that it can be promised before one is filtered.
+    /// Whether every app server of the hub supports stateful reconnect; the negotiation needs it before an app server is
+    /// assigned.
     pub(crate) fn all_stateful(&self, hub: &Hub) -> bool {
         let stateful = |entry: &Entry<C>| entry.purpose == ConnectionPurpose::Clients { stateful: true };
         let mut entries = self.hubs.get(hub).into_iter().flatten().filter(|entry| entry.carries_clients());

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn only_results_of_young_calls_are_set_apart() {
+    fn only_results_of_recent_invocations_are_delayed() {
         let now = Instant::now();
         let later = now + Duration::from_secs(60);
         let mut awaited = EarlyResults::default();
@@ -103,13 +103,13 @@ mod tests {
         let end = begin + result("a").len();
         let expected = [(0..begin, None), (begin..end, Some(later)), (end..sent.len(), None)];
         assert_eq!(awaited.divide(HubProtocol::Json, sent.as_bytes()), expected);
-        assert!(!awaited.may_be_early(), "each result comes once");
+        assert!(!awaited.may_be_early(), "each result is expected once");
         let again = result("a");
         assert_eq!(awaited.divide(HubProtocol::Json, again.as_bytes()), [(0..again.len(), None)]);
     }
 
     #[test]
-    fn results_in_messagepack_are_set_apart() {
+    fn results_in_messagepack_are_delayed() {
         let (now, mut awaited) = (Instant::now(), EarlyResults::default());
         let later = now + Duration::from_secs(60);
         awaited.expect("a".into(), later, now);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_long_ago_are_forgotten() {
+    fn old_invocations_are_removed() {
         let (start, mut awaited) = (Instant::now(), EarlyResults::default());
         for second in 0..5000 {
             let now = start + Duration::from_secs(second);

@@ -14,7 +14,7 @@ use signalr_protocol::service::{AckStatus, GroupMembers};
 use tracing::debug;
 
 use super::client::delivery::Delivery;
-use super::client::{AppServerClient, Deferral};
+use super::client::{AppServerClient, DeferResult};
 use super::from_protocol::reserved_method;
 use super::request::{
     EVENT_BUFFER_FULL, EVENT_CONNECTION, EVENT_INVALID, EVENT_NOT_EXISTED, EVENT_SERVER_CONNECTION,
@@ -30,7 +30,7 @@ use realtime_engine::{
     OutgoingMessage, Predicate, Publish, PublishError, ServerClose, Stopped, Target,
 };
 
-/// Members of a group in one response, at most; as in the REST operation.
+/// Largest page of group members in one response, as in the REST operation.
 const PAGE_SIZE_MAX: u32 = 200;
 
 /// The result of a request, for its ack.
@@ -52,7 +52,7 @@ impl Servers {
         server: &Arc<ServerConnection>,
         request: ServerRequest,
     ) -> Result<(), Stopped> {
-        let Some(request) = self.unless_deferred(server, request) else { return Ok(()) };
+        let Some(request) = self.defer_until_connected(server, request) else { return Ok(()) };
         match request {
             ServerRequest::Data { client, payload } => self.data(server, client, &payload).await?,
             request => self.perform(server, request).await?,
@@ -60,9 +60,9 @@ impl Servers {
         Ok(())
     }
 
-    /// Keeps an order about one client for later, if that client's handshake is not answered yet: only the answer makes it a member of
-    /// its hub, and what a server sends in its `OnConnected` may overtake it.
-    fn unless_deferred(
+    /// Defers a request about one client if that client's handshake is not complete: only then is it a member of its hub, and
+    /// requests that an app server sends in its `OnConnected` may arrive earlier.
+    fn defer_until_connected(
         &self,
         server: &Arc<ServerConnection>,
         request: ServerRequest,
@@ -79,9 +79,9 @@ impl Servers {
         };
         let Some(client) = self.client(&server.hub, about) else { return Some(request) };
         match client.defer(server, request) {
-            Deferral::Now(request) => Some(request),
-            Deferral::Later => None,
-            Deferral::TooMany(request) => {
+            DeferResult::Now(request) => Some(request),
+            DeferResult::Later => None,
+            DeferResult::TooMany(request) => {
                 let why = "too many requests wait for the response to the client's handshake";
                 self.decline(server, &request, AckStatus::InternalServerError, why);
                 let id = about.to_string();
@@ -130,7 +130,7 @@ impl Servers {
             }
             ServerRequest::Claims { token, ack } => self.claims(server, &token, ack).await,
             ServerRequest::AccessKey { token } => {
-                self.hand_out_key(server, token.as_deref()).await;
+                self.issue_key(server, token.as_deref()).await;
                 Ok(())
             }
             ServerRequest::Ping(ping) => self.ping(server, ping).await,
@@ -235,7 +235,7 @@ impl Servers {
             }
             Err(PublishError::Busy) => {
                 if server.may_send_hint(Instant::now()) {
-                    let text = "the app server sends faster than the service delivers; the service reads on when it has caught up";
+                    let text = "the app server sends faster than the service delivers; the service pauses reading from it until the messages are delivered";
                     let (object, kind) = (EVENT_SERVER_CONNECTION, EVENT_BUFFER_FULL);
                     server.send_queue.push(&to_protocol::event(object, &server.name, kind, text));
                 }
@@ -267,7 +267,7 @@ impl Servers {
             let say_close = reason.is_some() || !client.close_sent();
             let close = ServerClose { error: reason.map(Into::into), allow_reconnect: false, say_close };
             let found = self.end_client(&client, id, close).await;
-            // The app server that closes it knows already.
+            // The app server that closes the client needs no CloseConnection.
             if let Some(owner) = owner.filter(|owner| owner.server_id != server.server_id) {
                 owner.send_queue.push_for(id, |out| to_protocol::close(id, reason, None, out));
             }

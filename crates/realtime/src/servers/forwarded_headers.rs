@@ -33,8 +33,8 @@ const OWN_PREFIXES: [&str; 2] = ["asrs-", "x-asrs-"];
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// ForwardedHeaders of one client's request: a line `name:value` for each value, names in lower case. One allocation, because every client of an app
-/// server keeps it for as long as it is connected.
+/// The forwarded headers of one client's request: a line `name:value` for each value, names in lower case. One allocation,
+/// because every client of an app server has it for as long as it is connected.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ForwardedHeaders(Box<str>);
 
@@ -100,7 +100,7 @@ impl ForwardedHeaders {
         Ok(Self(lines.into()))
     }
 
-    /// The form of service messages: each name once, with all its values.
+    /// The headers as a service message has them: each name once, with all its values.
     pub(crate) fn list(&self) -> ClientHeaders<'_> {
         let mut all: ClientHeaders<'_> = Vec::new();
         for (name, value) in self.0.split('\n').filter_map(|line| line.split_once(':')) {

@@ -98,7 +98,7 @@ impl Forwarding {
         self.is_partial = false;
     }
 
-    /// Notes the handshake and the messages behind it, which are forwarded.
+    /// Tracks the handshake and the messages after it, which are forwarded.
     pub(super) fn forward_handshake(&mut self, protocol: HubProtocol, payload: &[u8]) {
         let end =
             payload.iter().position(|byte| *byte == RECORD_SEPARATOR).map_or(payload.len(), |at| at + 1);
@@ -159,7 +159,7 @@ impl Forwarding {
         (bytes, self.is_incomplete())
     }
 
-    /// Notes a message of the app server to the client: a completion ends an invocation.
+    /// Tracks a message of the app server to the client: a completion ends an invocation.
     pub(super) fn sent_by_server(&mut self, protocol: HubProtocol, message: &[u8]) {
         if !self.pending.is_empty()
             && may_be_completion(protocol, message)
@@ -199,7 +199,7 @@ impl Forwarding {
         bytes
     }
 
-    /// Notes bytes that were forwarded.
+    /// Tracks bytes that were forwarded.
     fn track(&mut self, protocol: HubProtocol, mut input: &[u8]) {
         let pending = &mut self.pending;
         while let Some((segment, used)) = self.splitter.next(protocol, input, false) {

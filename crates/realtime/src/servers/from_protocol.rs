@@ -149,7 +149,7 @@ fn send(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
             payloads,
             extensions,
         ),
-        _ => unreachable!("only messages with payloads come here"),
+        _ => unreachable!("the caller passes only messages with payloads"),
     };
     let filter = extensions.filter.map(filter).transpose()?;
     let payloads = hub_payloads(&payloads);
@@ -220,7 +220,7 @@ fn change(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
         Message::UserLeaveGroupWithAck { user_id, group_name, ack_id, .. } => {
             (Member::User(UserId::new(user_id)), Some(ack_id), group_name, Leave, None)
         }
-        _ => unreachable!("only messages about members come here"),
+        _ => unreachable!("the caller passes only messages about members"),
     };
     let group = group_name.map(|name| checked_group(name, ack)).transpose()?;
     let lifetime = match ttl {
@@ -252,7 +252,7 @@ fn close(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
             let whom = Target::Group(checked_group(group_name, Some(ack_id))?);
             (whom, connections(&excluded), text(reason), Some(ack_id))
         }
-        _ => unreachable!("only messages that close come here"),
+        _ => unreachable!("the caller passes only messages that close connections"),
     };
     Ok(ServerRequest::Close { whom, excluded, reason, ack })
 }
@@ -282,7 +282,7 @@ fn parse_query(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
                 after: continuation_token.map(Into::into),
             });
         }
-        _ => unreachable!("only questions come here"),
+        _ => unreachable!("the caller passes only queries"),
     };
     Ok(ServerRequest::Check { subject, ack })
 }
@@ -319,7 +319,7 @@ fn invocation(message: Message<'_>) -> Result<ServerRequest, InvalidRequest> {
             protocol: None,
             result: Err(error.map(Into::into)),
         },
-        _ => unreachable!("only invocations come here"),
+        _ => unreachable!("the caller passes only invocations"),
     })
 }
 

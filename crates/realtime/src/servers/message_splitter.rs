@@ -3,7 +3,7 @@
 
 use signalr_protocol::{FramingError, length_prefix};
 
-/// Bytes that are kept of an oversized message: its type, its ids and the beginning of its payload.
+/// Bytes that are buffered of an oversized message: its type, its ids and the beginning of its payload.
 const BEGINNING_BYTES_MAX: usize = 4096;
 
 /// Splits a byte stream, which arrives in arbitrary parts, into service messages.
@@ -168,7 +168,7 @@ mod tests {
                         Ok(())
                     })
                     .unwrap();
-                assert!(splitter.partial.len() <= 10_002, "no more than one message is kept");
+                assert!(splitter.partial.len() <= 10_002, "no more than one message is buffered");
             }
             assert_eq!(got, lengths, "{part_bytes}");
         }

@@ -1,27 +1,27 @@
-//! What is counted of server connections.
+//! Metrics of server connections.
 
 use metric_set::metric_set;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 metric_set! {
-    /// Counters of server connections.
+    /// The metrics of server connections.
     pub(crate) struct ServerMetrics {
-        /// Server connections that did their handshake
+        /// Server connections that have completed their handshake
         pub(crate) connections: Gauge = "realtime_server_connections";
-        /// Calls of clients whose results app servers wait for
+        /// Client invocations whose result app servers wait for
         pub(crate) invocations: Gauge = "realtime_client_invocations_pending";
-        /// Clients that moved from one app server to another
+        /// Clients that migrated from one app server to another
         pub(crate) migrations: Counter = "realtime_client_migrations";
-        /// Calls of clients that ended with an error because their app server went before it answered
-        pub(crate) calls_lost: Counter = "realtime_client_calls_lost";
+        /// Invocations of clients that failed because their app server was shut down or lost before it completed them
+        pub(crate) invocations_lost: Counter = "realtime_client_calls_lost";
         /// Service messages from app servers
         received_messages: Counter = "realtime_server_received_messages";
-        /// Service messages from app servers that are longer than may be
+        /// Service messages from app servers above the size limit
         refused_messages: Counter = "realtime_server_refused_messages";
         /// Bytes written to app servers
         sent_bytes: Counter = "realtime_server_sent_bytes";
-        /// Bytes of clients passed on to app servers
+        /// Bytes of clients forwarded to app servers
         client_bytes: Counter = "realtime_server_client_bytes";
     }
 }

@@ -158,7 +158,7 @@ impl Servers {
     /// Completes invocations of a client with an error, because its app server did not complete them.
     async fn fail_invocations(&self, hub: &Hub, id: ConnectionId, invocations: &[Box<str>]) {
         for invocation in invocations {
-            self.metrics().calls_lost.inc();
+            self.metrics().invocations_lost.inc();
             let publish = Publish {
                 hub: hub.clone(),
                 target: Target::Connection(id),

@@ -1,4 +1,4 @@
-//! Limits and timers of server connections.
+//! Options of server connections.
 
 use std::time::Duration;
 
@@ -6,53 +6,54 @@ use serde::{Deserialize, Serialize};
 
 use super::forwarded_headers::HeaderLimits;
 
-/// Bounds and timers of server connections: those of app servers, and those of management SDKs with a persistent transport. Unknown keys are
-/// refused.
+/// Limits and timers of server connections: those of app servers, and those of management SDKs with a persistent transport.
+/// Unknown keys are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Server connections of all hubs together; a further one is turned away. Default: 1000. Since 0.1.0.
+    /// Most server connections of all hubs together; a further one is refused. Default: 1000. Since 0.1.0.
     pub connections_max: usize,
-    /// Time an app server has for its handshake, in milliseconds. Default: 15000. Since 0.1.0.
+    /// Longest time for the handshake of an app server, in milliseconds. Default: 15000. Since 0.1.0.
     pub handshake_timeout_ms: u64,
-    /// An app server gets a ping this often, in milliseconds; its SDK gives up after 30 seconds without any. Default: 5000. Since 0.1.0.
+    /// Interval of pings to an app server, in milliseconds; its SDK closes the connection after 30 seconds without one. Default:
+    /// 5000. Since 0.1.0.
     pub keep_alive_ms: u64,
-    /// A server connection from which nothing came for this long, in milliseconds, or that takes nothing for as long, is ended. Default: 30000.
-    /// Since 0.1.0.
+    /// A server connection is closed if nothing was received from it for this time, or nothing could be written to it, in
+    /// milliseconds. Default: 30000. Since 0.1.0.
     pub timeout_ms: u64,
-    /// Time an app server has to answer a close, in milliseconds, before its connection is cut. Default: 5000. Since 0.1.0.
+    /// Longest time for an app server to close its connection after the close frame, in milliseconds. Default: 5000. Since 0.1.0.
     pub close_timeout_ms: u64,
-    /// Largest message from an app server, in bytes. A longer one is refused: whoever waits for an answer gets an error, and the server an
-    /// event; the connection and its clients live on. Default: 16777216. Since 0.1.0.
+    /// Largest message from an app server, in bytes. A longer one is refused: if an ack or a result is expected, it is an error,
+    /// otherwise the app server receives an event. The connection and its clients stay open. Default: 16777216. Since 0.1.0.
     pub message_bytes_max: u32,
-    /// Bytes that may wait for one app server before its clients are no longer read. Default: 4194304. Since 0.1.0.
+    /// Most bytes that are queued for one app server before reading from its clients is paused. Default: 4194304. Since 0.1.0.
     pub pending_bytes_max: usize,
-    /// Calls of clients that may wait for their results. Default: 100000. Since 0.1.0.
+    /// Most client invocations that wait for their results. Default: 100000. Since 0.1.0.
     pub invocations_max: usize,
-    /// How long a call of a client may wait for its result, in milliseconds. Default: 600000. Since 0.1.0.
+    /// Longest time that a client invocation waits for its result, in milliseconds. Default: 600000. Since 0.1.0.
     pub invocation_timeout_ms: u64,
-    /// An app server that calls a method of a client gets the result no sooner than this after the call, in milliseconds: its SDK notes only
-    /// after it has sent the call that it waits for a result, and drops one that comes before. 0 passes results on at once. Default: 20.
-    /// Since 0.1.0.
+    /// Shortest time between a client invocation of an app server and the forwarding of its result, in milliseconds. The SDK
+    /// registers that it waits for a result only after it has sent the invocation, and drops an earlier result. 0 forwards
+    /// results at once. Default: 20. Since 0.1.0.
     pub result_delay_ms: u64,
-    /// As `result_delay_ms`, for the first 32 calls on each server connection, when the code of the process is not compiled yet. Default: 50.
-    /// Since 0.1.0.
+    /// As `result_delay_ms`, for the first 32 invocations on each server connection, while the app server's code is not compiled
+    /// yet. Default: 50. Since 0.1.0.
     pub first_result_delay_ms: u64,
-    /// In Classic mode, a client that negotiated with an app server waits for a server connection of its hub this long, in milliseconds, and is
-    /// then refused. Default: 5000. Since 0.1.0.
+    /// In Classic mode, longest time that a client that negotiated with an app server waits for a server connection of its hub,
+    /// in milliseconds; then it is refused. Default: 5000. Since 0.1.0.
     pub await_server_timeout_ms: u64,
-    /// How long an app server may take to hold back what it has for a client that moves to another one, in milliseconds. Default: 2000.
-    /// Since 0.1.0.
+    /// Longest time for an app server to pause its messages to a client that migrates, in milliseconds. Default: 2000. Since
+    /// 0.1.0.
     pub pause_timeout_ms: u64,
-    /// Headers of a client's connect request that its app server is told, at most; a client with more is refused (431). Default: 100.
-    /// Since 0.1.0.
+    /// Most headers of a client's connect request that are forwarded to its app server; a client with more is refused (431).
+    /// Default: 100. Since 0.1.0.
     pub client_headers_max: usize,
-    /// Bytes of these headers, names and values together; they are kept in memory for as long as the client is connected. Default: 16384.
-    /// Since 0.1.0.
+    /// Most bytes of these headers, names and values together; they stay in memory for as long as the client is connected.
+    /// Default: 16384. Since 0.1.0.
     pub client_header_bytes_max: usize,
-    /// How long an app server that shuts down may take to answer the calls that its clients have made, in milliseconds, before they move
-    /// to another one. Meanwhile their new calls are held back. A call, or a stream, that is not complete by then ends with an error.
-    /// Default: 10000. Since 0.1.0.
+    /// Longest time for an app server that shuts down to complete the invocations of its clients, in milliseconds, before they
+    /// migrate. New invocations are held back meanwhile. An invocation or a stream that is not complete by then ends with an
+    /// error. Default: 10000. Since 0.1.0.
     pub move_timeout_ms: u64,
 }
 

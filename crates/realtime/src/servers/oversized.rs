@@ -1,4 +1,4 @@
-//! [`OversizedMessage`]: a message of an app server beyond the size limit, of which only the beginning was kept.
+//! [`OversizedMessage`]: a message of an app server above the size limit; only its beginning is available.
 
 use signalr_protocol::service::parse_prefix;
 

@@ -210,7 +210,7 @@ impl SendQueue {
 impl Inner {
     fn close(&mut self) {
         self.closed = true;
-        // Early delivery is better than none.
+        // Delivering them early is better than not at all.
         for (_, message) in self.delayed.drain(..) {
             self.queued.extend(message);
         }

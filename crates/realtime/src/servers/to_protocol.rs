@@ -283,11 +283,11 @@ mod tests {
         let mut out = Vec::new();
         data(client(), b"a", Data { is_handshake: false, is_partial: true, is_recent_sdk: true }, &mut out);
         let Message::ConnectionData { extensions, .. } = &messages(&out)[0] else { panic!("{out:?}") };
-        assert!(extensions.is_partial, "its end is still to come");
+        assert!(extensions.is_partial, "a later part has its end");
     }
 
     #[test]
-    fn old_sdks_get_no_message_type() {
+    fn old_sdks_receive_no_message_type() {
         let kind = |is_recent_sdk| {
             let mut out = Vec::new();
             data(client(), b"{}", Data { is_handshake: true, is_partial: false, is_recent_sdk }, &mut out);
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn the_servers_ping_lists_servers_after_the_ticks() {
-        // The ticks of 1 January 2000, as .NET has them.
+        // The ticks of 1 January 2000 in .NET.
         let at = UNIX_EPOCH + Duration::from_secs(946_684_800);
         assert_eq!(servers(at, ["a", "b"]), "630822816000000000:a;b");
         assert_eq!(servers(at, []), "630822816000000000:");

@@ -1,16 +1,17 @@
-//! [`Keys`]: the keys that are valid now. Account keys come from the configuration, and can be replaced while the service runs; dynamic
-//! keys are made for app servers that log in. What was not configured is kept in the registry, so that a restart refuses nobody.
+//! [`Keys`]: the valid keys. Account keys come from the configuration, and can be replaced while the service runs; dynamic keys
+//! are issued to app servers that log in. Keys that are not configured are stored in the registry, so that they are accepted
+//! after a restart.
 //!
 //! | key | value |
 //! |---|---|
 //! | `realtime/keys/account` | [`AccountRecord`]: the account keys, where they were replaced while running |
 //! | `realtime/keys/dynamic/{id}` | [`DynamicRecord`], with the key's lifetime as the registry's |
 //!
-//! Between the configuration and a replacement, the later one counts: a replacement remembers by a hash which configuration it replaced,
-//! and is dropped when that has changed since.
+//! The later one of the configuration and a replacement applies: a replacement stores a hash of the configuration that it
+//! replaced, and is dropped when the configuration has changed since.
 //!
-//! Readers take a snapshot and hold no lock. A token of a key that was replaced is refused from then on; connections that it
-//! opened live on, because a connection is checked when it is opened.
+//! Readers take a snapshot and hold no lock. A token of a replaced key is rejected from then on; connections that it opened stay
+//! open, because a token is verified only when a connection opens.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -28,10 +29,10 @@ use crate::options::{DynamicKeyOptions, Options, OptionsError};
 const ACCOUNT: &str = "realtime/keys/account";
 const DYNAMIC: &str = "realtime/keys/dynamic/";
 
-/// The form of the records that we write; a newer one is refused.
+/// The format version of the records; a newer one is refused.
 const VERSION: u32 = 1;
 
-/// Random bytes of a key that we make, and of a dynamic key's name.
+/// Random bytes of a generated key, and of a dynamic key's id.
 const KEY_BYTES: usize = 32;
 const ID_BYTES: usize = 16;
 
@@ -39,47 +40,47 @@ const ID_BYTES: usize = 16;
 pub(crate) struct Keys {
     registry: Arc<dyn Registry>,
     instance: Instance,
-    /// Whether the emulators' public key is accepted.
+    /// Whether the public key of the emulators is accepted.
     development: bool,
     options: DynamicKeyOptions,
     configured: String,
     current: RwLock<Arc<KeySet>>,
-    /// Whoever changes keys holds this, so that disk and memory change alike.
+    /// Held while keys change, so that disk and memory change in the same order.
     changing: tokio::sync::Mutex<Vec<Issued>>,
 }
 
-/// A dynamic key and when it was made.
+/// A dynamic key and when it was issued.
 #[derive(Clone)]
 struct Issued {
     at: UnixSeconds,
     key: DynamicKey,
 }
 
-/// How the account keys are to change.
+/// Changes of the account keys.
 #[derive(Clone, Debug, Default)]
 pub struct KeyRotation {
-    /// The key that signs.
+    /// The key that signs tokens of the service.
     pub primary: KeyChange,
-    /// The key that is accepted as well.
+    /// The second key that is accepted.
     pub secondary: KeyChange,
 }
 
-/// How one account key is to change.
+/// A change of one account key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KeyChange {
-    /// It stays.
+    /// The key stays unchanged.
     #[default]
     Keep,
-    /// A new one is made.
+    /// A new key is generated.
     Renew,
-    /// This one takes its place.
+    /// This key replaces it.
     Set(AccessKey),
 }
 
-/// The account keys. `Debug` shows nothing of them.
+/// The account keys. `Debug` does not print them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountKeys {
-    /// Signs what we sign.
+    /// Signs tokens of the service.
     pub primary: AccessKey,
     /// Accepted as well.
     pub secondary: Option<AccessKey>,
@@ -88,11 +89,11 @@ pub struct AccountKeys {
 /// Why keys were not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Everybody knows it.
-    #[error("the {0} key is one that the emulators publish, so it protects nothing")]
+    /// The key is public.
+    #[error("the {0} key is published with the emulators and protects nothing; choose another one")]
     Public(&'static str),
-    /// They could not be kept on disk.
-    #[error("keep the keys of the realtime service")]
+    /// The keys could not be stored on disk.
+    #[error("store the keys of the realtime service")]
     Store(#[source] RegistryError),
 }
 
@@ -107,7 +108,7 @@ pub enum OpenKeysError {
     Store(#[from] RegistryError),
     /// A record is damaged, or a newer version wrote it.
     #[error(
-        "the record '{0}' holds no key that this version can read; start the version that wrote it, or remove the record"
+        "the record '{0}' contains no key that this version can read; start the version that wrote it, or remove the record"
     )]
     Record(String),
 }
@@ -119,7 +120,7 @@ struct AccountRecord {
     secondary: Option<String>,
     /// The hash of the configured keys that these replaced.
     configured: String,
-    /// Whether they were set in development mode, where everybody has a key with which to set them.
+    /// Whether it was set in development mode, in which every caller has a key to set it with.
     #[serde(default = "in_development")]
     development: bool,
 }
@@ -130,18 +131,18 @@ struct DynamicRecord {
     key: String,
     issued_at: UnixSeconds,
     expires_at: UnixSeconds,
-    /// Whether it was handed out in development mode, where everybody has a key with which to ask for one.
+    /// Whether it was issued in development mode, in which every caller has a key to request one with.
     #[serde(default = "in_development")]
     development: bool,
 }
 
-/// Of a record that does not say its mode.
+/// The default for a record without the field.
 fn in_development() -> bool {
     true
 }
 
 impl Keys {
-    /// The configured keys, or those that replaced them, and the dynamic keys that are still valid.
+    /// Loads the configured keys or those that replaced them, and the dynamic keys that are still valid.
     pub(crate) async fn open(
         options: &Options,
         registry: Arc<dyn Registry>,
@@ -165,7 +166,7 @@ impl Keys {
                 let why = if is_void {
                     "they were set in development mode"
                 } else {
-                    "keys are configured otherwise than before"
+                    "the configured keys have changed"
                 };
                 tracing::warn!(
                     "the account keys that were set while running are dropped, because {why}; set new ones at /chappe/api/realtime/keys"
@@ -186,18 +187,18 @@ impl Keys {
         })
     }
 
-    /// The keys of this moment.
+    /// The keys that are valid now.
     pub(crate) fn current(&self) -> Arc<KeySet> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the account keys, durably; says what they are now.
+    /// Changes the account keys and stores them on disk; returns the new ones.
     pub(crate) async fn rotate(&self, rotation: KeyRotation) -> Result<AccountKeys, KeyError> {
         let _changing = self.changing.lock().await;
         let current = self.current();
         let primary = self.changed(rotation.primary, Some(&current.primary), "primary")?;
         let secondary = self.changed(rotation.secondary, self.secondary(&current), "secondary")?;
-        let primary = primary.expect("there is always a primary key, and no change takes it away");
+        let primary = primary.expect("there is always a primary key, and no change removes it");
         let record = AccountRecord {
             v: VERSION,
             primary: primary.expose().to_owned(),
@@ -212,8 +213,8 @@ impl Keys {
         Ok(AccountKeys { primary, secondary })
     }
 
-    /// The dynamic key for a caller that logged in: the newest, or a new one where that is not new enough.
-    pub(crate) async fn hand_out(&self, now: UnixSeconds) -> Result<DynamicKey, KeyError> {
+    /// The dynamic key for a caller that logged in: the newest one, or a new one if that is too old.
+    pub(crate) async fn issue(&self, now: UnixSeconds) -> Result<DynamicKey, KeyError> {
         let mut issued = self.changing.lock().await;
         let fresh = |issued: &&Issued| issued.at.saturating_add(self.options.rotation_s.get()) > now;
         if let Some(newest) = issued.iter().max_by_key(|issued| issued.at).filter(fresh) {
@@ -222,7 +223,7 @@ impl Keys {
         let lifetime_s = self.options.lifetime_s.get();
         let key = DynamicKey {
             id: URL_SAFE_NO_PAD.encode(random::<ID_BYTES>()).into(),
-            key: made(),
+            key: generate_key(),
             expires_at: now.saturating_add(lifetime_s),
         };
         let record = DynamicRecord {
@@ -232,9 +233,10 @@ impl Keys {
             expires_at: key.expires_at,
             development: self.development,
         };
-        let name = Key::new(format!("{DYNAMIC}{}", key.id)).expect("an id is short and plain");
+        let name =
+            Key::new(format!("{DYNAMIC}{}", key.id)).expect("an id is short and has no special characters");
         self.put(&name, &record, Some(Duration::from_secs(lifetime_s))).await?;
-        // Those whose time is over leave here; the lifetime and the rotation bound how many there are.
+        // Expired keys are removed here; lifetime and rotation limit their number.
         issued.retain(|issued| issued.key.expires_at > now);
         issued.push(Issued { at: now, key: key.clone() });
         let mut keys = KeySet::clone(&self.current());
@@ -251,7 +253,7 @@ impl Keys {
     ) -> Result<Option<AccessKey>, KeyError> {
         match change {
             KeyChange::Keep => Ok(current.cloned()),
-            KeyChange::Renew => Ok(Some(made())),
+            KeyChange::Renew => Ok(Some(generate_key())),
             KeyChange::Set(key) if key.is_public_development_key() && !self.development => {
                 Err(KeyError::Public(which))
             }
@@ -259,13 +261,13 @@ impl Keys {
         }
     }
 
-    /// The secondary key: the other one that is not the emulators'.
+    /// The secondary key: the other accepted key, except that of the emulators.
     fn secondary<'a>(&self, keys: &'a KeySet) -> Option<&'a AccessKey> {
         keys.others.iter().find(|key| !(self.development && key.is_public_development_key()))
     }
 
     async fn put<T: Serialize>(&self, key: &Key, record: &T, ttl: Option<Duration>) -> Result<(), KeyError> {
-        let value = serde_json::to_vec(record).expect("keys are text");
+        let value = serde_json::to_vec(record).expect("keys serialize to JSON");
         let (expect, durability) = (Expect::Anything, Durability::Durable);
         let put = self.registry.put(&self.instance, key, value.into(), expect, durability, ttl);
         put.await.map(drop).map_err(KeyError::Store)
@@ -290,7 +292,7 @@ async fn dynamic_keys(
         let id = entry.key.as_str().strip_prefix(DYNAMIC).ok_or_else(unreadable)?;
         let key = AccessKey::new(record.key).map_err(|_| unreadable())?;
         if record.development && !development {
-            // App servers ask for a new one as soon as theirs is refused.
+            // App servers request a new key when theirs is rejected.
             registry.delete(instance, &entry.key, Expect::Anything).await?;
         } else if record.expires_at > now {
             let key = DynamicKey { id: id.into(), key, expires_at: record.expires_at };
@@ -300,7 +302,7 @@ async fn dynamic_keys(
     Ok(issued)
 }
 
-/// A record, unless a newer version wrote it.
+/// Parses a record, unless a newer version wrote it.
 fn read<T: for<'de> Deserialize<'de>>(entry: &KeyEntry) -> Result<T, OpenKeysError> {
     #[derive(Deserialize)]
     struct Versioned {
@@ -322,11 +324,11 @@ fn key_set(primary: AccessKey, secondary: Option<AccessKey>, development: bool) 
     KeySet { primary, others, dynamic: Vec::new() }
 }
 
-/// What tells one configuration of keys from another, without being one.
+/// A hash that identifies a configuration of keys without revealing them.
 fn hash(options: &Options) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     for key in [&options.primary_key, &options.secondary_key] {
-        // The length keeps two keys from running into each other.
+        // The length separates the keys, so that different keys have different input.
         let text = key.as_deref().unwrap_or("");
         context.update(&(text.len() as u64).to_be_bytes());
         context.update(text.as_bytes());
@@ -334,18 +336,18 @@ fn hash(options: &Options) -> String {
     STANDARD.encode(context.finish())
 }
 
-fn made() -> AccessKey {
-    AccessKey::new(STANDARD.encode(random::<KEY_BYTES>())).expect("it is not empty")
+fn generate_key() -> AccessKey {
+    AccessKey::new(STANDARD.encode(random::<KEY_BYTES>())).expect("a generated key is not empty")
 }
 
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
+    SystemRandom::new().fill(&mut bytes).expect("the operating system provides random bytes");
     bytes
 }
 
 impl std::fmt::Debug for Keys {
-    /// Without the keys.
+    /// Does not print the keys.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keys").field("development", &self.development).finish_non_exhaustive()
     }

@@ -1,5 +1,6 @@
-//! Clients that come more than once with the same secret: each request of an HTTP transport, a new socket of a stateful connection. Other
-//! WebSockets need no place here, and have none. Each request may have a token of its own: it must be of the same user and hub.
+//! Sessions of clients that use their connection token more than once: each request of an HTTP transport, or a new WebSocket of
+//! stateful reconnect. Other WebSockets have no session. Each request may have its own access token, but it must be of the same
+//! user and hub.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use realtime_engine::should_shrink;
 use realtime_engine::{ConnectionGuard, ConnectionId, HttpTransport, Hub};
 
-/// A client that may come again.
+/// A client that may use its connection token again.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) connection: ConnectionId,
@@ -16,34 +17,34 @@ pub(crate) struct Session {
     pub(crate) kind: Kind,
 }
 
-/// How it is connected.
+/// The transport of a session.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// A WebSocket whose place another one may take.
+    /// A WebSocket that stateful reconnect may replace.
     Stateful,
-    /// Requests, with the messages for them.
+    /// An HTTP transport.
     Http(Arc<HttpTransport>),
 }
 
-/// All such clients of a service, by their secrets.
+/// All sessions of a service, by connection token.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sessions(Arc<Mutex<HashMap<Arc<str>, Session>>>);
 
-/// Forgets a session when the engine lets go of its connection.
+/// Removes a session when the engine drops its connection.
 struct Forget {
     sessions: Sessions,
     secret: Arc<str>,
 }
 
 impl Sessions {
-    /// Remembers a session for as long as the guard lives.
+    /// Stores a session for as long as the guard exists.
     pub(crate) fn insert(&self, secret: &str, session: Session) -> ConnectionGuard {
         let secret: Arc<str> = secret.into();
         self.lock().insert(Arc::clone(&secret), session);
         ConnectionGuard::new(Forget { sessions: self.clone(), secret })
     }
 
-    /// The session of a secret, if it belongs to this user of this hub.
+    /// The session of a connection token, if it belongs to this user of this hub.
     pub(crate) fn get(&self, secret: &str, hub: &Hub, user_id: Option<&str>) -> Option<Session> {
         let sessions = self.lock();
         let session = sessions.get(secret)?;
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_found_by_its_own_client_until_its_guard_goes() {
+    fn a_session_is_found_by_its_own_client_until_its_guard_is_dropped() {
         let hub = |name| Hub::new(state::Instance::new("test").unwrap(), name);
         let connection = ConnectionId::parse(&"A".repeat(27)).unwrap();
         let sessions = Sessions::default();

@@ -1,8 +1,8 @@
-//! [`UserGroups`]: which users belong to which groups whether connected or not. Kept in the registry, so that a membership outlives
-//! reconnects, restarts and `kill -9`, and told to the engine, which puts a user's connections into its groups.
+//! [`UserGroups`]: which users belong to which groups, whether they are connected or not. The registry stores them, so that a
+//! membership survives reconnects, restarts and `kill -9`; the engine adds a user's connections to the user's groups.
 //!
-//! What is durable comes first: a change is acknowledged when it is on disk and the shards know it. Changes of one user take turns, and
-//! one that has begun is finished even if its caller goes away, so that disk and shards end with the same.
+//! A change is acknowledged when it is on disk and the shards have applied it. Changes of one user run one at a time, and a
+//! change that has started completes even if its caller disconnects, so that disk and shards agree.
 //!
 //! | key | value |
 //! |---|---|
@@ -26,25 +26,25 @@ use realtime_engine::{EngineHandle, GroupName, Hub, Lifetime, Membership, Stoppe
 
 const PREFIX: &str = "realtime/user-groups/";
 
-/// What of a name stands in a key as it is (RFC 3986, unreserved, without the mark of a hash).
+/// Characters of a name that are not encoded in a key (RFC 3986, unreserved, without `~`, which marks a hash).
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
 /// Longest encoded name in a key, in bytes: a hub, a user and a group together stay below the longest key.
 const NAME_BYTES_MAX: usize = 300;
 
-/// How many keys are read at a time.
+/// Number of keys that are read at a time.
 const PAGE: usize = 500;
 
-/// Changes of users that share one of these take turns.
-const TURNS: usize = 64;
+/// Number of locks for changes; changes of users with the same lock run one at a time.
+const LOCKS: usize = 64;
 
-/// The form of the records that we write; a newer one is refused.
+/// The format version of the records; a newer one is refused.
 const VERSION: u32 = 1;
 
-/// Memberships of users. Shared by all roads into the service: REST, this process, app servers.
+/// Memberships of users. Shared by all interfaces of the service: REST, the handle in this process, app servers.
 pub(crate) struct UserGroups {
     changes: Arc<Changes>,
-    /// Changes under way. `None` once the drain has begun.
+    /// Running changes. `None` after the drain has started.
     tasks: Mutex<Option<JoinSet<()>>>,
 }
 
@@ -52,10 +52,10 @@ struct Changes {
     registry: Arc<dyn Registry>,
     instance: Instance,
     engine: EngineHandle,
-    turns: Vec<tokio::sync::Mutex<()>>,
+    locks: Vec<tokio::sync::Mutex<()>>,
 }
 
-/// One membership as it is kept.
+/// A stored membership.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     v: u32,
@@ -67,28 +67,28 @@ struct Record {
 #[derive(Debug, thiserror::Error)]
 pub enum MembershipError {
     /// [`Options::user_groups_max`](realtime_engine::Options::user_groups_max) is reached.
-    #[error("as many memberships of users are remembered as may be")]
+    #[error("too many memberships of users in groups; raise realtime.engine.user_groups_max")]
     Full,
     /// The service is shutting down.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// It could not be kept on disk.
-    #[error("keep the membership of a user in a group")]
+    /// It could not be stored on disk.
+    #[error("store the membership of a user in a group")]
     Store(#[source] RegistryError),
 }
 
-/// Why the memberships of users could not be told to the engine at the start.
+/// Why the memberships of users could not be restored at the start.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// They could not be read.
     #[error("read the memberships of users in groups")]
     Store(#[source] RegistryError),
-    /// A newer version wrote one.
-    #[error("a newer version of this program has kept the membership under '{0}'; start that version")]
+    /// A newer version wrote a record.
+    #[error("a newer version of chappe wrote the membership '{0}'; start that version")]
     Newer(Key),
-    /// They are more than may be.
+    /// There are more than the limit.
     #[error(
-        "{0} memberships of users are kept, more than the engine may remember; raise engine.user_groups_max"
+        "{0} memberships of users are stored, more than the limit; raise realtime.engine.user_groups_max"
     )]
     Full(u64),
     /// The engine has ended.
@@ -98,12 +98,12 @@ pub enum RestoreError {
 
 impl UserGroups {
     pub(crate) fn new(registry: Arc<dyn Registry>, instance: Instance, engine: EngineHandle) -> Self {
-        let turns = std::iter::repeat_with(Default::default).take(TURNS).collect();
-        let changes = Arc::new(Changes { registry, instance, engine, turns });
+        let locks = std::iter::repeat_with(Default::default).take(LOCKS).collect();
+        let changes = Arc::new(Changes { registry, instance, engine, locks });
         Self { changes, tasks: Mutex::new(Some(JoinSet::new())) }
     }
 
-    /// Puts a user into a group. A lifetime of [`Lifetime::Present`] is about connections, and nothing of it is kept.
+    /// Adds a user to a group. With [`Lifetime::Present`] only the user's connections are added, and nothing is stored.
     pub(crate) async fn join(
         &self,
         hub: &Hub,
@@ -116,7 +116,7 @@ impl UserGroups {
         self.finish(async move { changes.join(&hub, &user, &group, lifetime).await }).await
     }
 
-    /// Takes a user out of a group.
+    /// Removes a user from a group.
     pub(crate) async fn leave(
         &self,
         hub: &Hub,
@@ -128,18 +128,18 @@ impl UserGroups {
         self.finish(async move { changes.leave(&hub, &user, &group).await }).await
     }
 
-    /// Takes a user out of all its groups.
+    /// Removes a user from all groups.
     pub(crate) async fn leave_all(&self, hub: &Hub, user: &UserId) -> Result<(), MembershipError> {
         let (changes, hub, user) = (Arc::clone(&self.changes), hub.clone(), user.clone());
         self.finish(async move { changes.leave_all(&hub, &user).await }).await
     }
 
-    /// Tells the engine of all memberships that are kept; to be done before the first client is let in. Says how many.
+    /// Passes all stored memberships to the engine, before the first client connects. Returns their number.
     pub(crate) async fn restore(&self, now: SystemTime) -> Result<u64, RestoreError> {
         self.changes.restore(now).await
     }
 
-    /// Takes no more changes, and waits for those under way.
+    /// Accepts no further changes, and waits for the running ones.
     pub(crate) async fn drain(&self) {
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut tasks) = tasks {
@@ -147,7 +147,7 @@ impl UserGroups {
         }
     }
 
-    /// Carries a change out whether or not the caller stays to hear of it.
+    /// Completes a change even if the caller stops waiting.
     async fn finish(
         &self,
         change: impl Future<Output = Result<(), MembershipError>> + Send + 'static,
@@ -158,7 +158,7 @@ impl UserGroups {
             let tasks = tasks.as_mut().ok_or(Stopped)?;
             while tasks.try_join_next().is_some() {}
             tasks.spawn(async move {
-                // Nobody listens if the caller has gone.
+                // The caller may have stopped waiting.
                 let _ = sender.send(change.await);
             });
         }
@@ -174,7 +174,7 @@ impl Changes {
         group: &GroupName,
         lifetime: Lifetime,
     ) -> Result<(), MembershipError> {
-        let _turn = self.turn(hub, user).await;
+        let _turn = self.lock_user(hub, user).await;
         let key = key(hub, user, group);
         let ttl = match lifetime {
             Lifetime::For(ttl) => Some(ttl),
@@ -182,7 +182,7 @@ impl Changes {
         };
         if lifetime != Lifetime::Present {
             let record = Record { v: VERSION, user: user.as_str().into(), group: group.as_str().into() };
-            let value = serde_json::to_vec(&record).expect("names are text");
+            let value = serde_json::to_vec(&record).expect("names serialize to JSON");
             let (expect, durability) = (Expect::Anything, Durability::Durable);
             let put = self.registry.put(&self.instance, &key, value.into(), expect, durability, ttl);
             put.await.map_err(MembershipError::Store)?;
@@ -198,17 +198,17 @@ impl Changes {
     }
 
     async fn leave(&self, hub: &Hub, user: &UserId, group: &GroupName) -> Result<(), MembershipError> {
-        let _turn = self.turn(hub, user).await;
+        let _turn = self.lock_user(hub, user).await;
         self.delete(&key(hub, user, group)).await?;
         match self.engine.change_user(hub, user, group, Membership::Leave, Lifetime::Always).await {
-            // There is always room for one fewer.
+            // A removal never exceeds the limit.
             Ok(()) | Err(UserGroupError::Full) => Ok(()),
             Err(UserGroupError::Stopped) => Err(Stopped.into()),
         }
     }
 
     async fn leave_all(&self, hub: &Hub, user: &UserId) -> Result<(), MembershipError> {
-        let _turn = self.turn(hub, user).await;
+        let _turn = self.lock_user(hub, user).await;
         let prefix = format!("{PREFIX}{}/{}/", hub.name(), name(user.as_str()));
         loop {
             let page = self.registry.list(&self.instance, &prefix, None, PAGE);
@@ -242,8 +242,8 @@ impl Changes {
         let hub = entry.key.as_str().strip_prefix(PREFIX).and_then(|rest| rest.split('/').next());
         let record = serde_json::from_slice::<Record>(&entry.value);
         let (Some(hub), Ok(record)) = (hub, record) else {
-            // One bad record must not keep a service with thousands of good ones from starting.
-            tracing::error!(key = %entry.key, "the record of a user's membership cannot be read and is left out");
+            // One damaged record must not prevent the start of a service with thousands of valid ones.
+            tracing::error!(key = %entry.key, "the record of a user's membership cannot be read and is ignored");
             return Ok(false);
         };
         if record.v > VERSION {
@@ -270,12 +270,12 @@ impl Changes {
         deleted.await.map(|_| ()).map_err(MembershipError::Store)
     }
 
-    async fn turn(&self, hub: &Hub, user: &UserId) -> tokio::sync::MutexGuard<'_, ()> {
+    async fn lock_user(&self, hub: &Hub, user: &UserId) -> tokio::sync::MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         (hub, user).hash(&mut hasher);
-        let turns = self.turns.len() as u64;
-        let index = usize::try_from(hasher.finish() % turns).expect("there are few turns");
-        self.turns[index].lock().await
+        let locks = self.locks.len() as u64;
+        let index = usize::try_from(hasher.finish() % locks).expect("the number of locks is small");
+        self.locks[index].lock().await
     }
 }
 
@@ -284,7 +284,7 @@ fn key(hub: &Hub, user: &UserId, group: &GroupName) -> Key {
     Key::new(key).expect("the parts are short and have no control characters")
 }
 
-/// A name as a part of a key: without slashes and control characters, and not too long.
+/// A name as a part of a key: without slashes and control characters, and of limited length.
 fn name(name: &str) -> String {
     let encoded = utf8_percent_encode(name, PLAIN).to_string();
     if encoded.len() <= NAME_BYTES_MAX {

@@ -1,18 +1,17 @@
 //! The claims of a client in the headers of a request. Pure.
 //!
-//! Both headers list the claims in the order of the token, those that .NET knows by a long type (`claim_types.rs`) under that type;
-//! behind them follow the same claims under their names in the token, as the real service does. The emulator sends the first part
-//! only.
+//! Both headers list the claims in the order of the token. Claims for which .NET has a long type (`claim_types.rs`) come first
+//! under that type, and again at the end under their names in the token, as the real service sends them. The emulator sends the
+//! first part only.
 //!
-//! `X-ASRS-User-Claims` is the classic form: `type: value` items with commas between (reference, 3.2). Nothing in it is escaped,
-//! so that in the original a value with a comma looks like further claims (a user who chooses its own name could write
-//! `x, role: admin`), and one outside ASCII makes the whole request fail. Here commas and control characters are
-//! percent-encoded, and what is not ASCII stays in UTF-8, as ASP.NET Core and the Functions host read it. The encoding can be read back,
-//! see [`header`].
+//! `X-ASRS-User-Claims` is the classic form: `type: value` items with commas between (reference, 3.2). The real service escapes
+//! nothing: a value with a comma looks like further claims (a user who chooses a name could write `x, role: admin`), and a value
+//! outside ASCII makes the request fail. Here commas and control characters are percent-encoded, and other characters stay in
+//! UTF-8, as ASP.NET Core and the Functions host read them. [`header`] says how to decode it.
 //!
 //! `X-ASRS-User-Claims-Encoded` is exact: base64 (RFC 4648 section 4, padded) of a JSON array in UTF-8,
-//! `[{"type":"name","value":"Müller, Jürgen"}]`, one object for each value. The name and "base64" are
-//! the vendor's proposal (azure-sdk-for-net, issue 27404); what is inside was never published, so that this form is ours.
+//! `[{"type":"name","value":"Müller, Jürgen"}]`, one object for each value. The name and "base64" come from a proposal of the
+//! vendor (azure-sdk-for-net, issue 27404); the content was never published, so this form is ours.
 
 use std::borrow::Cow;
 
@@ -25,7 +24,7 @@ use serde_json::{Map, Value};
 
 use crate::claim_types::with_long_types;
 
-/// One claim: a type and one value. Numbers, booleans and objects are kept as JSON writes them.
+/// One claim: a type and one value. Numbers, booleans and objects are written as JSON.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub(crate) struct Claim<'a> {
     #[serde(rename = "type")]
@@ -33,12 +32,12 @@ pub(crate) struct Claim<'a> {
     value: Cow<'a, str>,
 }
 
-/// Reads the payload of a token. What is no object has no claims.
+/// Reads the payload of a token. A payload that is not an object has no claims.
 pub(crate) fn parse(payload: &str) -> Map<String, Value> {
     serde_json::from_str(payload).unwrap_or_default()
 }
 
-/// The claims as an upstream is told of them, [`with_long_types`]. A type with several values gives several claims.
+/// The claims as an upstream receives them, [`with_long_types`]. A type with several values becomes several claims.
 pub(crate) fn listed(claims: &Map<String, Value>) -> Vec<Claim<'_>> {
     let mut listed = Vec::new();
     for (kind, value) in with_long_types(claims.iter().map(|(name, value)| (name.as_str(), value))) {
@@ -57,7 +56,7 @@ fn push_values<'a>(listed: &mut Vec<Claim<'a>>, kind: &'a str, value: &'a Value)
 fn text(value: &Value) -> Cow<'_, str> {
     match value {
         Value::String(text) => Cow::Borrowed(text),
-        // As .NET writes it.
+        // As .NET formats it.
         Value::Null => Cow::Borrowed(""),
         other => Cow::Owned(other.to_string()),
     }
@@ -96,17 +95,16 @@ pub(crate) fn asks_for_details(claims: &Map<String, Value>) -> bool {
     }
 }
 
-/// A text as a header that can be read back: control characters, and a space at either end, are percent-encoded, and so is a `%`
-/// before two hexadecimal digits. Whoever replaces each `%` with two hexadecimal digits by its character has the text, so that no
-/// two texts have one header. Most texts stay as they are.
+/// A text as a header that can be decoded: control characters, a space at either end, and a `%` before two hexadecimal digits are
+/// percent-encoded. Percent-decoding returns the text, so that two texts never have the same header. Most texts stay as they are.
 pub(crate) fn header(text: &str) -> HeaderValue {
     let mut escaped = String::with_capacity(text.len());
     push_escaped(&mut escaped, text, |byte| byte.is_ascii_control());
     HeaderValue::from_bytes(escaped.as_bytes()).expect("no control character is left")
 }
 
-/// A text that is encoded already, or is a secret of somebody else's making: as it is, but for control characters, which no header
-/// may hold.
+/// A text that is encoded already, or a secret of another system, unchanged except for control characters, which a header cannot
+/// contain.
 pub(crate) fn verbatim(text: &str) -> HeaderValue {
     let is_plain = !text.bytes().any(|byte| byte.is_ascii_control());
     if is_plain {
@@ -116,8 +114,8 @@ pub(crate) fn verbatim(text: &str) -> HeaderValue {
     }
 }
 
-/// Appends a part of an item: as [`header`] has it, unless it holds something that would break the item. Then that is escaped, and
-/// each `%` too.
+/// Appends a part of an item, encoded as [`header`] does. If it contains a character that would end the item, that is escaped
+/// too, and so is each `%`.
 fn push_part(text: &mut String, part: &str, is_type: bool) {
     let ends_type = is_type && part.contains(": ");
     let breaks = |byte: u8| byte == b',' || byte.is_ascii_control() || (ends_type && byte == b' ');
@@ -131,7 +129,7 @@ fn push_escaped(text: &mut String, part: &str, is_escaped: impl Fn(u8) -> bool) 
         let digits = bytes.get(at + 1..at + 3);
         bytes[at] == b'%' && digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
-    // Spaces at the ends are no part of a header's value for whoever reads it.
+    // Readers of a header trim spaces at both ends of its value.
     let is_end = |at: usize| bytes[at] == b' ' && (at == 0 || at + 1 == bytes.len());
     for (at, character) in part.char_indices() {
         match u8::try_from(character) {

@@ -12,11 +12,11 @@ use realtime_engine::{
 /// The connected clients: the engine, or a list in tests.
 #[async_trait::async_trait]
 pub(crate) trait Clients: Send + Sync + 'static {
-    /// Sends framed hub messages to one client; a client that is gone gets nothing.
+    /// Sends framed hub messages to one client; does nothing if the client has disconnected.
     async fn reply(&self, client: &ClientConnection, framed: Bytes);
 
-    /// Sends framed messages of a stream that a client asked for, of which the last one may end it. Waits while the client takes less
-    /// than it is sent, but no longer than `patience`. Says whether the stream can go on.
+    /// Sends framed messages of a stream to the client that started it; the last one may end the stream. Waits up to `patience`
+    /// while the client's send buffer is full. Returns whether the stream can continue.
     async fn send_in_stream(
         &self,
         client: &ClientConnection,
@@ -26,10 +26,10 @@ pub(crate) trait Clients: Send + Sync + 'static {
         patience: Duration,
     ) -> bool;
 
-    /// Reads a client again whose calls were too many.
+    /// Resumes reading from a client that was paused at a limit of queued invocations.
     async fn resume(&self, connection: ConnectionId);
 
-    /// Lets a client in that waits for the answer to its handshake, or refuses it with a text.
+    /// Completes the handshake of a client that waits for its response, or rejects it with a text.
     async fn opened(&self, connection: ConnectionId, result: Result<(), String>);
 }
 
@@ -45,7 +45,7 @@ impl Clients for EngineHandle {
             message: OutgoingMessage::raw(framed, messages),
             trace: None,
         };
-        // Where the engine has ended there is no client any more.
+        // If the engine has ended, there is no client left.
         let _ = self.publish(publish).await;
     }
 

@@ -1,17 +1,23 @@
-//! [`ConnectionQueues`]: the order and the number of events and invocations that are sent at a time. Pure: the time is an argument, jobs are the
-//! result.
+//! [`ConnectionQueues`]: the order of events and invocations, and how many are sent at a time. Pure: the time is an argument,
+//! jobs are the result.
 //!
-//! Each connection has a queue for each listener, and a queue has two tracks, each of which does one thing at a time. One track delivers
-//! `connected`. The other one sends invocations in order, and then delivers `disconnected`. Invocations wait until the first attempt to deliver
-//! `connected` has ended, but no longer than [`QueueLimits::connected_wait_max`]: a failing upstream must not block the client. Later attempts run in
-//! parallel with invocations. `disconnected` waits until `connected` is settled. Invocations that this process handles itself do not wait for
-//! `connected`. Tracks with work take turns, and the number of running jobs is limited.
+//! Each connection has a pair of serial queues for each listener; a serial queue runs one job at a time. One delivers
+//! `connected`. The other sends invocations in order, and then delivers `disconnected`. Invocations wait until the first attempt
+//! to deliver `connected` has ended, but no longer than [`QueueLimits::connected_wait_max`]: a failing upstream must not block
+//! the client. Later attempts run in parallel with invocations. `disconnected` waits until `connected` is settled. Invocations
+//! that this process handles itself do not wait for `connected`. Queues with work take turns, and the number of running jobs is
+//! limited.
+
+mod serial_queues;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::events::{DeliveryError, EventKind, Retries};
 use realtime_engine::ConnectionId;
+
+pub(crate) use self::serial_queues::{QueueJob, QueuedInvocation, SerialQueue};
+use self::serial_queues::{QueuedEvent, RunningJob, SerialQueueState, SerialQueues};
 
 /// A connection, and the number of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,70 +26,45 @@ pub(crate) struct QueueKey {
     pub(crate) listener: u8,
 }
 
-/// One of the two tracks of a lane.
+/// The serial queue that a job belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Track {
-    /// Attempts to deliver `connected`.
-    Connected,
-    /// Calls, then `disconnected`.
-    Calls,
-}
-
-/// Where a job belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct TrackKey {
-    pub(crate) lane: QueueKey,
-    pub(crate) track: Track,
+pub(crate) struct SerialQueueKey {
+    pub(crate) queue: QueueKey,
+    pub(crate) serial: SerialQueue,
 }
 
 /// The limits of the queues.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueueLimits {
     pub(crate) in_flight_max: usize,
-    /// How long a call may wait.
+    /// How long an invocation may wait.
     pub(crate) wait_max: Duration,
-    /// How long calls wait for the first attempt to deliver `connected`, from its start.
+    /// How long invocations wait for the first attempt to deliver `connected`, from its start.
     pub(crate) connected_wait_max: Duration,
 }
 
-/// A call on its way.
+/// What the scheduler does next.
 #[derive(Debug, PartialEq)]
-pub(crate) struct QueuedInvocation<C> {
-    pub(crate) call: C,
-    /// Whether it is answered in this process.
-    pub(crate) is_local: bool,
-}
-
-/// What is to be done now.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Step<E, C> {
-    /// Carry out a job, and say with [`ConnectionQueues::finished`] what came of it.
-    Start(TrackKey, Job<E, C>),
-    /// A call waited for too long: answer it with an error.
+pub(crate) enum QueueAction<E, C> {
+    /// Run a job, and pass its result to [`ConnectionQueues::finished`].
+    Start(SerialQueueKey, QueueJob<E, C>),
+    /// An invocation waited too long: complete it with an error.
     Expired(C),
 }
 
-/// One thing to do.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Job<E, C> {
-    Deliver(E),
-    WriteDeadLetter { event: E, attempts: u32, cause: String },
-    Call(C),
-}
-
-/// An event that is delivered or given up.
+/// An event that was delivered or given up.
 #[derive(Debug, PartialEq)]
 pub(crate) struct SettledEvent<E> {
     pub(crate) event: E,
     pub(crate) kind: EventKind,
-    pub(crate) how: EventOutcome,
+    pub(crate) outcome: EventOutcome,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EventOutcome {
     Delivered,
     DeadLettered,
-    /// No dead letter could be written. Never for a `disconnected`, which is retried until it is settled.
+    /// No dead letter could be written. Only for `connected`; a `disconnected` is retried until it is settled.
     Lost,
 }
 
@@ -92,56 +73,17 @@ pub(crate) enum EventOutcome {
 pub(crate) struct ConnectionQueues<E, C> {
     limits: QueueLimits,
     retries: Retries,
-    lanes: HashMap<QueueKey, ConnectionQueue<E, C>>,
-    /// Tracks that are due, in order.
-    ready: VecDeque<TrackKey>,
-    /// Tracks that wait for a time.
-    timers: BTreeSet<(Instant, TrackKey)>,
+    queues: HashMap<QueueKey, SerialQueues<E, C>>,
+    /// Serial queues with a job that can start, in order.
+    ready: VecDeque<SerialQueueKey>,
+    /// Serial queues that wait for a time.
+    timers: BTreeSet<(Instant, SerialQueueKey)>,
     in_flight: usize,
     events: usize,
 }
 
-#[derive(Debug)]
-struct ConnectionQueue<E, C> {
-    connected: Option<QueuedEvent<E>>,
-    calls: VecDeque<(Instant, QueuedInvocation<C>)>,
-    disconnected: Option<QueuedEvent<E>>,
-    /// Until when calls wait for the first attempt to deliver `connected`; absent until that starts.
-    connected_wait_until: Option<Instant>,
-    /// Of the track [`Track::Connected`].
-    connected_state: TrackState,
-    /// Of the track [`Track::Calls`].
-    calls_state: TrackState,
-}
-
-/// Where a track stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TrackState {
-    Idle,
-    Ready,
-    WaitingUntil(Instant),
-    Running(RunningWork),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RunningWork {
-    Event(EventKind),
-    Call,
-}
-
-/// An event that is not settled.
-#[derive(Debug)]
-struct QueuedEvent<E> {
-    event: E,
-    attempts: u32,
-    since: Instant,
-    due: Instant,
-    /// Why it is given up, once it is.
-    cause: Option<String>,
-}
-
 impl EventOutcome {
-    /// One word for metrics.
+    /// The value of the metric's label.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",
@@ -156,7 +98,7 @@ impl<E: Clone, C> ConnectionQueues<E, C> {
         Self {
             limits,
             retries,
-            lanes: HashMap::new(),
+            queues: HashMap::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
             in_flight: 0,
@@ -174,35 +116,35 @@ impl<E: Clone, C> ConnectionQueues<E, C> {
         self.in_flight
     }
 
-    /// When [`ConnectionQueues::step`] is to be asked again, if nothing else happens.
+    /// When [`ConnectionQueues::next_action`] must be called again, if nothing else happens.
     pub(crate) fn next_time(&self) -> Option<Instant> {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// Takes a call in.
-    pub(crate) fn call(&mut self, key: QueueKey, waiting: QueuedInvocation<C>, now: Instant) {
-        let lane = self.lanes.entry(key).or_default();
-        lane.calls.push_back((now + self.limits.wait_max, waiting));
-        self.reschedule(TrackKey { lane: key, track: Track::Calls }, now);
+    /// Queues an invocation.
+    pub(crate) fn push_invocation(&mut self, key: QueueKey, waiting: QueuedInvocation<C>, now: Instant) {
+        let queue = self.queues.entry(key).or_default();
+        queue.invocations.push_back((now + self.limits.wait_max, waiting));
+        self.reschedule(SerialQueueKey { queue: key, serial: SerialQueue::Invocations }, now);
     }
 
-    /// Takes an event in.
-    pub(crate) fn event(&mut self, key: QueueKey, kind: EventKind, event: E, now: Instant) {
+    /// Queues an event.
+    pub(crate) fn push_event(&mut self, key: QueueKey, kind: EventKind, event: E, now: Instant) {
         let pending = QueuedEvent { event, attempts: 0, since: now, due: now, cause: None };
-        let lane = self.lanes.entry(key).or_default();
-        let before = lane.event(kind).replace(pending);
-        // The engine tells of each once.
-        debug_assert!(before.is_none(), "an event comes once");
+        let queue = self.queues.entry(key).or_default();
+        let before = queue.event_mut(kind).replace(pending);
+        // The engine reports each event once.
+        debug_assert!(before.is_none(), "the engine reports each event once");
         self.events += usize::from(before.is_none());
         self.reschedule_both(key, now);
     }
 
-    /// The next thing to do, if there is one now and a place for it.
-    pub(crate) fn step(&mut self, now: Instant) -> Option<Step<E, C>> {
+    /// The next action that is due; `None` if there is none, or if the limit of running jobs is reached.
+    pub(crate) fn next_action(&mut self, now: Instant) -> Option<QueueAction<E, C>> {
         while let Some((at, key)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, key));
-            *self.lanes.get_mut(&key.lane).expect("a lane that waits is there").stand(key.track) =
-                TrackState::Idle;
+            *self.queues.get_mut(&key.queue).expect("a queue with a timer exists").state_mut(key.serial) =
+                SerialQueueState::Idle;
             self.reschedule(key, now);
         }
         loop {
@@ -210,56 +152,58 @@ impl<E: Clone, C> ConnectionQueues<E, C> {
                 return None;
             }
             let key = self.ready.pop_front()?;
-            let lane = self.lanes.get_mut(&key.lane).expect("a lane that is ready is there");
-            *lane.stand(key.track) = TrackState::Idle;
-            if key.track == Track::Calls
-                && let Some((_, waiting)) = lane.calls.pop_front_if(|(deadline, _)| *deadline <= now)
+            let queue = self.queues.get_mut(&key.queue).expect("a queue in the ready list exists");
+            *queue.state_mut(key.serial) = SerialQueueState::Idle;
+            if key.serial == SerialQueue::Invocations
+                && let Some((_, waiting)) = queue.invocations.pop_front_if(|(deadline, _)| *deadline <= now)
             {
                 self.reschedule(key, now);
-                return Some(Step::Expired(waiting.call));
+                return Some(QueueAction::Expired(waiting.invocation));
             }
-            if let Some((running, job)) = lane.take(key.track, now) {
-                *lane.stand(key.track) = TrackState::Running(running);
+            if let Some((running, job)) = queue.pop_job(key.serial, now) {
+                *queue.state_mut(key.serial) = SerialQueueState::Running(running);
                 self.in_flight += 1;
-                if key.track == Track::Connected {
-                    lane.connected_wait_until.get_or_insert(now + self.limits.connected_wait_max);
-                    self.reschedule(TrackKey { track: Track::Calls, ..key }, now);
+                if key.serial == SerialQueue::Connected {
+                    queue.connected_wait_until.get_or_insert(now + self.limits.connected_wait_max);
+                    self.reschedule(SerialQueueKey { serial: SerialQueue::Invocations, ..key }, now);
                 }
-                return Some(Step::Start(key, job));
+                return Some(QueueAction::Start(key, job));
             }
             self.reschedule(key, now);
         }
     }
 
-    /// A job has ended. `chance` spreads what is tried again.
+    /// Accepts the result of a job. `chance` is the random number that spreads retries.
     pub(crate) fn finished(
         &mut self,
-        key: TrackKey,
+        key: SerialQueueKey,
         result: Result<(), DeliveryError>,
         now: Instant,
         chance: u64,
     ) -> Option<SettledEvent<E>> {
         self.in_flight -= 1;
-        let lane = self.lanes.get_mut(&key.lane).expect("a lane that runs is there");
-        let TrackState::Running(running) = std::mem::replace(lane.stand(key.track), TrackState::Idle) else {
-            unreachable!("only a track that runs can finish");
+        let queue = self.queues.get_mut(&key.queue).expect("a queue with a running job exists");
+        let SerialQueueState::Running(running) =
+            std::mem::replace(queue.state_mut(key.serial), SerialQueueState::Idle)
+        else {
+            unreachable!("only a queue with a running job can finish one");
         };
         let settled = match running {
-            RunningWork::Call => None,
-            RunningWork::Event(kind) => {
-                let how = Self::evaluate(&self.retries, lane.event(kind), kind, result, now, chance);
-                how.map(|how| {
-                    let pending = lane.event(kind).take().expect("an event that ran is there");
+            RunningJob::Invocation => None,
+            RunningJob::Event(kind) => {
+                let outcome = Self::evaluate(&self.retries, queue.event_mut(kind), kind, result, now, chance);
+                outcome.map(|outcome| {
+                    let pending = queue.event_mut(kind).take().expect("an event stays queued while it runs");
                     self.events -= 1;
-                    SettledEvent { event: pending.event, kind, how }
+                    SettledEvent { event: pending.event, kind, outcome }
                 })
             }
         };
-        self.reschedule_both(key.lane, now);
+        self.reschedule_both(key.queue, now);
         settled
     }
 
-    /// What an attempt means for its event: settled in some way, or due again.
+    /// What an attempt means for its event: settled with an outcome, or retried later.
     fn evaluate(
         retries: &Retries,
         pending: &mut Option<QueuedEvent<E>>,
@@ -268,14 +212,14 @@ impl<E: Clone, C> ConnectionQueues<E, C> {
         now: Instant,
         chance: u64,
     ) -> Option<EventOutcome> {
-        let pending = pending.as_mut().expect("an event that ran is there");
+        let pending = pending.as_mut().expect("an event stays queued while it runs");
         let is_given_up = pending.cause.is_some();
         let Err(failure) = result else {
             return Some(if is_given_up { EventOutcome::DeadLettered } else { EventOutcome::Delivered });
         };
         if is_given_up {
             if kind == EventKind::Connected {
-                // `disconnected` waits behind it.
+                // `disconnected` waits until `connected` is settled.
                 return Some(EventOutcome::Lost);
             }
             pending.due = now + retries.backoff(u32::MAX, chance);
@@ -293,126 +237,47 @@ impl<E: Clone, C> ConnectionQueues<E, C> {
         None
     }
 
-    /// Gives an event up that was never tried.
-    pub(crate) fn give_up(&mut self, key: QueueKey, kind: EventKind, event: E, cause: String, now: Instant) {
-        self.event(key, kind, event, now);
-        let lane = self.lanes.get_mut(&key).expect("it was just put there");
-        if let Some(pending) = lane.event(kind) {
+    /// Queues the dead letter of an event that was never attempted.
+    pub(crate) fn push_dead_letter(
+        &mut self,
+        key: QueueKey,
+        kind: EventKind,
+        event: E,
+        cause: String,
+        now: Instant,
+    ) {
+        self.push_event(key, kind, event, now);
+        let queue = self.queues.get_mut(&key).expect("the line above inserted it");
+        if let Some(pending) = queue.event_mut(kind) {
             pending.cause = Some(cause);
         }
         self.reschedule_both(key, now);
     }
 
-    fn reschedule_both(&mut self, lane: QueueKey, now: Instant) {
-        for track in [Track::Connected, Track::Calls] {
-            self.reschedule(TrackKey { lane, track }, now);
+    fn reschedule_both(&mut self, queue: QueueKey, now: Instant) {
+        for serial in [SerialQueue::Connected, SerialQueue::Invocations] {
+            self.reschedule(SerialQueueKey { queue, serial }, now);
         }
     }
 
-    /// Puts a track where it belongs now: among those that are ready, among the timers, or away. A lane without anything to do
-    /// is forgotten.
-    fn reschedule(&mut self, key: TrackKey, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(&key.lane) else { return };
-        let next = match *lane.stand(key.track) {
-            TrackState::Running(_) | TrackState::Ready => return,
-            TrackState::Idle | TrackState::WaitingUntil(_) => lane.next(key.track, now),
+    /// Moves a serial queue to the ready list or to the timers, or to neither. Removes the pair when both are empty.
+    fn reschedule(&mut self, key: SerialQueueKey, now: Instant) {
+        let Some(queue) = self.queues.get_mut(&key.queue) else { return };
+        let next = match *queue.state_mut(key.serial) {
+            SerialQueueState::Running(_) | SerialQueueState::Ready => return,
+            SerialQueueState::Idle | SerialQueueState::WaitingUntil(_) => queue.next(key.serial, now),
         };
-        if let TrackState::WaitingUntil(at) = std::mem::replace(lane.stand(key.track), next) {
+        if let SerialQueueState::WaitingUntil(at) = std::mem::replace(queue.state_mut(key.serial), next) {
             self.timers.remove(&(at, key));
         }
         match next {
-            TrackState::Ready => self.ready.push_back(key),
-            TrackState::WaitingUntil(at) => drop(self.timers.insert((at, key))),
-            TrackState::Idle | TrackState::Running(_) => {
-                if lane.is_empty() {
-                    self.lanes.remove(&key.lane);
+            SerialQueueState::Ready => self.ready.push_back(key),
+            SerialQueueState::WaitingUntil(at) => drop(self.timers.insert((at, key))),
+            SerialQueueState::Idle | SerialQueueState::Running(_) => {
+                if queue.is_empty() {
+                    self.queues.remove(&key.queue);
                 }
             }
-        }
-    }
-}
-
-impl<E: Clone, C> ConnectionQueue<E, C> {
-    fn event(&mut self, kind: EventKind) -> &mut Option<QueuedEvent<E>> {
-        match kind {
-            EventKind::Connected => &mut self.connected,
-            EventKind::Disconnected => &mut self.disconnected,
-        }
-    }
-
-    fn stand(&mut self, track: Track) -> &mut TrackState {
-        match track {
-            Track::Connected => &mut self.connected_state,
-            Track::Calls => &mut self.calls_state,
-        }
-    }
-
-    /// Whether nothing waits and nothing runs.
-    fn is_empty(&self) -> bool {
-        let is_idle = (self.connected_state, self.calls_state) == (TrackState::Idle, TrackState::Idle);
-        is_idle && self.connected.is_none() && self.calls.is_empty() && self.disconnected.is_none()
-    }
-
-    /// Whether calls wait for `connected`: its first attempt has not ended, and has not taken too long either.
-    fn holds_calls(&self, now: Instant) -> bool {
-        let is_first = |connected: &QueuedEvent<E>| connected.attempts == 0 && connected.cause.is_none();
-        self.connected.as_ref().is_some_and(is_first)
-            && self.connected_wait_until.is_none_or(|until| now < until)
-    }
-
-    /// Where a track belongs while nothing of it runs.
-    fn next(&self, track: Track, now: Instant) -> TrackState {
-        let timed = |due: Instant| if due <= now { TrackState::Ready } else { TrackState::WaitingUntil(due) };
-        match track {
-            Track::Connected => self.connected.as_ref().map_or(TrackState::Idle, |event| timed(event.due)),
-            Track::Calls => match (self.calls.front(), &self.disconnected) {
-                (Some((deadline, waiting)), _) if !waiting.is_local && self.holds_calls(now) => {
-                    timed(self.connected_wait_until.map_or(*deadline, |until| until.min(*deadline)))
-                }
-                (Some(_), _) => TrackState::Ready,
-                (None, Some(disconnected)) if self.connected.is_none() => timed(disconnected.due),
-                (None, _) => TrackState::Idle,
-            },
-        }
-    }
-
-    /// Takes the next job of a track out, if one is due.
-    fn take(&mut self, track: Track, now: Instant) -> Option<(RunningWork, Job<E, C>)> {
-        if self.next(track, now) != TrackState::Ready {
-            return None;
-        }
-        if track == Track::Connected {
-            return self
-                .connected
-                .as_ref()
-                .map(|event| (RunningWork::Event(EventKind::Connected), event.job()));
-        }
-        if let Some((_, waiting)) = self.calls.pop_front() {
-            return Some((RunningWork::Call, Job::Call(waiting.call)));
-        }
-        self.disconnected.as_ref().map(|event| (RunningWork::Event(EventKind::Disconnected), event.job()))
-    }
-}
-
-impl<E: Clone> QueuedEvent<E> {
-    fn job<C>(&self) -> Job<E, C> {
-        let event = self.event.clone();
-        match &self.cause {
-            None => Job::Deliver(event),
-            Some(cause) => Job::WriteDeadLetter { event, attempts: self.attempts, cause: cause.clone() },
-        }
-    }
-}
-
-impl<E, C> Default for ConnectionQueue<E, C> {
-    fn default() -> Self {
-        Self {
-            connected: None,
-            calls: VecDeque::new(),
-            disconnected: None,
-            connected_wait_until: None,
-            connected_state: TrackState::Idle,
-            calls_state: TrackState::Idle,
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Join {
 /// What a dispatcher needs.
 pub(crate) struct Dependencies {
     pub(crate) sender: Sender,
-    /// Who hears of connections, beside the upstreams.
+    /// Listeners for connection events, besides the upstreams.
     pub(crate) listeners: Vec<Arc<dyn ConnectionListener>>,
     pub(crate) records: Records,
     pub(crate) dead_letters: DeadLetters,
@@ -52,7 +52,7 @@ impl Dispatcher {
         let Dependencies { sender, mut listeners, records, dead_letters, options, event_options, metrics } =
             dependencies;
         let sender = Arc::new(sender);
-        // The first one, so that its events and the calls share a lane.
+        // The first listener: its events and the invocations share a pair of queues.
         listeners.insert(0, Arc::new(Webhook(Arc::clone(&sender))));
         let inputs = InputQueue::new(&options, metrics.clone());
         let methods = OnceLock::new();
@@ -74,8 +74,8 @@ impl Dispatcher {
         &self.0.dead_letters
     }
 
-    /// Begins to carry out what comes, and what earlier processes still owe. `methods` answers what
-    /// [`is_own`](super::methods::is_own).
+    /// Starts the scheduler: it handles new inputs, and the events that earlier processes did not deliver. `methods` handles the
+    /// invocations for which [`is_own`](super::methods::is_own) is true.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl Dispatcher {
         supervisor: &Supervisor,
     ) -> Result<Join, RegistryError> {
         if let Some(methods) = methods {
-            // It runs once.
+            // `run` is called once.
             let _ = self.0.methods.set(methods);
         }
         let left_over = self.0.records.left_over(self.0.event_options.parked_max.get()).await?;
@@ -95,7 +95,7 @@ impl Dispatcher {
         let scheduler = Scheduler::new(Arc::clone(&self.0), clients, left_over);
         let supervisor = supervisor.clone();
         let scheduler = tokio::spawn(async move {
-            // What it gives is that it ended, of which the supervisor has been told.
+            // The supervisor already knows that it ended.
             let _ = supervisor.essential("upstreams", |unit| scheduler.run(stopped, unit)).await;
         });
         Ok(Join { dispatcher: self.clone(), stop, scheduler })
@@ -103,8 +103,8 @@ impl Dispatcher {
 }
 
 impl Join {
-    /// Ends it, after the engine: what runs is awaited, and what would have to be tried again is left; a `disconnected` then
-    /// follows after the next start. After `cut_after` what still runs is cut.
+    /// Drains the scheduler; call it after the engine has ended. Waits for running jobs and starts no retries; a pending
+    /// `disconnected` is delivered after the next start. Jobs that still run after `cut_after` are aborted.
     pub(crate) async fn drain(self, cut_after: Duration) {
         let Self { dispatcher, stop, mut scheduler } = self;
         dispatcher.0.inputs.close();
@@ -117,7 +117,7 @@ impl Join {
                     "upstreams did not respond before the shutdown; pending `disconnected` events are delivered after the next start"
                 );
                 scheduler.abort();
-                // Only its end is waited for.
+                // Awaited only so that the task has ended.
                 let _ = scheduler.await;
             }
         }
@@ -126,7 +126,7 @@ impl Join {
 
 #[cfg(test)]
 impl Join {
-    /// Ends it as a crash does.
+    /// Aborts the scheduler, as a crash would.
     pub(crate) fn abort(&self) {
         self.scheduler.abort();
     }
@@ -137,12 +137,12 @@ impl Upstream for Dispatcher {
         let shared = &self.0;
         if shared.inputs.is_closed() {
             return Err(InvocationRejection(
-                "the service is shutting down; connect again and repeat the call".to_owned(),
+                "the service is shutting down; reconnect and repeat the invocation".to_owned(),
             ));
         }
-        // What has no method belongs to a stream, whose method the scheduler knows.
+        // A message without a method belongs to a stream; the scheduler knows the stream's method.
         if let Some(method) = invocation.target.as_deref().filter(|method| !shared.is_local(method)) {
-            if shared.sender.rules.is_empty() {
+            if shared.sender.templates.is_empty() {
                 shared.refuse("no_template");
                 return NoUpstream.invoke(invocation);
             }
@@ -153,19 +153,21 @@ impl Upstream for Dispatcher {
         let found = shared.inputs.reserve(invocation.client.id, invocation.payload.len());
         let Some((load, room)) = found else {
             shared.refuse("queue_full");
-            return Err(InvocationRejection("too many calls wait for upstreams; try again later".to_owned()));
+            return Err(InvocationRejection(
+                "too many invocations wait for upstreams; try again later".to_owned(),
+            ));
         };
-        shared.inputs.push(Input::Call(Box::new(invocation), load));
+        shared.inputs.push(Input::Invocation(Box::new(invocation), load));
         Ok(room)
     }
 
     fn keeps_client_context(&self, hub: &Hub) -> bool {
-        self.0.sender.rules.concern(hub.name()) || self.0.has_listener_for(hub)
+        self.0.sender.templates.concern(hub.name()) || self.0.has_listener_for(hub)
     }
 
     fn connecting(&self, connection: &ClientConnection) -> HandshakeDecision {
-        // Who wants to hear the end must be sure to: that is what the record is for.
-        if !self.0.wants(&connection.hub, EventKind::Disconnected) {
+        // A listener of `disconnected` must receive it even after a crash; the record makes that possible.
+        if !self.0.subscribes_to(&connection.hub, EventKind::Disconnected) {
             return HandshakeDecision::Accept;
         }
         self.0.inputs.push(Input::Opening(connection.clone()));
@@ -179,7 +181,7 @@ impl Upstream for Dispatcher {
     }
 
     fn disconnected(&self, connection: &ClientConnection, reason: EndReason, error: Option<&str>) {
-        // Also where nobody hears of it: what is remembered of its streams goes with it.
+        // Queued also without a listener: the scheduler then removes the streams of the connection.
         let error = error.map(Into::into);
         self.0.inputs.push(Input::Disconnected { client: connection.clone(), reason, error });
     }

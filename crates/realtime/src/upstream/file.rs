@@ -1,8 +1,8 @@
 //! Templates in the files that users of the original have: `settings.json` of the SignalR emulator
 //! (`UpstreamSettings.Templates`), and ARM templates (`properties.upstream.templates`, also inside `resources`). Pure.
 //!
-//! A foreign format: names in any case, comments and trailing commas, as .NET's configuration reads them, and names that we do
-//! not know are reported and passed over.
+//! This is a foreign format, read as .NET's configuration reads it: names in any case, comments and trailing commas. Unknown
+//! names are reported and ignored.
 
 mod relaxed;
 
@@ -10,41 +10,41 @@ use serde_json::{Map, Value};
 
 use super::options::{Auth, TemplateOptions};
 
-/// What a file says.
+/// The content of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parsed {
     pub(crate) templates: Vec<TemplateOptions>,
-    /// Properties of templates that nobody here knows.
+    /// Properties of templates that are not supported.
     pub(crate) ignored: Vec<String>,
 }
 
-/// Why a file gives no templates.
+/// Why a file has no templates.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseFileError {
-    /// It is not JSON.
+    /// The text is not JSON.
     #[error("it is not JSON")]
     Json(#[source] serde_json::Error),
-    /// There are no templates in it.
+    /// The file has no templates.
     #[error(
         "it has no templates: neither UpstreamSettings.Templates, as the SignalR emulator writes them, nor properties.upstream.templates, as ARM does"
     )]
     NoTemplates,
-    /// A template has a property of the wrong kind.
+    /// A property of a template has the wrong type.
     #[error("template {number}: {property} must be {expected}")]
     Property {
-        /// Which template, counted from 1.
+        /// The number of the template, counted from 1.
         number: usize,
-        /// Its property.
+        /// The property.
         property: &'static str,
-        /// What it must be.
+        /// The type that it must have.
         expected: &'static str,
     },
 }
 
-/// The type of the resource that an ARM template describes the service with.
+/// The type of the SignalR resource in an ARM template.
 const RESOURCE_TYPE: &str = "Microsoft.SignalRService/signalR";
 
-/// Reads a file of either kind.
+/// Reads a file of either format.
 pub(crate) fn parse(text: &str) -> Result<Parsed, ParseFileError> {
     let root: Value = serde_json::from_str(&relaxed::to_json(text)).map_err(ParseFileError::Json)?;
     let templates = find_templates(&root).ok_or(ParseFileError::NoTemplates)?;

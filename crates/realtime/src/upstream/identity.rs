@@ -1,5 +1,5 @@
-//! [`ManagedIdentity`]: tokens of this machine's managed identity, by the protocol of App Service: a GET of `IDENTITY_ENDPOINT` with the
-//! secret `IDENTITY_HEADER` gives a token for a resource. Whoever gives tokens elsewhere may speak it too.
+//! [`ManagedIdentity`]: tokens of this machine's managed identity, by the protocol of App Service: a GET of `IDENTITY_ENDPOINT`
+//! with the secret `IDENTITY_HEADER` returns a token for a resource. Other token services may implement the same protocol.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,10 @@ use super::options::{Options, without_query};
 const API_VERSION: &str = "2019-08-01";
 const SECRET: HeaderName = HeaderName::from_static("x-identity-header");
 
-/// A token is fetched anew when it has less than this left.
+/// A token is fetched again when it expires in less than this.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
-/// Gives tokens, and keeps them as long as they are good.
+/// Fetches tokens, and caches each until it expires.
 #[derive(Debug)]
 pub(crate) struct ManagedIdentity {
     endpoint: String,
@@ -29,7 +29,7 @@ pub(crate) struct ManagedIdentity {
     tokens: Mutex<HashMap<Arc<str>, TokenSlot>>,
 }
 
-/// Whoever holds it is fetching, and the others wait for what comes of it.
+/// The holder of the lock fetches the token; other callers wait for its result.
 type TokenSlot = Arc<tokio::sync::Mutex<Option<Token>>>;
 
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ struct Token {
     renew_at: SystemTime,
 }
 
-/// Why there is no token.
+/// Why a token could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManagedIdentityError {
     #[error("ask {endpoint} for a token")]
@@ -47,9 +47,9 @@ pub(crate) enum ManagedIdentityError {
         #[source]
         cause: egress::SendError,
     },
-    #[error("{endpoint} gives no token for this resource: status {}: {text}", status.as_u16())]
+    #[error("{endpoint} refused a token for this resource with status {}: {text}", status.as_u16())]
     Status { endpoint: String, status: StatusCode, text: String },
-    #[error("{endpoint} did not answer with a token")]
+    #[error("{endpoint} sent a response without a token")]
     InvalidResponse {
         endpoint: String,
         #[source]
@@ -57,13 +57,13 @@ pub(crate) enum ManagedIdentityError {
     },
 }
 
-/// The endpoint that is configured cannot be used.
+/// The configured identity endpoint cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdentityError {
-    /// It is no address.
-    #[error("identity_endpoint `{0}` is no absolute http or https address")]
+    /// The address is not absolute, or not http or https.
+    #[error("identity_endpoint `{0}` is not an absolute http or https address")]
     Endpoint(String),
-    /// One of the two is missing.
+    /// One of the two options is missing.
     #[error(
         "identity_endpoint and identity_header belong together: set both (or IDENTITY_ENDPOINT and IDENTITY_HEADER), or neither"
     )]
@@ -76,7 +76,7 @@ struct TokenResponse {
     expires_on: ExpiresOn,
 }
 
-/// Seconds since 1970, which some endpoints write as text.
+/// Seconds since 1970; some endpoints write them as a string.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum ExpiresOn {
@@ -84,7 +84,7 @@ enum ExpiresOn {
     Text(String),
 }
 
-/// Checks what is configured; says whether there is somebody who gives tokens.
+/// Checks the options; returns whether an identity endpoint is configured.
 pub(crate) fn is_configured(options: &Options) -> Result<bool, IdentityError> {
     let set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     match (set(&options.identity_endpoint), set(&options.identity_header)) {
@@ -100,7 +100,7 @@ pub(crate) fn is_configured(options: &Options) -> Result<bool, IdentityError> {
 }
 
 impl ManagedIdentity {
-    /// Gives tokens from what [`is_configured`].
+    /// Creates a client of the identity endpoint from options for which [`is_configured`] returned true.
     pub(crate) fn new(options: &Options, egress: egress::Client) -> Self {
         let mut secret = claims::verbatim(options.identity_header.as_deref().unwrap_or_default());
         secret.set_sensitive(true);
@@ -108,7 +108,7 @@ impl ManagedIdentity {
         Self { endpoint, secret, egress, tokens: Mutex::default() }
     }
 
-    /// A token for `resource`, fetched or kept.
+    /// A token for `resource`, from the cache or fetched.
     pub(crate) async fn token(&self, resource: &Arc<str>) -> Result<Arc<str>, ManagedIdentityError> {
         let slot = {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +142,7 @@ impl ManagedIdentity {
             .map_err(|cause| ManagedIdentityError::InvalidResponse { endpoint: endpoint(), cause })?;
         let expires_on = match answer.expires_on {
             ExpiresOn::Number(seconds) => seconds,
-            // A date in words is not understood; the token is then fetched for each request.
+            // A date in another format is not parsed; the token is then fetched for each request.
             ExpiresOn::Text(text) => text.parse().unwrap_or(0),
         };
         let expires_at = UNIX_EPOCH.checked_add(Duration::from_secs(expires_on)).unwrap_or(UNIX_EPOCH);
@@ -175,7 +175,7 @@ mod tests {
         check(
             Some("/msi/token?x=1"),
             Some("secret"),
-            Err("identity_endpoint `/msi/token` is no absolute http or https address"),
+            Err("identity_endpoint `/msi/token` is not an absolute http or https address"),
         );
     }
 }

@@ -11,13 +11,13 @@ use super::metrics::Metrics;
 use super::options::Options;
 use realtime_engine::{Capacity, ClientConnection, ClientInvocation, ConnectionId, EndReason};
 
-/// What happened, in the order in which it did.
+/// An input of the scheduler. Inputs are in the order in which they happened.
 #[derive(Debug)]
 pub(crate) enum Input {
     Opening(ClientConnection),
     Connected(ClientConnection),
-    Call(Box<ClientInvocation>, QueuePermit),
-    /// A client that was not read from may be read from again.
+    Invocation(Box<ClientInvocation>, QueuePermit),
+    /// Reading from a paused client may resume.
     Resume(ConnectionId),
     Disconnected {
         client: ClientConnection,
@@ -26,7 +26,7 @@ pub(crate) enum Input {
     },
 }
 
-/// Where inputs wait for their owner.
+/// The queue of inputs of the scheduler.
 #[derive(Debug)]
 pub(crate) struct InputQueue(Arc<Inner>);
 
@@ -35,16 +35,16 @@ struct Inner {
     inputs: Mutex<VecDeque<Input>>,
     arrived: Notify,
     is_closed: AtomicBool,
-    /// How many calls wait or are under way, everywhere.
+    /// The number of invocations that are queued or running, over all connections.
     calls: AtomicUsize,
     bytes: AtomicUsize,
-    /// And of each connection that has any.
+    /// The same for each connection with at least one.
     by_connection: Mutex<HashMap<ConnectionId, ConnectionUsage>>,
     limits: Limits,
     metrics: Metrics,
 }
 
-/// What bounds the calls that wait or are under way.
+/// Limits of queued and running invocations.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     calls_max: usize,
@@ -53,16 +53,16 @@ struct Limits {
     connection_bytes_max: usize,
 }
 
-/// The calls of one connection that wait or are under way.
+/// The queued and running invocations of one connection.
 #[derive(Debug, Default)]
 struct ConnectionUsage {
     calls: usize,
     bytes: usize,
-    /// Whether its client is not read from.
+    /// Whether reading from its client is paused.
     is_paused: bool,
 }
 
-/// The room that one call takes up until it is done with.
+/// The share of the limits that one invocation uses; released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct QueuePermit {
     inputs: Arc<Inner>,
@@ -90,7 +90,7 @@ impl InputQueue {
         }))
     }
 
-    /// Room for one more call, and whether its client may go on; `None` where there is none.
+    /// Reserves one more invocation, and returns whether its client may send more; `None` if a limit is reached.
     pub(crate) fn reserve(&self, connection: ConnectionId, bytes: usize) -> Option<(QueuePermit, Capacity)> {
         let inner = &self.0;
         let add = |count: &AtomicUsize, more: usize, most: usize| {
@@ -112,17 +112,17 @@ impl InputQueue {
         self.0.push(input);
     }
 
-    /// Everything that has come since the last time.
-    pub(crate) fn take(&self) -> VecDeque<Input> {
+    /// Removes and returns all queued inputs.
+    pub(crate) fn drain(&self) -> VecDeque<Input> {
         std::mem::take(&mut *self.0.inputs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until something may have come. Cancel-safe.
+    /// Waits until an input may have been queued. Cancel-safe.
     pub(crate) async fn arrived(&self) {
         self.0.arrived.notified().await;
     }
 
-    /// From here on calls are refused.
+    /// Rejects invocations from now on.
     pub(crate) fn close(&self) {
         self.0.is_closed.store(true, Ordering::Release);
     }
@@ -138,7 +138,7 @@ impl Inner {
         self.arrived.notify_one();
     }
 
-    /// Counts a call of a connection in.
+    /// Adds an invocation to the usage of its connection.
     fn enter(&self, connection: ConnectionId, bytes: usize) -> Capacity {
         let mut by_connection = self.by_connection.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = by_connection.entry(connection).or_default();
@@ -152,14 +152,14 @@ impl Inner {
         Capacity::Available
     }
 
-    /// Counts a call of a connection out; says whether its client is to be read from again.
+    /// Subtracts an invocation from the usage of its connection; returns whether reading from its client must resume.
     fn leave(&self, connection: ConnectionId, bytes: usize) -> bool {
         let mut by_connection = self.by_connection.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(usage) = by_connection.get_mut(&connection) else { return false };
         usage.calls -= 1;
         usage.bytes -= bytes;
         let Limits { connection_calls_max, connection_bytes_max, .. } = self.limits;
-        // Half of it, so that a client is not stopped and started for each of its calls.
+        // Half of the limit, so that a client is not paused and resumed for each invocation.
         let has_room = usage.calls <= connection_calls_max / 2 && usage.bytes <= connection_bytes_max / 2;
         let resumes = usage.is_paused && has_room;
         usage.is_paused &= !resumes;

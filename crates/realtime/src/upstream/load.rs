@@ -1,4 +1,4 @@
-//! From options to rules: everything that can be wrong with them is found here, before a port opens.
+//! Loads the templates from the options. Every error in them is reported here, before a port opens.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,39 +6,39 @@ use std::path::PathBuf;
 use super::file::{self, ParseFileError};
 use super::identity::{self, IdentityError};
 use super::options::Options;
-use super::template::{Rules, TemplateError};
+use super::template::{TemplateError, UpstreamTemplates};
 
-/// Why upstreams cannot be used as they are configured.
+/// Why the configured upstreams cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file with templates cannot be read.
     #[error("read the upstream templates in {}", path.display())]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         #[source]
         cause: io::Error,
     },
-    /// The file with templates says nothing that is understood.
+    /// The file with templates cannot be parsed.
     #[error("understand the upstream templates in {}", path.display())]
     Parse {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with its content.
         #[source]
         cause: ParseFileError,
     },
-    /// A template cannot be used.
+    /// A template is invalid.
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// The identity endpoint cannot be used.
+    /// The identity endpoint is invalid.
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
 
-/// The rules of the configuration, then those of its file.
-pub(crate) fn load(options: &Options) -> Result<Rules, LoadError> {
+/// Loads the templates of the configuration, then those of its file.
+pub(crate) fn load(options: &Options) -> Result<UpstreamTemplates, LoadError> {
     let has_identity = identity::is_configured(options)?;
     let mut of_file = Vec::new();
     if let Some(path) = &options.templates_file {
@@ -46,11 +46,11 @@ pub(crate) fn load(options: &Options) -> Result<Rules, LoadError> {
         let text = text.map_err(|cause| LoadError::Read { path: path.clone(), cause })?;
         let parsed = file::parse(&text).map_err(|cause| LoadError::Parse { path: path.clone(), cause })?;
         for ignored in parsed.ignored {
-            tracing::warn!(file = %path.display(), "{ignored}: this property is not known here, and has no effect");
+            tracing::warn!(file = %path.display(), "{ignored}: this property of an upstream template is not supported and has no effect");
         }
         of_file = parsed.templates;
     }
-    Ok(Rules::compile(options.templates.iter().chain(&of_file), has_identity)?)
+    Ok(UpstreamTemplates::compile(options.templates.iter().chain(&of_file), has_identity)?)
 }
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
     use http_messages::ErrorChain;
 
     #[test]
-    fn the_files_templates_come_after_those_of_the_configuration() {
+    fn templates_of_the_file_follow_those_of_the_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("settings.json");
         let text = r#"{"UpstreamSettings":{"Templates":[{"UrlTemplate":"http://file/"}]}}"#;
@@ -72,14 +72,15 @@ mod tests {
             ..TemplateOptions::default()
         };
         let options = Options { templates: vec![own], templates_file: Some(path), ..Options::default() };
-        let rules = load(&options).unwrap();
-        let found = |hub| rules.find(hub, Category::Messages, "x").map(|template| template.shown.to_string());
+        let templates = load(&options).unwrap();
+        let found =
+            |hub| templates.find(hub, Category::Messages, "x").map(|template| template.shown.to_string());
         assert_eq!(found("chat").as_deref(), Some("http://own/"));
         assert_eq!(found("other").as_deref(), Some("http://file/"));
     }
 
     #[test]
-    fn a_file_that_is_none_is_named() {
+    fn a_missing_or_empty_templates_file_is_named_in_the_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("settings.json");
         let options = Options { templates_file: Some(path.clone()), ..Options::default() };
@@ -90,6 +91,9 @@ mod tests {
         let empty = format!("understand the upstream templates in {}: it has no templates", path.display());
         assert!(shown(&options).starts_with(&empty), "{}", shown(&options));
         std::fs::write(&path, r#"{"templates":[{"urlTemplate":"nowhere"}]}"#).unwrap();
-        assert_eq!(shown(&options), "upstream template 1: `nowhere` is no absolute http or https address");
+        assert_eq!(
+            shown(&options),
+            "upstream template 1: `nowhere` is not an absolute http or https address"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What is counted of upstreams and connection events.
+//! Metrics of upstreams and connection events.
 
 use metric_set::metric_set;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,27 +14,27 @@ metric_set! {
         pub(crate) requests: Family<RequestLabels, Counter> = "realtime_upstream_requests";
         /// Time of a request to an upstream
         pub(crate) request_seconds: Histogram = "realtime_upstream_request_seconds", Histogram::new(exponential_buckets(0.001, 4.0, 9));
-        /// Calls and events that are being carried out
+        /// Invocations and events that are being sent
         pub(crate) in_flight: Gauge = "realtime_upstream_in_flight";
-        /// StreamedResponses to streams that are being forwarded
+        /// Streamed responses that are being forwarded
         pub(crate) streamed_answers: Gauge = "realtime_upstream_streamed_answers";
-        /// Calls of clients that wait or are under way
+        /// Invocations of clients that are queued or running
         pub(crate) queued_calls: Gauge = "realtime_upstream_queued_calls";
-        /// Bytes of such calls
+        /// Bytes of queued and running invocations
         pub(crate) queued_bytes: Gauge = "realtime_upstream_queued_bytes";
-        /// Calls that no upstream was asked, by cause
+        /// Invocations that were refused before a request was sent, by cause
         pub(crate) refused_calls: Family<CauseLabels, Counter> = "realtime_upstream_refused_calls";
-        /// Calls that this process answered
+        /// Invocations that this process handled itself
         pub(crate) answered_here: Counter = "realtime_upstream_answered_here";
         /// Connection events that were settled
         pub(crate) events: Family<EventLabels, Counter> = "realtime_connection_events";
-        /// Attempts to deliver that failed
+        /// Failed attempts to deliver connection events
         pub(crate) event_retries: Counter = "realtime_connection_event_retries";
-        /// Connection events not settled, in memory
+        /// Connection events that are not settled, in memory
         pub(crate) events_pending: Gauge = "realtime_connection_events_pending";
-        /// Connection events not settled, on disk
+        /// Connection events that are not settled, on disk
         pub(crate) events_parked: Gauge = "realtime_connection_events_parked";
-        /// Records of connections not written
+        /// Failed writes of connection records
         pub(crate) record_failures: Family<OperationLabels, Counter> = "realtime_connection_record_failures";
     }
 }
@@ -42,7 +42,7 @@ metric_set! {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct RequestLabels {
     pub(crate) category: &'static str,
-    /// `answered`, `status`, or why there was no answer.
+    /// `answered`, `status`, or the reason why there was no response.
     pub(crate) outcome: &'static str,
 }
 

@@ -20,36 +20,36 @@ const USER_CLAIMS: HeaderName = HeaderName::from_static("x-asrs-user-claims");
 const USER_CLAIMS_ENCODED: HeaderName = HeaderName::from_static("x-asrs-user-claims-encoded");
 const CLIENT_QUERY: HeaderName = HeaderName::from_static("x-asrs-client-query");
 const SIGNATURE: HeaderName = HeaderName::from_static("x-asrs-signature");
-/// Ours: what an upstream needs to know that keeps nothing of its own between two events.
+/// Our own headers, for an upstream that stores nothing between two events.
 const INVOCATION_ID: HeaderName = HeaderName::from_static("x-chappe-invocation-id");
 const HUB_PROTOCOL: HeaderName = HeaderName::from_static("x-chappe-hub-protocol");
 const TRANSPORT: HeaderName = HeaderName::from_static("x-chappe-transport");
 const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("x-chappe-client-address");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The content types of bodies; the Functions extension takes these two and no others.
+/// The content types of bodies; the Functions extension accepts only these two.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const MESSAGEPACK: HeaderValue = HeaderValue::from_static("application/x-msgpack");
 
 /// The body of a `connected` notification.
 const CONNECTED: &[u8] = br#"{"type":10}"#;
 
-/// What is said to an upstream.
+/// The body of a request and its content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
     content_type: HeaderValue,
     body: Bytes,
-    /// The call that the message is, or belongs to.
+    /// The invocation id that the message has or belongs to.
     call: Option<HeaderValue>,
 }
 
 impl Content {
-    /// That a client has connected.
+    /// A client has connected.
     pub(crate) fn connected() -> Self {
         Self { content_type: JSON, body: Bytes::from_static(CONNECTED), call: None }
     }
 
-    /// That a client has gone; with what went wrong, if anything did.
+    /// A client has disconnected; `error` says why, if it was an error.
     pub(crate) fn disconnected(error: Option<&str>) -> Self {
         let body = match error {
             Some(error) => serde_json::json!({ "type": 11, "error": error }).to_string().into(),
@@ -58,8 +58,8 @@ impl Content {
         Self { content_type: JSON, body, call: None }
     }
 
-    /// A hub message of a client as it came, without its framing. `call` is the invocation id of the call that it is, or that the
-    /// stream belongs to of which it is a part.
+    /// A hub message of a client without its framing. `call` is the invocation id of the message, or of the stream that it
+    /// belongs to.
     pub(crate) fn message(protocol: HubProtocol, payload: Bytes, call: Option<&str>) -> Self {
         let content_type = match protocol.transfer_format() {
             TransferFormat::Text => JSON,
@@ -88,7 +88,7 @@ pub(crate) fn build(
     headers.insert(CATEGORY, HeaderValue::from_static(category.as_str()));
     headers.insert(EVENT, claims::header(event));
     headers.insert(SIGNATURE, signature.clone());
-    // An empty claim names nobody.
+    // An empty claim is not a user id.
     if let Some(user) = client.user.as_ref().filter(|user| !user.as_str().is_empty()) {
         headers.insert(USER_ID, claims::header(user.as_str()));
     }
@@ -137,7 +137,7 @@ pub(crate) fn authorize(request: &mut Request<Bytes>, token: &str) {
 }
 
 /// `sha256=<hex>` of the connection id under each key, with commas between and no space: the Functions extension splits at the
-/// comma and compares what is left as it is, in any case of letters. A key that was given twice signs once.
+/// comma and compares each part without regard to case. Two equal keys make one signature.
 pub(crate) fn signature(connection_id: &str, keys: &KeySet) -> HeaderValue {
     let mut signing: Vec<&str> = Vec::new();
     for key in keys.iter() {

@@ -1,4 +1,4 @@
-//! What an upstream's answer becomes for the client that called. Pure.
+//! Converts a response of an upstream to the hub messages for the client that called. Pure.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -10,39 +10,39 @@ use signalr_protocol::{
 /// What a client waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
-    /// Nothing: what the upstream says is for nobody.
+    /// Nothing; the response is discarded.
     Nothing,
     /// The completion of an invocation.
     Completion(Box<str>),
-    /// The completion of an invocation that uploads streams: now, or with what follows in them.
+    /// The completion of an invocation that uploads streams: in the response to the invocation, or to a later item of them.
     Upload(Box<str>),
-    /// The completion of the invocation whose upload this is a part of; at the last part it must come.
+    /// The completion of the invocation that uploads this item; the response to the last item must contain it.
     Part { invocation_id: Box<str>, is_last: bool },
-    /// The items of a stream and its end, which may also come over REST later.
+    /// The items of a stream and its end. The app may also send them over REST later.
     Stream(Box<str>),
 }
 
-/// Why an answer is of no use to the client that called. The text reaches it.
+/// Why a response cannot be passed to the client. The client receives the text.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResponseError {
     /// The emulator's text.
     #[error("Invocation failed, status code {}", .0.as_u16())]
     Status(StatusCode),
-    #[error("Invocation failed, the upstream's answer is not framed as {protocol}: {cause}")]
+    #[error("Invocation failed, the upstream's response is not framed as {protocol}: {cause}")]
     Framing { protocol: &'static str, cause: FramingError },
-    #[error("Invocation failed, the upstream's answer has a part that is not framed, or too large: {0}")]
+    #[error("Invocation failed, the upstream's response has a part that is not framed, or too large: {0}")]
     Part(#[from] FramingError),
-    #[error("Invocation failed, the upstream's answer is not a whole hub message framed as {protocol}")]
+    #[error("Invocation failed, the upstream's response is not a whole hub message framed as {protocol}")]
     NotWhole { protocol: &'static str },
-    #[error("Invocation failed, the upstream's answer is not a hub message in {protocol}: {cause}")]
+    #[error("Invocation failed, the upstream's response is not a hub message in {protocol}: {cause}")]
     Message { protocol: &'static str, cause: ParseError },
-    #[error("Invocation failed, the upstream's answer is more than one hub message")]
+    #[error("Invocation failed, the upstream's response is more than one hub message")]
     Several,
-    #[error("Invocation failed, the upstream's answer is no completion of this invocation")]
+    #[error("Invocation failed, the upstream's response is no completion of this invocation")]
     Foreign,
 }
 
-/// What goes to the client: framed hub messages, or nothing. The body of a good answer is passed on as it is (reference, 3.3).
+/// The framed hub messages for the client; `None` for none. The body of a valid response is passed on unchanged (reference, 3.3).
 pub(crate) fn to_client(
     protocol: HubProtocol,
     awaited: &Awaited,
@@ -54,7 +54,7 @@ pub(crate) fn to_client(
     let is_empty = status == StatusCode::NO_CONTENT || body.is_empty();
     match awaited {
         Awaited::Nothing => Ok(None),
-        // The upstream waits for what is uploaded.
+        // The upstream waits for the uploaded items.
         Awaited::Upload(_) if status == StatusCode::ACCEPTED => Ok(None),
         _ if !is_good => Err(ResponseError::Status(status)),
         Awaited::Part { is_last: false, .. } if is_empty => Ok(None),
@@ -63,7 +63,7 @@ pub(crate) fn to_client(
         {
             Ok(Some(completion(protocol, id, CompletionResult::Void)))
         }
-        // The stream goes on over REST.
+        // The app continues the stream over REST.
         Awaited::Stream(_) if is_empty => Ok(None),
         Awaited::Completion(id) | Awaited::Upload(id) | Awaited::Part { invocation_id: id, .. } => {
             check_completion(protocol, id, body).map(|()| Some(body.clone()))
@@ -72,7 +72,7 @@ pub(crate) fn to_client(
     }
 }
 
-/// A byte order mark, which some writers put in front of JSON, is no part of it, and clients would not read the message behind it.
+/// Removes a byte order mark, which some writers put in front of JSON: clients could not parse the message.
 fn without_mark(protocol: HubProtocol, body: &Bytes) -> Bytes {
     body.slice_ref(unmarked(protocol, body))
 }
@@ -82,7 +82,7 @@ fn unmarked(protocol: HubProtocol, text: &[u8]) -> &[u8] {
     text.strip_prefix(mark).filter(|_| protocol == HubProtocol::Json).unwrap_or(text)
 }
 
-/// Whether framed messages, such as a method of this process answers, end a stream.
+/// Whether framed messages, such as those of a method of this process, end a stream.
 pub(crate) fn ends_stream(protocol: HubProtocol, id: &str, mut framed: &[u8]) -> bool {
     while let Ok(Some((payload, used))) = next_message(protocol, framed, usize::MAX) {
         if matches!(check_part(protocol, id, payload), Ok(true)) {
@@ -93,7 +93,7 @@ pub(crate) fn ends_stream(protocol: HubProtocol, id: &str, mut framed: &[u8]) ->
     false
 }
 
-/// A completion that says what went wrong; `None` where nobody waits for one.
+/// A completion with an error; `None` if the client expects no completion.
 pub(crate) fn error_for(protocol: HubProtocol, awaited: &Awaited, error: &str) -> Option<Bytes> {
     match awaited {
         Awaited::Nothing => None,
@@ -122,7 +122,7 @@ fn check_completion(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), 
     }
 }
 
-/// Reads the answer to a stream as it comes, in whatever pieces: items of the stream in any number, then perhaps its end.
+/// Parses a streamed response in parts of any size: items of the stream, then optionally its end.
 #[derive(Debug)]
 pub(crate) struct StreamReader {
     protocol: HubProtocol,
@@ -132,10 +132,10 @@ pub(crate) struct StreamReader {
     has_ended: bool,
 }
 
-/// What a piece of an answer completed.
+/// What a part of a response completed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Completed {
-    /// Whole messages for the client, one after the other, framed.
+    /// Complete messages for the client, framed.
     pub(crate) messages: Vec<Bytes>,
     /// Whether the last one ends the stream.
     pub(crate) is_end: bool,
@@ -153,7 +153,7 @@ impl StreamReader {
         }
     }
 
-    /// Takes the next piece. What it completed before something that is wrong is there as well.
+    /// Accepts the next part. Messages that were complete before an error are returned too.
     pub(crate) fn feed(&mut self, piece: &[u8]) -> (Completed, Result<(), ResponseError>) {
         let (mut completed, protocol) = (Completed::default(), self.protocol);
         let (id, has_begun, has_ended) = (&self.id, &mut self.has_begun, &mut self.has_ended);
@@ -176,7 +176,7 @@ impl StreamReader {
         (completed, result)
     }
 
-    /// The answer is over.
+    /// The response has ended.
     pub(crate) fn finish(&self) -> Result<(), ResponseError> {
         if self.splitter.partial_bytes() > 0 {
             return Err(ResponseError::NotWhole { protocol: self.protocol.name() });
@@ -185,7 +185,7 @@ impl StreamReader {
     }
 }
 
-/// Whether a message ends the stream of an invocation, of which it must be a part.
+/// Checks that a message belongs to a stream; returns whether it ends the stream.
 fn check_part(protocol: HubProtocol, id: &str, payload: &[u8]) -> Result<bool, ResponseError> {
     let name = protocol.name();
     let message =
@@ -197,9 +197,9 @@ fn check_part(protocol: HubProtocol, id: &str, payload: &[u8]) -> Result<bool, R
     }
 }
 
-/// All of an answer to a stream that came at once.
+/// Checks a response to a stream that was received whole.
 fn check_stream(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), ResponseError> {
-    // The body's size is bounded where it was read.
+    // The reader of the body limits its size.
     let mut reader = StreamReader::new(protocol, id.into(), usize::MAX);
     reader.feed(body).1?;
     reader.finish()
@@ -207,7 +207,7 @@ fn check_stream(protocol: HubProtocol, id: &str, body: &[u8]) -> Result<(), Resp
 
 fn first(protocol: HubProtocol, body: &[u8]) -> Result<(HubMessage<'_>, usize), ResponseError> {
     let name = protocol.name();
-    // The body's size is bounded where it was read; a length beyond its end is that of another protocol, or of half a message.
+    // The reader of the body limits its size; a length beyond its end means another protocol or an incomplete message.
     let found = next_message(protocol, body, usize::MAX);
     let found = found.map_err(|cause| ResponseError::Framing { protocol: name, cause })?;
     let (payload, used) = found.ok_or(ResponseError::NotWhole { protocol: name })?;

@@ -20,7 +20,9 @@ use self::connection_progress::ConnectionProgress;
 use self::streamed_responses::StreamedResponses;
 use self::work::{JobResult, RecordedEvent, UpstreamInvocation, number};
 use super::clients::Clients;
-use super::connection_queues::{ConnectionQueues, Job, QueueKey, QueuedInvocation, Step, TrackKey};
+use super::connection_queues::{
+    ConnectionQueues, QueueAction, QueueJob, QueueKey, QueuedInvocation, SerialQueueKey,
+};
 use super::input_queue::{Input, QueuePermit};
 use super::metrics::EventLabels;
 use super::response::{Awaited, error_for};
@@ -42,20 +44,20 @@ const CANCEL_INVOCATION: u8 = 5;
 pub(crate) struct Scheduler {
     shared: Arc<Shared>,
     clients: Arc<dyn Clients>,
-    lanes: ConnectionQueues<Arc<RecordedEvent>, Box<UpstreamInvocation>>,
+    queues: ConnectionQueues<Arc<RecordedEvent>, Box<UpstreamInvocation>>,
     streams: HashMap<ConnectionId, UpstreamStreams>,
     connection_progress: HashMap<ConnectionId, ConnectionProgress>,
-    answers: StreamedResponses,
-    /// For each `disconnected`, the listeners that have not received it.
-    owed: HashMap<RecordKey, usize>,
-    /// `disconnected` events that wait on disk, and the number of those that are being read.
+    streamed_responses: StreamedResponses,
+    /// For each `disconnected`, the number of listeners that have not received it.
+    undelivered: HashMap<RecordKey, usize>,
+    /// `disconnected` events that wait on disk, and how many of them are being read.
     parked: VecDeque<RecordKey>,
     loading: usize,
     load_again_at: Instant,
     trim_at: Instant,
     jobs: JoinSet<JobResult>,
-    /// Which track of a lane a job belongs to, so that one that panics does not stop it.
-    running: HashMap<Id, TrackKey>,
+    /// The serial queue of each running job, so that a job that panics does not block its queue.
+    running: HashMap<Id, SerialQueueKey>,
     chance: u64,
     is_stopping: bool,
 }
@@ -63,17 +65,17 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     pub(crate) fn new(shared: Arc<Shared>, clients: Arc<dyn Clients>, left_over: Vec<RecordKey>) -> Self {
         let now = Instant::now();
-        let lanes = ConnectionQueues::new(shared.limits(), Retries::new(&shared.event_options));
+        let queues = ConnectionQueues::new(shared.limits(), Retries::new(&shared.event_options));
         // The seed only spreads retries; it differs between processes.
         let chance = u64::from(std::process::id()) << 1 | 1;
         Self {
             shared,
             clients,
-            lanes,
+            queues,
             streams: HashMap::new(),
             connection_progress: HashMap::new(),
-            answers: StreamedResponses::default(),
-            owed: HashMap::new(),
+            streamed_responses: StreamedResponses::default(),
+            undelivered: HashMap::new(),
             parked: left_over.into(),
             loading: 0,
             load_again_at: now,
@@ -85,12 +87,12 @@ impl Scheduler {
         }
     }
 
-    /// Runs until it is told to stop, and then until nothing is left that could be done at once.
+    /// Runs until `stop` fires, and then until the running jobs have ended.
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>, unit: Unit) {
         loop {
             unit.fault_point();
-            for input in self.shared.inputs.take() {
-                self.take(input);
+            for input in self.shared.inputs.drain() {
+                self.on_input(input);
             }
             self.start_jobs();
             if self.is_stopping && self.jobs.is_empty() {
@@ -104,15 +106,15 @@ impl Scheduler {
                 _ = &mut stop, if !self.is_stopping => {
                     self.is_stopping = true;
                     // Their clients are gone.
-                    self.answers.cancel_all();
+                    self.streamed_responses.cancel_all();
                 }
             }
-            // Also the jobs that have ended meanwhile, before the counts are used.
+            // All other jobs that have ended, before the gauges are set.
             while let Some(done) = self.jobs.try_join_next_with_id() {
                 self.on_joined(done);
             }
         }
-        let left = self.lanes.events();
+        let left = self.queues.events();
         if left > 0 {
             tracing::info!(
                 left,
@@ -121,11 +123,11 @@ impl Scheduler {
         }
     }
 
-    fn take(&mut self, input: Input) {
+    fn on_input(&mut self, input: Input) {
         match input {
             Input::Opening(client) => self.on_opening(client),
             Input::Connected(client) => self.on_connected(client),
-            Input::Call(invocation, load) => self.on_call(*invocation, load),
+            Input::Invocation(invocation, load) => self.on_invocation(*invocation, load),
             Input::Resume(connection) => {
                 let clients = Arc::clone(&self.clients);
                 self.jobs.spawn(async move {
@@ -137,9 +139,9 @@ impl Scheduler {
         }
     }
 
-    fn on_call(&mut self, invocation: ClientInvocation, load: QueuePermit) {
+    fn on_invocation(&mut self, invocation: ClientInvocation, load: QueuePermit) {
         let Some((part, awaited)) = self.context_of(&invocation) else {
-            // The stream has ended or never existed; the client waits for nothing.
+            // The stream has ended or never existed; the client expects no completion.
             return self.shared.refuse("unknown_stream");
         };
         let StreamPart { target: method, call: call_id, upload, .. } = part;
@@ -147,10 +149,10 @@ impl Scheduler {
         let is_local = self.shared.is_local(&method);
         let call =
             Box::new(UpstreamInvocation { invocation, method, call_id, awaited, upload, is_local, load });
-        self.lanes.call(key, QueuedInvocation { call, is_local }, Instant::now());
+        self.queues.push_invocation(key, QueuedInvocation { invocation: call, is_local }, Instant::now());
     }
 
-    /// What a message is part of, and what its client waits for; keeps the table of streams.
+    /// What a message belongs to, and what its client waits for. Updates the table of streams.
     fn context_of(&mut self, invocation: &ClientInvocation) -> Option<(StreamPart, Awaited)> {
         let connection = invocation.client.id;
         let Some(target) = &invocation.target else {
@@ -159,7 +161,7 @@ impl Scheduler {
             if invocation.message_type == CANCEL_INVOCATION
                 && let Some(id) = &invocation.invocation_id
             {
-                self.answers.cancel(connection, id);
+                self.streamed_responses.cancel(connection, id);
             }
             let part = streams.part(invocation.invocation_id.as_deref()?, is_end)?;
             if streams.is_empty() {
@@ -192,7 +194,7 @@ impl Scheduler {
         Some((StreamPart { target: target.clone(), call, upload, is_last: false }, awaited))
     }
 
-    /// StreamedResponses a call that is not carried out.
+    /// Completes an invocation that is not sent with an error.
     fn refuse(&mut self, call: UpstreamInvocation, why: &str) {
         let client = call.invocation.client.clone();
         let awaited = call.still_awaited();
@@ -218,31 +220,31 @@ impl Scheduler {
                 }
             }
         }
-        while let Some(step) = self.lanes.step(now) {
-            match step {
-                Step::Start(key, job) => self.start(key, job),
-                Step::Expired(call) => {
+        while let Some(next_action) = self.queues.next_action(now) {
+            match next_action {
+                QueueAction::Start(key, job) => self.start(key, job),
+                QueueAction::Expired(call) => {
                     self.shared.refuse("waited_too_long");
                     self.refuse(*call, "Invocation failed, the upstream was busy or down for too long");
                 }
             }
         }
-        self.shared.metrics.in_flight.set(number(self.lanes.in_flight()));
-        self.shared.metrics.events_pending.set(number(self.lanes.events()));
+        self.shared.metrics.in_flight.set(number(self.queues.in_flight()));
+        self.shared.metrics.events_pending.set(number(self.queues.events()));
         self.shared.metrics.events_parked.set(number(self.parked.len() + self.loading));
     }
 
-    fn start(&mut self, key: TrackKey, job: Job<Arc<RecordedEvent>, Box<UpstreamInvocation>>) {
+    fn start(&mut self, key: SerialQueueKey, job: QueueJob<Arc<RecordedEvent>, Box<UpstreamInvocation>>) {
         let shared = Arc::clone(&self.shared);
         let handle = match job {
-            Job::Deliver(recorded) => {
+            QueueJob::Deliver(recorded) => {
                 let fields = jobs::log_fields(&recorded.event.client);
                 self.jobs.spawn(jobs::deliver(shared, key, recorded).instrument(fields))
             }
-            Job::WriteDeadLetter { event, attempts, cause } => {
+            QueueJob::WriteDeadLetter { event, attempts, cause } => {
                 self.jobs.spawn(jobs::write_dead_letter(shared, key, event, attempts, cause))
             }
-            Job::Call(call) => {
+            QueueJob::Invoke(call) => {
                 let clients = Arc::clone(&self.clients);
                 let fields = jobs::log_fields(&call.invocation.client);
                 self.jobs.spawn(jobs::call(shared, clients, key, *call).instrument(fields))
@@ -272,7 +274,7 @@ impl Scheduler {
             JobResult::Nothing => {}
             JobResult::Finished(key, result) => self.on_finished(key, result),
             JobResult::Streams(key, answer) => {
-                // The next invocation of the client need not wait for the end of the stream.
+                // The client's next invocation does not wait for the end of the stream.
                 self.on_finished(key, Ok(()));
                 self.stream(answer);
             }
@@ -283,17 +285,17 @@ impl Scheduler {
         }
     }
 
-    fn on_finished(&mut self, key: TrackKey, result: Result<(), DeliveryError>) {
+    fn on_finished(&mut self, key: SerialQueueKey, result: Result<(), DeliveryError>) {
         if result.is_err() {
             self.shared.metrics.event_retries.inc();
         }
-        // Marsaglia's xorshift: good enough to spread retries.
+        // Marsaglia's xorshift is good enough to spread retries.
         self.chance ^= self.chance << 13;
         self.chance ^= self.chance >> 7;
         self.chance ^= self.chance << 17;
-        let Some(settled) = self.lanes.finished(key, result, Instant::now(), self.chance) else { return };
-        let listener = self.shared.listeners[usize::from(key.lane.listener)].name();
-        let labels = EventLabels { listener, event: settled.kind.name(), outcome: settled.how.name() };
+        let Some(settled) = self.queues.finished(key, result, Instant::now(), self.chance) else { return };
+        let listener = self.shared.listeners[usize::from(key.queue.listener)].name();
+        let labels = EventLabels { listener, event: settled.kind.name(), outcome: settled.outcome.name() };
         self.shared.metrics.events.get_or_create(&labels).inc();
         if let Some(record_key) = settled.event.record_key {
             self.on_delivered(record_key);
@@ -301,12 +303,12 @@ impl Scheduler {
     }
 
     fn next_time(&self) -> Instant {
-        let lanes = if self.is_stopping { None } else { self.lanes.next_time() };
+        let queues = if self.is_stopping { None } else { self.queues.next_time() };
         let parked = (!self.parked.is_empty() && !self.is_stopping).then_some(self.load_again_at);
-        // Where `load_again_at` has passed there is no room, and a job that ends makes some.
+        // If `load_again_at` has passed, the limit is reached, and a job that ends triggers the next load.
         let parked = parked.filter(|at| *at > Instant::now());
         let trim = if self.is_stopping { Instant::now() + TRIM_EVERY } else { self.trim_at };
-        [lanes, parked].into_iter().flatten().fold(trim, Instant::min)
+        [queues, parked].into_iter().flatten().fold(trim, Instant::min)
     }
 
     fn now() -> SystemTime {

@@ -1,4 +1,4 @@
-//! [`Sender`]: one event to its upstream and the answer back.
+//! [`Sender`]: sends one event to its upstream and receives the response.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +14,14 @@ use super::identity::{ManagedIdentity, ManagedIdentityError};
 use super::metrics::{Metrics, RequestLabels};
 use super::options::Options;
 use super::request::{self, Content};
-use super::template::{AddressError, Category, Rules};
+use super::template::{AddressError, Category, UpstreamTemplates};
 use realtime_engine::ClientConnection;
 use tracing::Instrument as _;
 
 /// Sends events to upstreams.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    pub(crate) rules: Rules,
+    pub(crate) templates: UpstreamTemplates,
     pub(crate) keys: KeySource,
     pub(crate) egress: egress::Client,
     pub(crate) identity: Option<ManagedIdentity>,
@@ -31,7 +31,7 @@ pub(crate) struct Sender {
     pub(crate) answer_bytes_max: usize,
 }
 
-/// What an upstream said.
+/// The response of an upstream.
 #[derive(Debug)]
 pub(crate) struct UpstreamResponse {
     pub(crate) status: StatusCode,
@@ -39,35 +39,35 @@ pub(crate) struct UpstreamResponse {
     pub(crate) body: Bytes,
 }
 
-/// An answer that has begun.
+/// A response whose headers have been received.
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
     pub(crate) body: http_messages::Body,
 }
 
-/// Why an upstream said nothing.
+/// Why there is no response of an upstream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendFailure {
     #[error("no template matches this event")]
     NoTemplate,
     #[error(transparent)]
     Address(#[from] AddressError),
-    #[error("get a token for the upstream")]
+    #[error("fetch a token for the upstream")]
     Token(#[from] ManagedIdentityError),
     #[error("reach the upstream")]
     Unreachable(#[source] egress::SendError),
-    #[error("the upstream did not answer within {0:?}")]
+    #[error("the upstream did not respond within {0:?}")]
     Timeout(Duration),
-    #[error("the upstream's answer has more than {0} bytes")]
+    #[error("the upstream's response has more than {0} bytes")]
     TooLarge(usize),
-    #[error("the upstream's answer broke off")]
+    #[error("the upstream's response was interrupted")]
     Broken(#[source] BoxError),
-    #[error("read the upstream's answer")]
+    #[error("read the upstream's response")]
     NoRoom(#[source] ReadError),
 }
 
 impl SendFailure {
-    /// One word for metrics.
+    /// The value of the metric's label.
     fn name(&self) -> &'static str {
         match self {
             Self::NoTemplate => "no_template",
@@ -81,7 +81,7 @@ impl SendFailure {
         }
     }
 
-    /// Whether the same event would fail in the same way again.
+    /// Whether a retry would fail for the same reason.
     pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::NoTemplate | Self::Address(_) => true,
@@ -92,26 +92,26 @@ impl SendFailure {
         }
     }
 
-    /// What the client that called is told: only where its token asks for details, which may name hosts, more than what kind of
-    /// failure it was.
+    /// The text for the client that called. Details may name hosts, so they are included only if the client's token asks for
+    /// them.
     pub(crate) fn for_client(&self, with_details: bool) -> String {
         match self {
             // The emulator's text.
             Self::TooLarge(_) => "Invocation failed, response too large.".to_owned(),
             Self::Address(error) => format!("Invocation failed, {error}"),
             _ if with_details => format!("Invocation failed, error: {}", ErrorChain(self)),
-            Self::Timeout(_) => "Invocation failed, the upstream did not answer in time".to_owned(),
+            Self::Timeout(_) => "Invocation failed, the upstream did not respond in time".to_owned(),
             _ => "Invocation failed, the upstream cannot be reached".to_owned(),
         }
     }
 }
 
-/// Where the keys come from that sign a request: they may be replaced while the service runs.
+/// The source of the keys that sign a request; keys may be replaced while the service runs.
 #[derive(Clone)]
 pub(crate) struct KeySource(Arc<dyn Fn() -> Arc<KeySet> + Send + Sync>);
 
 impl KeySource {
-    /// Keys that `current` tells.
+    /// Keys that `current` returns.
     pub(crate) fn new(current: impl Fn() -> Arc<KeySet> + Send + Sync + 'static) -> Self {
         Self(Arc::new(current))
     }
@@ -124,18 +124,18 @@ impl std::fmt::Debug for KeySource {
 }
 
 impl Sender {
-    /// A sender by the options; `rules` and whether there is an identity were checked with them.
+    /// Creates a sender. `templates` and the identity endpoint were checked with the options.
     pub(crate) fn new(
         options: &Options,
-        rules: Rules,
+        templates: UpstreamTemplates,
         keys: KeySource,
         egress: egress::Client,
         tracer: Tracer,
         metrics: Metrics,
     ) -> Self {
-        let identity = rules.need_identity().then(|| ManagedIdentity::new(options, egress.clone()));
+        let identity = templates.need_identity().then(|| ManagedIdentity::new(options, egress.clone()));
         Self {
-            rules,
+            templates,
             keys,
             egress,
             identity,
@@ -146,7 +146,8 @@ impl Sender {
         }
     }
 
-    /// Sends an event to the upstream of the first template that matches, and reads the whole answer, within the time of a request.
+    /// Sends an event to the upstream of the first template that matches, and reads the whole response within the request
+    /// timeout.
     pub(crate) async fn send(
         &self,
         client: &ClientConnection,
@@ -168,8 +169,8 @@ impl Sender {
         result
     }
 
-    /// Sends an event to the upstream of the first template that matches, and gives its answer as soon as that begins. What follows
-    /// is the caller's to bound.
+    /// Sends an event to the upstream of the first template that matches, and returns the response when its headers are received.
+    /// The caller limits the time of the rest.
     pub(crate) async fn begin(
         &self,
         client: &ClientConnection,
@@ -189,7 +190,7 @@ impl Sender {
         result.map(|answer| ResponseHead { status: answer.status(), body: answer.into_body() })
     }
 
-    /// Begins the span of a request.
+    /// Starts the span of a request.
     fn start(&self, client: &ClientConnection, category: Category, event: &str) -> (Instant, trace::Span) {
         let mut span = self.tracer.start("upstream", None);
         span.set("hub", client.hub.name());
@@ -206,7 +207,7 @@ impl Sender {
         tokio::time::timeout(self.timeout, exchange).await.unwrap_or_else(late)
     }
 
-    /// Counts what came of a request.
+    /// Counts the outcome of a request.
     fn count(
         &self,
         category: Category,
@@ -237,7 +238,7 @@ impl Sender {
         traceparent: &str,
     ) -> Result<http::Response<http_messages::Body>, SendFailure> {
         let hub = client.hub.name();
-        let template = self.rules.find(hub, category, event).ok_or(SendFailure::NoTemplate)?;
+        let template = self.templates.find(hub, category, event).ok_or(SendFailure::NoTemplate)?;
         let address = template.address(hub, category, event)?;
         let signature = request::signature(&client.id.to_string(), &(self.keys.0)());
         let mut request = request::build(address, client, category, event, content, &signature);
@@ -245,7 +246,7 @@ impl Sender {
         if let (Some(resource), Some(identity)) = (&template.token_for, &self.identity) {
             request::authorize(&mut request, &identity.token(resource).await?);
         }
-        // Ours bounds all of it; this one only goes as far as the head.
+        // `in_time` limits the whole exchange; this limit covers only the time to the headers.
         request.extensions_mut().insert(egress::RequestTimeout(self.timeout));
         let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
         self.egress.send(request).await.map_err(|cause| match cause {
@@ -254,10 +255,10 @@ impl Sender {
         })
     }
 
-    /// All of an answer, if it is not too large.
+    /// The whole body of a response, up to the size limit.
     async fn read(&self, mut body: http_messages::Body) -> Result<Bytes, SendFailure> {
         match self.egress.read(&mut body, self.answer_bytes_max).await {
-            // Parts of it may wait for their client for long, within the bounds of its connection.
+            // Parts of it may wait long for their client; the limits of its connection apply then.
             Ok(held) => Ok(Bytes::clone(&held)),
             Err(ReadError::TooLarge { bytes_max }) => Err(SendFailure::TooLarge(bytes_max)),
             Err(ReadError::Broken(cause)) => Err(SendFailure::Broken(cause)),
@@ -266,7 +267,7 @@ impl Sender {
     }
 }
 
-/// The ids of a request on its log lines.
+/// A span that adds the ids of a request to its log lines.
 fn log_fields(span: &trace::Span) -> tracing::Span {
     let context = span.context();
     tracing::error_span!("upstream", trace_id = %context.trace_id, span_id = %context.span_id)

@@ -30,19 +30,19 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Whether a listener wants connection events of a hub.
+    /// Whether a listener subscribes to connection events of a hub.
     pub(crate) fn has_listener_for(&self, hub: &Hub) -> bool {
-        self.wants(hub, EventKind::Connected) || self.wants(hub, EventKind::Disconnected)
+        self.subscribes_to(hub, EventKind::Connected) || self.subscribes_to(hub, EventKind::Disconnected)
     }
 
-    /// Whether there is a listener at all.
+    /// Whether any listener is configured.
     pub(crate) fn has_listener(&self) -> bool {
-        // The first one is the upstream, which gets nothing without templates.
-        self.listeners.len() > 1 || !self.sender.rules.is_empty()
+        // The first one is the upstream, which receives nothing without templates.
+        self.listeners.len() > 1 || !self.sender.templates.is_empty()
     }
 
-    pub(crate) fn wants(&self, hub: &Hub, kind: EventKind) -> bool {
-        self.listeners.iter().any(|listener| listener.wants(hub, kind))
+    pub(crate) fn subscribes_to(&self, hub: &Hub, kind: EventKind) -> bool {
+        self.listeners.iter().any(|listener| listener.subscribes_to(hub, kind))
     }
 
     /// The limits of the queues.
@@ -54,7 +54,7 @@ impl Shared {
         }
     }
 
-    /// Whether this process answers the method itself.
+    /// Whether this process handles the method itself.
     pub(crate) fn is_local(&self, method: &str) -> bool {
         self.methods.get().is_some() && methods::is_own(method)
     }
@@ -63,7 +63,7 @@ impl Shared {
         self.metrics.refused_calls.get_or_create(&CauseLabels { cause }).inc();
     }
 
-    /// Why an invocation cannot go to an upstream, if so.
+    /// Why an invocation cannot be sent to an upstream; `None` if it can.
     pub(super) fn refusal(&self, hub: &Hub, method: &str) -> Option<InvocationRejection> {
         if method.len() > METHOD_BYTES_MAX {
             self.refuse("method_too_long");
@@ -72,7 +72,7 @@ impl Shared {
                 method.len()
             )));
         }
-        if self.sender.rules.find(hub.name(), Category::Messages, method).is_none() {
+        if self.sender.templates.find(hub.name(), Category::Messages, method).is_none() {
             self.refuse("no_template");
             return Some(InvocationRejection(format!(
                 "no upstream is configured for method '{method}' of hub {hub}; add a template that matches it to realtime.upstream.templates"

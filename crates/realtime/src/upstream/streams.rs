@@ -1,8 +1,8 @@
-//! [`UpstreamStreams`]: which method the streams of one connection belong to, so that an item, an end or a cancel finds the upstream
-//! that was called, and its answer the call that waits for it. Pure.
+//! [`UpstreamStreams`]: the method of each stream of a connection. With it an item, an end or a cancel reaches the upstream that
+//! was called, and the response reaches the right invocation. Pure.
 //!
-//! Only what passes here is known: a stream that the app ends over REST is forgotten when the table is full, or with its
-//! connection.
+//! The table sees only messages that pass through this process: a stream that the app ends over REST stays in it until the table
+//! is full or the connection ends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signalr_protocol::{HubMessage, HubProtocol, parse};
 
-/// The streams of one connection, oldest first. They are few, so that searching beats hashing.
+/// The streams of one connection, oldest first. There are few, so a linear search is faster than hashing.
 #[derive(Debug, Default)]
 pub(crate) struct UpstreamStreams(VecDeque<Stream>);
 
@@ -18,40 +18,40 @@ pub(crate) struct UpstreamStreams(VecDeque<Stream>);
 struct Stream {
     id: Box<str>,
     target: Box<str>,
-    /// The invocation id of the call that opened it, if that has one.
+    /// The invocation id of the invocation that opened it, if it has one.
     call: Option<Box<str>>,
-    /// For an upload: the call that it belongs to, where that waits for an answer.
+    /// For an upload: the invocation that it belongs to, if that waits for a completion.
     upload: Option<Arc<Upload>>,
 }
 
-/// A call that uploads streams, and waits for its answer. Its calls are carried out one by one.
+/// An invocation with uploaded streams that waits for its completion. Its messages are sent one at a time.
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) invocation_id: Box<str>,
     is_answered: AtomicBool,
 }
 
-/// What a message that belongs to a stream is part of.
+/// What a message of a stream belongs to.
 #[derive(Debug)]
 pub(crate) struct StreamPart {
     pub(crate) target: Box<str>,
-    /// The invocation id of the call that opened the stream, if that has one.
+    /// The invocation id of the invocation that opened the stream, if it has one.
     pub(crate) call: Option<Box<str>>,
     pub(crate) upload: Option<Arc<Upload>>,
-    /// Whether nothing more of the upload follows.
+    /// Whether no further item of the upload follows.
     pub(crate) is_last: bool,
 }
 
 /// The streams that an invocation opens.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opened {
-    /// Those that it uploads.
+    /// Streams that the client uploads.
     pub(crate) uploads: Vec<Box<str>>,
-    /// Its own answer, where it is of type 4.
+    /// The stream of the response, for a stream invocation (type 4).
     pub(crate) answer: Option<Box<str>>,
 }
 
-/// Reads which streams an invocation opens. What cannot be read opens none; the upstream will say what it thinks of it.
+/// Parses which streams an invocation opens. A message that cannot be parsed opens none; the upstream reports the error.
 pub(crate) fn opened_by(protocol: HubProtocol, payload: &[u8]) -> Opened {
     let owned = |ids: Vec<std::borrow::Cow<'_, str>>| ids.into_iter().map(|id| id.as_ref().into()).collect();
     match parse(protocol, payload) {
@@ -75,7 +75,7 @@ impl Upload {
         self.is_answered.load(Ordering::Acquire)
     }
 
-    /// From here on nobody waits any more.
+    /// Records that the client has received its completion.
     pub(crate) fn answered(&self) {
         self.is_answered.store(true, Ordering::Release);
     }
@@ -86,7 +86,7 @@ impl UpstreamStreams {
         self.0.is_empty()
     }
 
-    /// Remembers a stream, and forgets the oldest one where there would be more than `streams_max`.
+    /// Adds a stream, and removes the oldest one if there are more than `streams_max`.
     pub(crate) fn open(
         &mut self,
         id: Box<str>,
@@ -103,7 +103,7 @@ impl UpstreamStreams {
         self.0.push_back(Stream { id, target: target.into(), call, upload: upload.cloned() });
     }
 
-    /// What a message of a stream is part of; `is_end` where it ends its stream, which is then forgotten.
+    /// What a message of a stream belongs to. If `is_end`, the stream is removed.
     pub(crate) fn part(&mut self, id: &str, is_end: bool) -> Option<StreamPart> {
         let at = self.0.iter().position(|stream| stream.id.as_ref() == id)?;
         let Stream { target, call, upload, .. } = &self.0[at];
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn invocations_open_their_uploads_and_stream_invocations_themselves_too() {
+    fn an_invocation_opens_its_uploads_and_a_stream_invocation_also_its_response() {
         let check = |protocol, payload: &[u8], uploads: &[&str], answer: Option<&str>| {
             let opened = opened_by(protocol, payload);
             let found: Vec<&str> = opened.uploads.iter().map(AsRef::as_ref).collect();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_stream_is_forgotten_when_there_are_too_many() {
+    fn above_the_limit_the_oldest_stream_is_removed() {
         let mut streams = UpstreamStreams::default();
         for id in ["1", "2", "1", "3"] {
             streams.open(id.into(), &format!("method {id}"), Some("7"), None, 2);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_last_upload_of_a_call_is_known() {
+    fn the_end_of_the_last_upload_is_marked_as_last() {
         let mut streams = UpstreamStreams::default();
         let [one, other] = ["7", "8"].map(|id| Arc::new(Upload::new(id.into())));
         streams.open("a".into(), "t", Some("7"), Some(&one), 9);

@@ -1,4 +1,4 @@
-//! [`Rules`]: which upstream gets an event, and under which address. Pure.
+//! [`UpstreamTemplates`]: the upstream that receives an event, and its URL. Pure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,30 +8,30 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::options::{Auth, TemplateOptions, without_query};
 
-/// What stays as it is in a parameter of an address: the unreserved characters of RFC 3986 section 2.3, as in
+/// Characters that are not escaped in a parameter of a URL: the unreserved characters of RFC 3986 section 2.3, as in
 /// `Uri.EscapeDataString`.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What an event is about.
+/// The category of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Category {
     Connections,
     Messages,
 }
 
-/// Templates in order; the first one that matches gets the event.
+/// Templates in order; the first one that matches receives the event.
 #[derive(Debug, Default)]
-pub(crate) struct Rules(Vec<Template>);
+pub(crate) struct UpstreamTemplates(Vec<Template>);
 
-/// One rule, ready for use.
+/// One template, parsed.
 pub(crate) struct Template {
     pieces: Vec<UrlSegment>,
     hub: Pattern,
     category: Pattern,
     event: Pattern,
-    /// Whom a token of the managed identity is for, where one is wanted.
+    /// The resource of the managed identity's token, if one is used.
     pub(crate) token_for: Option<Arc<str>>,
-    /// The address as logs may show it.
+    /// The URL for logs, without its query.
     pub(crate) shown: Box<str>,
 }
 
@@ -50,11 +50,11 @@ enum Pattern {
     OneOf(Vec<Box<str>>),
 }
 
-/// Why a template cannot be used. Nothing is started with it.
+/// Why a template is invalid. The service does not start with it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("upstream template {number}: {flaw}")]
 pub struct TemplateError {
-    /// Which one, counted from 1; those of a file follow those of the configuration.
+    /// The number of the template, counted from 1; templates of a file follow those of the configuration.
     number: usize,
     flaw: TemplateProblem,
 }
@@ -64,42 +64,40 @@ enum TemplateProblem {
     #[error("it has no url_template; write for example http://localhost:7071/runtime/webhooks/signalr")]
     NoUrl,
     #[error(
-        "secrets of Key Vault ({{@Microsoft.KeyVault(...)}}) cannot be read from here; write the value itself, for example into the environment variable CHAPPE_REALTIME__UPSTREAM__TEMPLATES"
+        "secrets of Key Vault ({{@Microsoft.KeyVault(...)}}) are not supported; write the value itself, for example into the environment variable CHAPPE_REALTIME__UPSTREAM__TEMPLATES"
     )]
     KeyVault,
-    #[error("`{{{0}}}` is no parameter of an address; there are {{hub}}, {{category}} and {{event}}")]
+    #[error("`{{{0}}}` is not a parameter of url_template; use {{hub}}, {{category}} or {{event}}")]
     UnknownParameter(String),
-    #[error("a brace in the address is not closed; write %7B for one that is meant")]
+    #[error("a brace in url_template is not closed; write %7B for a literal brace")]
     OpenBrace,
-    #[error("`{0}` is no absolute http or https address")]
+    #[error("`{0}` is not an absolute http or https address")]
     NotAbsolute(String),
-    #[error("an address cannot hold a name and a password; put a key into its query instead")]
+    #[error("url_template must not contain a user name or a password; put a key into its query instead")]
     Credentials,
-    #[error(
-        "{{event}} stands in the host of the address, and clients choose the event; put it into the path"
-    )]
+    #[error("{{event}} is in the host of url_template, and clients choose the event; put it into the path")]
     EventInHost,
     #[error("{0} has an empty value; write * for all")]
     EmptyPattern(&'static str),
-    #[error("category_pattern has `{0}`, which is no category; there are connections and messages")]
+    #[error("category_pattern has `{0}`, which is not a category; use connections or messages")]
     UnknownCategory(String),
-    #[error("a managed identity needs auth_resource: whom its token is for, such as api://my-app")]
+    #[error("auth managed_identity needs auth_resource, the resource of the token, such as api://my-app")]
     NoResource,
-    #[error("auth_resource is given and auth is not managed_identity")]
+    #[error("auth_resource is set, but auth is not managed_identity; remove it or set auth")]
     UnusedResource,
     #[error(
-        "it asks for a managed identity, and nobody gives tokens for one: set identity_endpoint and identity_header, or the variables IDENTITY_ENDPOINT and IDENTITY_HEADER"
+        "auth managed_identity needs an identity endpoint: set identity_endpoint and identity_header, or the variables IDENTITY_ENDPOINT and IDENTITY_HEADER"
     )]
     NoIdentity,
 }
 
-/// Why an event has no address although a template matches it. The text reaches the client.
+/// Why an event has no URL although a template matches it. The client receives the text.
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum AddressError {
-    /// Servers take `..` in a path for the step upwards, escaped or not: a client would choose another path.
-    #[error("the upstream's address cannot hold a method of dots only")]
+    /// Servers read `..` in a path as the parent, escaped or not: a client could choose another path.
+    #[error("a method name of dots only cannot be part of the upstream's URL")]
     DotEvent,
-    #[error("the upstream's address is too long with this method")]
+    #[error("the upstream's URL is too long with this method name")]
     TooLong,
 }
 
@@ -112,9 +110,8 @@ impl Category {
     }
 }
 
-impl Rules {
-    /// Checks the templates and makes them ready. `has_identity` says whether there is somebody who gives tokens of a managed
-    /// identity.
+impl UpstreamTemplates {
+    /// Checks and parses the templates. `has_identity` says whether an identity endpoint is configured.
     pub(crate) fn compile<'a>(
         templates: impl IntoIterator<Item = &'a TemplateOptions>,
         has_identity: bool,
@@ -126,22 +123,22 @@ impl Rules {
         templates.into_iter().enumerate().map(compile).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether there is none.
+    /// Whether there are no templates.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether some template asks for tokens of the managed identity.
+    /// Whether a template needs tokens of the managed identity.
     pub(crate) fn need_identity(&self) -> bool {
         self.0.iter().any(|template| template.token_for.is_some())
     }
 
-    /// Whether some template may get events of a hub.
+    /// Whether a template may receive events of a hub.
     pub(crate) fn concern(&self, hub: &str) -> bool {
         self.0.iter().any(|template| template.hub.matches(hub))
     }
 
-    /// The template that gets an event of a hub.
+    /// The template that receives an event of a hub.
     pub(crate) fn find(&self, hub: &str, category: Category, event: &str) -> Option<&Template> {
         self.0.iter().find(|template| {
             template.hub.matches(hub)
@@ -174,7 +171,7 @@ impl Template {
         Ok(template)
     }
 
-    /// Whether every address that can come of it is one that can be gone to.
+    /// Checks that every URL that the template can produce is valid.
     fn check_address(&self) -> Result<(), TemplateProblem> {
         let example = |event| {
             let text = self.expand("hub", Category::Messages, event);
@@ -196,12 +193,12 @@ impl Template {
         Ok(())
     }
 
-    /// Where an event goes.
+    /// The URL for an event.
     pub(crate) fn address(&self, hub: &str, category: Category, event: &str) -> Result<Uri, AddressError> {
         if matches!(event, "." | "..") && self.pieces.contains(&UrlSegment::Event) {
             return Err(AddressError::DotEvent);
         }
-        // All that a parameter can add is escaped, so that only the length is left to go wrong.
+        // Parameters are escaped, so that only the length can make the URL invalid.
         self.expand(hub, category, event).parse().map_err(|_| AddressError::TooLong)
     }
 
@@ -220,7 +217,7 @@ impl Template {
 }
 
 impl fmt::Debug for Template {
-    /// Without the query of its address.
+    /// Without the query of its URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Template").field(&self.shown).finish()
     }
@@ -248,7 +245,7 @@ impl Pattern {
     }
 }
 
-/// Cuts a template at its parameters.
+/// Splits a template at its parameters.
 fn pieces(template: &str) -> Result<Vec<UrlSegment>, TemplateProblem> {
     if template.is_empty() {
         return Err(TemplateProblem::NoUrl);

@@ -13,7 +13,7 @@ use super::template::Category;
 use crate::events::{ConnectionChange, ConnectionEvent, ConnectionListener, DeliveryError, EventKind, Retry};
 use realtime_engine::Hub;
 
-/// Tells upstreams of connections.
+/// Delivers connection events to upstreams.
 #[derive(Debug)]
 pub(crate) struct Webhook(pub(crate) Arc<Sender>);
 
@@ -23,16 +23,16 @@ impl ConnectionListener for Webhook {
         "upstream"
     }
 
-    fn wants(&self, hub: &Hub, kind: EventKind) -> bool {
-        self.0.rules.find(hub.name(), Category::Connections, kind.name()).is_some()
+    fn subscribes_to(&self, hub: &Hub, kind: EventKind) -> bool {
+        self.0.templates.find(hub.name(), Category::Connections, kind.name()).is_some()
     }
 
     async fn deliver(&self, event: &ConnectionEvent) -> Result<(), DeliveryError> {
-        let content = match &event.what {
+        let content = match &event.change {
             ConnectionChange::Connected => Content::connected(),
             ConnectionChange::Disconnected { error, .. } => Content::disconnected(error.as_deref()),
         };
-        let name = event.what.kind().name();
+        let name = event.change.kind().name();
         match self.0.send(&event.client, Category::Connections, name, content).await {
             Ok(answer) => evaluate(&answer),
             Err(failure) => {
@@ -43,7 +43,7 @@ impl ConnectionListener for Webhook {
     }
 }
 
-/// What an answer means. An upstream that refuses (4xx: a wrong key, no such function) would refuse again; one that is
+/// The result of a response. An upstream that refuses (4xx: a wrong key, no such function) would refuse again; one that is
 /// overloaded or broken may recover.
 fn evaluate(answer: &UpstreamResponse) -> Result<(), DeliveryError> {
     let status = answer.status;
@@ -61,7 +61,7 @@ fn evaluate(answer: &UpstreamResponse) -> Result<(), DeliveryError> {
         Some(pause) => Retry::After(pause),
         None => Retry::Later,
     };
-    Err(DeliveryError { cause: format!("the upstream answered with status {}", status.as_u16()), retry })
+    Err(DeliveryError { cause: format!("the upstream responded with status {}", status.as_u16()), retry })
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_decide_whether_an_event_is_tried_again() {
+    fn the_status_decides_whether_an_event_is_retried() {
         let check = |status: u16, after: Option<&'static str>, expected: Option<Retry>| {
             let status = StatusCode::from_u16(status).unwrap();
             let headers: HeaderMap =

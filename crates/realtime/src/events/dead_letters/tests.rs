@@ -32,7 +32,7 @@ fn letter(cause: &str, given_up_at: u64) -> DeadLetter {
         })),
     };
     let what = ConnectionChange::Disconnected { reason: "ClientClosed".into(), error: None };
-    let event = ConnectionEvent { client, what, at: at(7) };
+    let event = ConnectionEvent { client, change: what, at: at(7) };
     DeadLetter::new("upstream", &event, 3, cause, at(given_up_at))
 }
 
@@ -43,7 +43,7 @@ async fn causes(letters: &DeadLetters, after: Option<&str>, max: usize, now: u64
 }
 
 #[tokio::test]
-async fn letters_are_read_page_by_page_with_all_that_they_say() {
+async fn letters_are_returned_page_by_page_with_all_their_fields() {
     let store = Store::ephemeral(&state_embedded::Options::default()).unwrap();
     let letters = letters(&store, 100, 1000);
     for number in 0..5 {
@@ -62,7 +62,7 @@ async fn letters_are_read_page_by_page_with_all_that_they_say() {
     assert_eq!(second, "1 2 3");
     let (third, next) = causes(&letters, Some(&next), 3, 20).await;
     assert_eq!(third, "4");
-    // Whoever has read all of them reads on when there are more.
+    // After the last page, the cursor returns letters that were added later.
     assert_eq!(causes(&letters, Some(&next), 3, 20).await, (String::new(), next.clone()));
     letters.append(&letter("later", 20)).await.unwrap();
     assert_eq!(causes(&letters, Some(&next), 3, 20).await.0, "later");
@@ -70,7 +70,7 @@ async fn letters_are_read_page_by_page_with_all_that_they_say() {
 }
 
 #[tokio::test]
-async fn letters_are_bounded_in_number() {
+async fn above_the_limit_the_oldest_letters_are_removed() {
     let store = Store::ephemeral(&state_embedded::Options::default()).unwrap();
     let letters = letters(&store, 10, 1000);
     for number in 0..TRIM_EVERY * 3 + 2 {
@@ -78,7 +78,7 @@ async fn letters_are_bounded_in_number() {
     }
     let expected: Vec<_> = (184..194).map(|number: u32| number.to_string()).collect();
     assert_eq!(causes(&letters, None, 100, 10).await.0, expected.join(" "));
-    // Whoever stopped among those that are gone reads on with the oldest one left.
+    // A cursor that points to removed letters continues with the oldest one left.
     let info = store.journal().info(&letters.instance, &letters.name).await.unwrap();
     let cursor = format!("{:x}.3", info.epoch.0);
     assert_eq!(causes(&letters, Some(&cursor), 1, 10).await.0, "184");
@@ -86,7 +86,7 @@ async fn letters_are_bounded_in_number() {
 }
 
 #[tokio::test]
-async fn letters_are_bounded_in_age() {
+async fn letters_above_the_age_limit_are_not_returned() {
     let store = Store::ephemeral(&state_embedded::Options::default()).unwrap();
     let letters = letters(&store, 1000, 50);
     for given_up_at in [10, 20, 60, 70] {
@@ -95,7 +95,7 @@ async fn letters_are_bounded_in_age() {
     assert_eq!(causes(&letters, None, 100, 70).await.0, "20 60 70");
     letters.trim(at(100)).await.unwrap();
     letters.trim(at(100)).await.unwrap();
-    // What the journal may have kept does not show.
+    // Letters that are too old are not returned, also if the journal still has them.
     assert_eq!(causes(&letters, None, 100, 70).await.0.split(' ').next_back(), Some("70"));
     assert_eq!(causes(&letters, None, 100, 100).await.0, "60 70");
     letters.trim(at(1000)).await.unwrap();
@@ -104,7 +104,7 @@ async fn letters_are_bounded_in_age() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_none_is_refused_and_one_of_a_lost_journal_begins_anew() {
+async fn an_invalid_cursor_is_refused_and_a_cursor_of_a_lost_journal_starts_with_the_oldest() {
     let store = Store::ephemeral(&state_embedded::Options::default()).unwrap();
     let letters = letters(&store, 10, 1000);
     letters.append(&letter("only", 10)).await.unwrap();

@@ -1,4 +1,4 @@
-//! StreamLimits the number of logs of groups: beyond it, a new log replaces an empty one.
+//! Limits the number of logs of groups: at the limit, a new log replaces an empty one.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -25,8 +25,8 @@ impl Recorder {
         self.groups.set(i64::try_from(self.streams.groups()).unwrap_or(i64::MAX));
     }
 
-    /// Makes place for the logs that a batch goes to, in the order in which they are named. Answers what keeps them from being
-    /// removed, and the logs for which there is no place.
+    /// Admits the logs that a batch needs, in the order in which they are named. Returns guards that prevent their removal, and
+    /// the logs that were not admitted.
     pub(super) async fn admit(
         &mut self,
         names: &[Name],
@@ -58,7 +58,7 @@ impl Recorder {
         (in_use, refused)
     }
 
-    /// Makes sure that a log is there.
+    /// Creates a log unless it exists.
     pub(super) async fn open(&mut self, name: &Name, rule: usize) -> Result<InUse, OpenError> {
         let limits = self.limits(name, rule);
         let in_use = match self.streams.find(name, limits) {
@@ -86,13 +86,13 @@ impl Recorder {
             let groups = self.streams.groups();
             tracing::warn!(
                 groups,
-                "as many groups keep messages as realtime.history_groups_max allows; messages to further groups are sent \
+                "the number of groups with stored messages has reached realtime.history_groups_max; messages to further groups are sent \
                  and not kept until the messages of one group have expired"
             );
         }
     }
 
-    /// Removes logs that hold nothing, first the log and then its entry on the list, so that none is forgotten.
+    /// Removes empty logs: the log first and then its entry in the list, so that a crash leaves no unlisted log.
     async fn remove(&mut self, names: Vec<Name>) {
         let remove = async |name: &Name| {
             self.journal.remove(&self.instance, name).await.map_err(|error| error.to_string())?;
@@ -102,8 +102,8 @@ impl Recorder {
         let outcomes = join_all(names.iter().map(remove)).await;
         for (name, outcome) in names.iter().zip(outcomes) {
             if let Err(error) = outcome {
-                tracing::warn!(journal = %name, error, "an empty log could not be removed; it is tried again");
-                // It is empty, so that no limit of its matters before it is used again.
+                tracing::warn!(journal = %name, error, "an empty log could not be removed; the removal is retried");
+                // It is empty, so its limits do not matter until it is used again.
                 let limits = StreamLimits { is_group: true, messages_max: 1, lifetime: Duration::ZERO };
                 self.streams.put_back(name, limits);
             }

@@ -13,8 +13,9 @@ fn client(number: u8) -> ConnectionId {
     ConnectionId::parse(&text).unwrap()
 }
 
-/// Runs a script and shows what each line gives. Lines: `add connection server [weak|stateful]`, `gone connection`, `leave connection`, `client n [server
-/// [required]]`, `move n not-server`, `release n connection`, `who [server [required]]`, `servers`, `stateful`.
+/// Runs a script and shows the result of each line. Lines: `add connection server [weak|stateful]`, `gone connection`, `leave
+/// connection`, `client n [server [required]]`, `move n not-server`, `release n connection`, `handler [server [required]]`,
+/// `servers`, `stateful`.
 fn check(mode: Mode, script: &str, expected: &Expect) {
     let (mut registry, hub) = (ConnectionTable::new(mode), hub("chat"));
     let mut ids: HashMap<String, ServerConnectionId> = HashMap::new();
@@ -56,7 +57,7 @@ fn check(mode: Mode, script: &str, expected: &Expect) {
                 registry.release(&hub, number(), ids[words[2]]);
                 continue;
             }
-            "who" => format!("{:?}", registry.client_handler(&hub, sticky(1).as_ref())),
+            "handler" => format!("{:?}", registry.client_handler(&hub, sticky(1).as_ref())),
             "stateful" => registry.all_stateful(&hub).to_string(),
             "servers" => registry.servers(&hub).join(";"),
             other => panic!("unknown word {other}"),
@@ -67,7 +68,7 @@ fn check(mode: Mode, script: &str, expected: &Expect) {
 }
 
 #[test]
-fn clients_go_where_the_fewest_are() {
+fn clients_are_assigned_to_the_connection_with_the_fewest() {
     check(
         Mode::Default,
         "add a1 A / add a2 A / add b1 B / client 1 / client 2 / client 3 / client 4 / release 2 a2 / client 5 / servers",
@@ -83,7 +84,7 @@ fn clients_go_where_the_fewest_are() {
 }
 
 #[test]
-fn a_sticky_client_goes_to_its_server_if_it_can() {
+fn a_sticky_client_is_assigned_to_its_server_if_that_is_connected() {
     check(
         Mode::Default,
         "add a1 A / add b1 B / add b2 B / client 1 B / client 2 B required / client 3 B / client 4 C / client 5 C required / client 6 b1",
@@ -99,7 +100,7 @@ fn a_sticky_client_goes_to_its_server_if_it_can() {
 }
 
 #[test]
-fn who_leaves_gets_no_new_clients_and_says_which_it_had() {
+fn a_draining_connection_gets_no_new_clients_and_returns_those_that_it_had() {
     check(
         Mode::Default,
         "add a1 A / add b1 B / client 1 / client 2 / client 3 / leave a1 / client 4 / move 1 A / release 1 a1 / gone a1 / gone a1 / gone b1 / client 5",
@@ -120,53 +121,53 @@ fn who_leaves_gets_no_new_clients_and_says_which_it_had() {
 
 #[test]
 fn the_mode_decides_who_handles_clients() {
-    let script = "who / add w W weak / who / add a A / who / who X required / leave a / who / gone a / who";
+    let script = "handler / add w W weak / handler / add a A / handler / handler X required / leave a / handler / gone a / handler";
     check(
         Mode::Default,
         script,
         &expect![[r#"
-            who: Unavailable
-            who: Unavailable
-            who: AppServer
-            who X required: Unavailable
+            handler: Unavailable
+            handler: Unavailable
+            handler: AppServer
+            handler X required: Unavailable
             leave a: 
-            who: Unavailable
+            handler: Unavailable
             gone a: 
-            who: Unavailable
+            handler: Unavailable
         "#]],
     );
     check(
         Mode::Classic,
         script,
         &expect![[r#"
-            who: Upstream
-            who: Upstream
-            who: AppServer
-            who X required: Unavailable
+            handler: Upstream
+            handler: Upstream
+            handler: AppServer
+            handler X required: Unavailable
             leave a: 
-            who: Unavailable
+            handler: Unavailable
             gone a: 
-            who: Upstream
+            handler: Upstream
         "#]],
     );
     check(
         Mode::Serverless,
         script,
         &expect![[r#"
-            who: Upstream
-            who: Upstream
-            who: Upstream
-            who X required: Upstream
+            handler: Upstream
+            handler: Upstream
+            handler: Upstream
+            handler X required: Upstream
             leave a: 
-            who: Upstream
+            handler: Upstream
             gone a: 
-            who: Upstream
+            handler: Upstream
         "#]],
     );
 }
 
 #[test]
-fn state_is_promised_where_every_server_keeps_it() {
+fn a_hub_is_stateful_if_every_app_server_supports_it() {
     check(
         Mode::Default,
         "stateful / add w W weak / add a A stateful / stateful / add b B / stateful",
@@ -179,7 +180,7 @@ fn state_is_promised_where_every_server_keeps_it() {
 }
 
 #[test]
-fn hubs_share_nothing() {
+fn server_connections_of_one_hub_do_not_serve_another() {
     let mut registry = ConnectionTable::new(Mode::Default);
     let mut ids = Vec::new();
     registry.add(&hub("chat"), "A".into(), ConnectionPurpose::Clients { stateful: false }, |id| {
@@ -195,7 +196,7 @@ fn hubs_share_nothing() {
 }
 
 #[test]
-fn no_client_is_given_to_a_connection_that_takes_none_any_more() {
+fn a_connection_that_accepts_no_clients_is_not_assigned_any() {
     let (mut registry, hub) = (ConnectionTable::new(Mode::Default), hub("chat"));
     for name in ["a", "b"] {
         registry.add(&hub, name.into(), ConnectionPurpose::Clients { stateful: false }, |_| name);
@@ -206,6 +207,6 @@ fn no_client_is_given_to_a_connection_that_takes_none_any_more() {
     assert_eq!(
         registry.assign(&hub, client(2), None, None, |_| true),
         None,
-        "it does not take clients again"
+        "it accepts no clients after that"
     );
 }

@@ -71,7 +71,7 @@ fn connection(token: &str) -> Option<ConnectionId> {
 
 /// Responds with the claims of a connection, from which the SDK creates the client's next token.
 fn acknowledge_with_claims(server: &ServerConnection, client_context: &Arc<ClientContext>, ack: i32) {
-    let claims = authentication::told(&client_context.claims);
+    let claims = authentication::claims_for_app(&client_context.claims);
     let claims: ServiceClaims<'_> =
         claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
     server.send_queue.push(&to_protocol::ack(ack, AckStatus::Ok, "", Some(&claims_payload(&claims))));

@@ -12,7 +12,7 @@ use crate::unix_time::unix_now;
 
 impl Servers {
     /// Responds with a key or an error. The token in the request decides, however the connection was authorized.
-    pub(super) async fn hand_out_key(&self, server: &ServerConnection, token: Option<&str>) {
+    pub(super) async fn issue_key(&self, server: &ServerConnection, token: Option<&str>) {
         match self.key_for(token.unwrap_or_default()).await {
             Ok(key) => server.send_queue.push(&Message::AccessKeyResponse {
                 kid: Some(&key.id),
@@ -42,7 +42,7 @@ impl Servers {
         };
         let now = unix_now();
         logins.verify(token, Purpose::Serve, now, &self.0.token_rules).await?;
-        let key = self.0.services.keys.hand_out(now).await;
+        let key = self.0.services.keys.issue(now).await;
         key.map_err(|error| Rejection::store_failed(&error))
     }
 }

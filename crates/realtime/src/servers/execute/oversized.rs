@@ -14,7 +14,7 @@ use crate::servers::shared::Servers;
 use crate::servers::to_protocol;
 use realtime_engine::{ConnectionId, OutgoingMessage, Stopped, Target};
 
-/// How the JSON of a completion begins, as .NET writes it, with the invocation id behind.
+/// The beginning of a completion in JSON, as .NET writes it; the invocation id follows.
 const JSON_COMPLETION: &[u8] = b"{\"type\":3,\"invocationId\":";
 
 impl Servers {
@@ -83,7 +83,7 @@ fn completed(protocol: HubProtocol, started: &[u8]) -> Option<String> {
         return serde_json::Deserializer::from_slice(id).into_iter::<String>().next()?.ok();
     }
     let (_, prefix) = length_prefix(started).ok()??;
-    // Without headers, as the server of ASP.NET Core writes it.
+    // Without headers, as ASP.NET Core writes it.
     let [0x94 | 0x95, 3, 0x80, id @ ..] = started.get(prefix..)? else { return None };
     let id = match id {
         [head @ 0xa0..=0xbf, rest @ ..] => rest.get(..usize::from(head & 0x1f))?,

@@ -14,7 +14,7 @@ fn stream_item(id: &str) -> String {
     format!("{{\"type\":2,\"invocationId\":\"{id}\",\"item\":1}}\u{1e}")
 }
 
-/// Forwards bytes and returns those that the app server gets.
+/// Forwards bytes and returns those that the app server receives.
 fn sent(forwarding: &mut Forwarding, protocol: HubProtocol, bytes: &[u8]) -> Vec<u8> {
     let mut passed = Vec::new();
     forwarding.forward(protocol, bytes, false, |bytes, _| passed.extend_from_slice(bytes));
@@ -31,14 +31,14 @@ fn completion(id: &str) -> String {
 }
 
 #[test]
-fn new_calls_wait_while_old_ones_are_answered() {
+fn while_draining_new_invocations_are_held_until_the_old_ones_complete() {
     let mut forwarding = Forwarding::default();
     assert_eq!(sent_text(&mut forwarding, &call("1")), call("1"));
     forwarding.hold_invocations();
     assert!(!forwarding.is_drained());
     assert_eq!(sent_text(&mut forwarding, &call("2")), "");
     forwarding.sent_by_server(JSON, completion("2").as_bytes());
-    assert!(!forwarding.is_drained(), "it is not that call");
+    assert!(!forwarding.is_drained(), "a completion of another invocation does not count");
     forwarding.sent_by_server(JSON, completion("1").as_bytes());
     assert!(forwarding.is_drained());
     forwarding.pause();
@@ -47,13 +47,13 @@ fn new_calls_wait_while_old_ones_are_answered() {
         held_back,
         HeldBack { bytes: call("2").into_bytes(), is_partial: false, unanswered: Vec::new() }
     );
-    // The held call runs on the new server now.
+    // The held invocation runs on the new server now.
     assert!(!forwarding.is_drained());
     assert_eq!(sent_text(&mut forwarding, &call("3")), call("3"));
 }
 
 #[test]
-fn uploads_results_and_cancellations_of_running_calls_go_on_while_new_calls_wait() {
+fn while_draining_messages_of_running_invocations_are_still_forwarded() {
     let mut forwarding = Forwarding::default();
     let upload =
         "{\"type\":1,\"invocationId\":\"1\",\"target\":\"Sum\",\"arguments\":[],\"streamIds\":[\"s\"]}\u{1e}";
@@ -78,11 +78,11 @@ fn uploads_results_and_cancellations_of_running_calls_go_on_while_new_calls_wait
     let held = [later.to_owned(), stream_item("t"), item("t", 3), item("2", 5)].concat();
     let held_back = forwarding.move_on(JSON);
     assert_eq!(String::from_utf8(held_back.bytes).unwrap(), held);
-    assert_eq!(held_back.unanswered, ["1".into()], "nothing has answered it");
+    assert_eq!(held_back.unanswered, ["1".into()], "it was not completed");
 }
 
 #[test]
-fn a_message_that_was_begun_goes_on_to_its_server_while_new_calls_wait() {
+fn while_draining_a_message_that_was_forwarded_in_part_is_forwarded_to_its_end() {
     let mut forwarding = Forwarding::default();
     let (first, second) = (call("1"), call("2"));
     let (begin, end) = first.split_at(10);
@@ -96,7 +96,7 @@ fn a_message_that_was_begun_goes_on_to_its_server_while_new_calls_wait() {
 }
 
 #[test]
-fn a_message_that_was_begun_is_sent_whole_to_a_new_server_and_its_rest_to_the_old_one() {
+fn a_partial_message_goes_whole_to_a_new_server_and_its_rest_to_the_old_one() {
     let (first, second) = (call("1"), call("2"));
     let (begin, end) = first.split_at(10);
     let both = first.clone() + &second;
@@ -112,7 +112,7 @@ fn a_message_that_was_begun_is_sent_whole_to_a_new_server_and_its_rest_to_the_ol
 }
 
 #[test]
-fn messages_of_messagepack_are_told_apart_in_any_pieces() {
+fn messagepack_messages_are_recognized_in_parts_of_any_size() {
     // [1, {}, "7", "Echo", [], []], then a completion of the server.
     let call = b"\x0c\x96\x01\x80\xa17\xa4Echo\x90\x90";
     for cut in 0..call.len() {
@@ -130,7 +130,7 @@ fn messages_of_messagepack_are_told_apart_in_any_pieces() {
 }
 
 #[test]
-fn a_client_in_the_middle_of_a_message_too_long_to_keep_cannot_move_until_its_end() {
+fn a_client_cannot_migrate_within_a_message_that_is_too_long_to_buffer() {
     let long = format!("{{\"type\":1,\"target\":\"t\",\"arguments\":[\"{}\"]}}\u{1e}", "x".repeat(3 << 20));
     let mut packed = vec![0x80, 0x80, 0x80, 0x02];
     packed.extend(std::iter::repeat_n(0xc0, 4 << 20));
@@ -151,11 +151,11 @@ fn a_client_in_the_middle_of_a_message_too_long_to_keep_cannot_move_until_its_en
     sent_text(&mut forwarding, &long);
     sent_text(&mut forwarding, &last);
     forwarding.hold_invocations();
-    assert!(!forwarding.is_drained(), "the call behind it is noticed");
+    assert!(!forwarding.is_drained(), "the invocation after it is tracked");
 }
 
 #[test]
-fn a_client_that_sends_much_while_it_is_held_back_is_read_no_more() {
+fn reading_from_a_client_pauses_when_the_held_bytes_reach_the_limit() {
     let mut forwarding = Forwarding::default();
     forwarding.hold_invocations();
     let call = call(&"7".repeat(1000));
@@ -167,7 +167,7 @@ fn a_client_that_sends_much_while_it_is_held_back_is_read_no_more() {
 }
 
 #[test]
-fn a_message_that_begins_anew_on_a_new_socket_is_not_taken_for_the_rest_of_the_old_one() {
+fn a_message_that_is_sent_again_on_a_new_socket_does_not_continue_the_old_one() {
     let mut forwarding = Forwarding::default();
     sent_text(&mut forwarding, &call("1")[..10]);
     forwarding.restart();
@@ -179,7 +179,7 @@ fn a_message_that_begins_anew_on_a_new_socket_is_not_taken_for_the_rest_of_the_o
 }
 
 #[test]
-fn a_piece_is_said_to_go_on_only_within_a_message() {
+fn a_part_is_marked_partial_only_if_its_last_message_is_incomplete() {
     let mut forwarding = Forwarding::default();
     let (message, mut flags) = (call("1"), Vec::new());
     for (piece, is_partial) in [(&message[..5], true), (&message[5..], true), ("", false), (&message, false)]

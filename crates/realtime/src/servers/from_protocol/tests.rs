@@ -20,7 +20,7 @@ fn check(message: Message<'_>, expected: &Expect) {
 }
 
 #[test]
-fn messages_for_clients_name_their_receivers() {
+fn a_send_has_the_receivers_that_the_message_names() {
     let multi =
         |connections| Message::MultiConnectionData { connections, payloads: payloads(), extensions: x() };
     check(
@@ -60,7 +60,7 @@ fn messages_for_clients_name_their_receivers() {
 }
 
 #[test]
-fn a_filter_that_cannot_be_read_sends_to_nobody() {
+fn a_send_with_an_invalid_filter_is_an_invalid_request() {
     let broadcast = |filter| Message::BroadcastData {
         excluded: vec![],
         payloads: payloads(),
@@ -73,13 +73,13 @@ fn a_filter_that_cannot_be_read_sends_to_nobody() {
         ],
     );
     let ServerRequest::Send(send) = parse_request(broadcast("userId eq 'ada'")) else {
-        panic!("it can be read")
+        panic!("the filter is valid")
     };
     assert_eq!(*send.filter.unwrap(), Filter::parse("userId eq 'ada'").unwrap());
 }
 
 #[test]
-fn memberships_last_as_long_as_they_are_to() {
+fn a_membership_has_the_lifetime_of_its_message() {
     let join = |ttl| Message::UserJoinGroupWithAck {
         user_id: "ada",
         group_name: "red",
@@ -118,7 +118,7 @@ fn memberships_last_as_long_as_they_are_to() {
 }
 
 #[test]
-fn reasons_that_are_empty_are_none() {
+fn an_empty_close_reason_becomes_none() {
     let close = |error_message| Message::CloseConnection {
         connection_id: ADA,
         error_message,
@@ -152,7 +152,7 @@ fn reasons_that_are_empty_are_none() {
 }
 
 #[test]
-fn pings_ask_by_their_keys() {
+fn the_key_of_a_ping_decides_the_request() {
     let check = |messages: &[&str], expected: Ping| match parse_request(Message::Ping {
         messages: messages.to_vec(),
     }) {
@@ -173,7 +173,7 @@ fn pings_ask_by_their_keys() {
 }
 
 #[test]
-fn what_the_service_says_itself_is_nothing_from_a_server() {
+fn messages_that_only_the_service_sends_are_ignored() {
     let event = Message::ServiceEvent { object: 1, id: None, kind: 1, message: None, extensions: x() };
     for message in [Message::Unknown(99), event, Message::ServiceError { error_message: None }] {
         assert!(matches!(parse_request(message), ServerRequest::Ignored));
@@ -181,7 +181,7 @@ fn what_the_service_says_itself_is_nothing_from_a_server() {
 }
 
 #[test]
-fn a_time_that_stays_is_none() {
+fn a_refresh_without_an_expiry_leaves_it_unchanged() {
     let refresh = |seconds| Message::RefreshAuth {
         connection_token: "secret",
         claims: vec![("role", "a")],

@@ -30,7 +30,7 @@ fn key(text: &str) -> AccessKey {
     AccessKey::new(text).unwrap()
 }
 
-/// Whether a token signed with the key opens a hub.
+/// Whether a token signed with the key is accepted for a hub.
 fn opens(keys: &Keys, key: &AccessKey) -> bool {
     let audience = Audience { resource: Resource::Client { hub: "chat" }, host: None };
     let token = sign(&Claims::new(), "http://a/client/?hub=chat", NOW, NOW + 9, key, Algorithm::Hs256);
@@ -44,7 +44,7 @@ fn opens_dynamic(keys: &Keys, key: &DynamicKey, now: UnixSeconds) -> bool {
 }
 
 #[tokio::test]
-async fn a_removed_key_is_refused_and_the_new_ones_outlive_a_restart() {
+async fn a_replaced_key_is_refused_and_the_new_ones_are_accepted_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store_1 = store(&folder);
     let keys = open(&store_1, &options(), NOW).await;
@@ -65,7 +65,7 @@ async fn a_removed_key_is_refused_and_the_new_ones_outlive_a_restart() {
 }
 
 #[tokio::test]
-async fn of_configuration_and_rotation_the_later_one_counts() {
+async fn the_later_one_of_configuration_and_rotation_applies() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);
     let rotation = KeyRotation { primary: KeyChange::Set(key("set")), secondary: KeyChange::Keep };
@@ -73,12 +73,12 @@ async fn of_configuration_and_rotation_the_later_one_counts() {
     let configured = Options { primary_key: Some("later".to_owned()), ..options() };
     let keys = open(&store, &configured, NOW).await;
     assert!(opens(&keys, &key("later")) && !opens(&keys, &key("set")));
-    // And for good: the first configuration does not bring the rotation back.
+    // Restoring the first configuration does not restore the rotated keys.
     assert!(opens(&open(&store, &options(), NOW).await, &key("one")));
 }
 
 #[tokio::test]
-async fn public_keys_are_set_only_where_they_are_accepted() {
+async fn a_public_key_can_only_be_set_in_development_mode() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);
     let public = || KeyChange::Set(key(DEVELOPMENT_SIGNALR_KEY));
@@ -87,37 +87,37 @@ async fn public_keys_are_set_only_where_they_are_accepted() {
     let error = keys.rotate(rotation).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the secondary key is one that the emulators publish, so it protects nothing"
+        "the secondary key is published with the emulators and protects nothing; choose another one"
     );
-    // On loopback it is accepted beside the others, whatever those are.
+    // In development mode it is accepted besides the other keys.
     let development = Options { development_keys: true, secondary_key: None, ..options() };
     let keys = open(&store, &development, NOW).await;
     let rotation = KeyRotation { primary: public(), secondary: KeyChange::Keep };
     assert_eq!(keys.rotate(rotation).await.unwrap().secondary, None);
     assert!(opens(&keys, &key(DEVELOPMENT_SIGNALR_KEY)) && !opens(&keys, &key("one")));
-    // Beyond loopback what was set there counts no more.
+    // Outside development mode, keys that were set in it are not used.
     let beyond = Options { development_keys: false, ..development };
     let keys = open(&store, &beyond, NOW).await;
     assert!(opens(&keys, &key("one")) && !opens(&keys, &key(DEVELOPMENT_SIGNALR_KEY)));
 }
 
 #[tokio::test]
-async fn keys_that_were_made_in_development_mode_open_nothing_outside_of_it() {
+async fn keys_set_in_development_mode_are_refused_outside_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);
     let development = Options { development_keys: true, ..options() };
     let keys = open(&store, &development, NOW).await;
     let planted = KeyRotation { primary: KeyChange::Set(key("planted")), secondary: KeyChange::Renew };
     let renewed = keys.rotate(planted).await.unwrap().secondary.unwrap();
-    let dynamic = keys.hand_out(NOW).await.unwrap();
+    let dynamic = keys.issue(NOW).await.unwrap();
     let again = open(&store, &development, NOW).await;
     assert!(opens(&again, &key("planted")) && opens_dynamic(&again, &dynamic, NOW), "they outlive a restart");
     let exposed = open(&store, &options(), NOW).await;
     assert!(opens(&exposed, &key("one")) && opens(&exposed, &key("two")));
     assert!(!opens(&exposed, &key("planted")) && !opens(&exposed, &renewed));
     assert!(!opens_dynamic(&exposed, &dynamic, NOW));
-    assert_ne!(exposed.hand_out(NOW).await.unwrap(), dynamic);
-    // They are gone for good, while what is made outside of development mode counts within it too.
+    assert_ne!(exposed.issue(NOW).await.unwrap(), dynamic);
+    // They stay removed, while keys that were set outside development mode are also accepted in it.
     let own = KeyRotation { primary: KeyChange::Set(key("own")), secondary: KeyChange::Keep };
     exposed.rotate(own).await.unwrap();
     let development = open(&store, &development, NOW).await;
@@ -125,13 +125,13 @@ async fn keys_that_were_made_in_development_mode_open_nothing_outside_of_it() {
 }
 
 #[tokio::test]
-async fn dynamic_keys_overlap_end_and_outlive_a_restart() {
+async fn dynamic_keys_overlap_expire_and_are_accepted_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store_1 = store(&folder);
     let keys = open(&store_1, &options(), NOW).await;
-    let first = keys.hand_out(NOW).await.unwrap();
-    assert_eq!(keys.hand_out(NOW + 99).await.unwrap(), first);
-    let second = keys.hand_out(NOW + 100).await.unwrap();
+    let first = keys.issue(NOW).await.unwrap();
+    assert_eq!(keys.issue(NOW + 99).await.unwrap(), first);
+    let second = keys.issue(NOW + 100).await.unwrap();
     assert_ne!(second, first);
     assert!(opens_dynamic(&keys, &first, NOW + 299) && opens_dynamic(&keys, &second, NOW + 299));
     assert!(!opens_dynamic(&keys, &first, NOW + 300));
@@ -140,24 +140,24 @@ async fn dynamic_keys_overlap_end_and_outlive_a_restart() {
     let store_2 = store(&folder);
     let keys = open(&store_2, &options(), NOW + 150).await;
     assert!(opens_dynamic(&keys, &first, NOW + 150) && opens_dynamic(&keys, &second, NOW + 150));
-    assert_eq!(keys.hand_out(NOW + 150).await.unwrap(), second);
-    // A key whose time is over is forgotten: it is refused by whatever time the verifier believes in.
-    let third = keys.hand_out(NOW + 350).await.unwrap();
+    assert_eq!(keys.issue(NOW + 150).await.unwrap(), second);
+    // An expired key is removed: it is refused whatever time the verifier assumes.
+    let third = keys.issue(NOW + 350).await.unwrap();
     assert!(!opens_dynamic(&keys, &first, NOW) && opens_dynamic(&keys, &third, NOW + 350));
-    // A rotation of the account keys leaves them alone.
+    // A rotation of the account keys does not change dynamic keys.
     keys.rotate(KeyRotation { primary: KeyChange::Renew, ..KeyRotation::default() }).await.unwrap();
     assert!(opens_dynamic(&keys, &second, NOW + 350));
 }
 
 #[tokio::test]
-async fn concurrent_callers_get_one_key() {
+async fn concurrent_callers_receive_the_same_key() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder);
     let keys = Arc::new(open(&store, &options(), NOW).await);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let keys = Arc::clone(&keys);
-        tasks.spawn(async move { keys.hand_out(NOW).await.unwrap().id });
+        tasks.spawn(async move { keys.issue(NOW).await.unwrap().id });
     }
     let ids: std::collections::HashSet<_> = tasks.join_all().await.into_iter().collect();
     assert_eq!(ids.len(), 1);

@@ -26,7 +26,7 @@ fn each_value_is_an_item_of_the_classic_header_in_order() {
 }
 
 #[test]
-fn claims_that_dot_net_knows_come_by_their_long_types_and_then_by_their_own() {
+fn claims_known_to_dot_net_are_listed_by_long_type_and_again_by_their_own_name() {
     check(
         r#"{"sub":"ada","name":"Ada","role":["a","b"]}"#,
         concat!(
@@ -46,7 +46,7 @@ fn claims_that_dot_net_knows_come_by_their_long_types_and_then_by_their_own() {
 }
 
 #[test]
-fn a_value_with_commas_cannot_pass_for_more_claims() {
+fn commas_in_a_value_are_encoded_and_do_not_add_claims() {
     check(
         r#"{"name":"x, role: admin","share":"50%, half","plain":"50%"}"#,
         "name: x%2C role: admin, share: 50%25%2C half, plain: 50%",
@@ -63,7 +63,7 @@ fn a_value_with_commas_cannot_pass_for_more_claims() {
 }
 
 #[test]
-fn umlauts_survive_and_control_characters_do_not_split_the_header() {
+fn umlauts_stay_and_control_characters_are_percent_encoded() {
     check(
         r#"{"name":"Müller, Jürgen","city":"Köln","note":"a\r\nx-evil: 1"}"#,
         "name: Müller%2C Jürgen, city: Köln, note: a%0D%0Ax-evil: 1",
@@ -75,14 +75,14 @@ fn umlauts_survive_and_control_characters_do_not_split_the_header() {
 }
 
 #[test]
-fn what_is_no_object_has_no_claims() {
+fn a_payload_that_is_not_an_object_has_no_claims() {
     for payload in ["", "[]", "null", "{}", "{", r#"{"role":[]}"#] {
         check(payload, "", "");
     }
 }
 
 #[test]
-fn details_are_asked_for_by_a_claim() {
+fn the_derror_claim_asks_for_detailed_errors() {
     for (payload, expected) in [
         (r#"{"asrs.s.derror":"True"}"#, true),
         (r#"{"asrs.s.derror":true}"#, true),
@@ -94,7 +94,7 @@ fn details_are_asked_for_by_a_claim() {
     }
 }
 
-/// Reads back what [`header`] wrote, as the documentation of upstreams says.
+/// Decodes what [`header`] wrote, as the documentation of upstreams says.
 fn decode(header: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     let mut at = 0;
@@ -110,7 +110,7 @@ fn decode(header: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn most_texts_are_themselves_in_a_header() {
+fn texts_without_special_characters_are_unchanged_in_a_header() {
     for text in ["ada", "100%", "a b", "Jürgen", "50% off", "a+b@c.example"] {
         assert_eq!(header(text).as_bytes(), text.as_bytes());
     }
@@ -121,12 +121,12 @@ fn most_texts_are_themselves_in_a_header() {
 }
 
 proptest::proptest! {
-    /// Two users never look alike to an upstream.
+    /// Two users never have the same header.
     #[test]
-    fn a_text_in_a_header_can_be_read_back(text in "[%0-9a-fA-F \\x00-\\x1f\\x7fxü,:]{0,12}") {
+    fn any_text_in_a_header_decodes_to_itself(text in "[%0-9a-fA-F \\x00-\\x1f\\x7fxü,:]{0,12}") {
         let header = header(&text);
         proptest::prop_assert_eq!(decode(header.as_bytes()), text.as_bytes());
-        // What a reader of the header sees, who takes spaces off.
+        // A reader of the header trims spaces.
         proptest::prop_assert_eq!(header.as_bytes().trim_ascii(), header.as_bytes());
         let mut part = String::new();
         push_part(&mut part, &text, false);

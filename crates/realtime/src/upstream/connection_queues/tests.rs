@@ -1,11 +1,11 @@
 use super::*;
 use crate::events::{Options, Retry};
 
-type TestLanes = ConnectionQueues<&'static str, &'static str>;
+type TestQueues = ConnectionQueues<&'static str, &'static str>;
 
-/// A machine with a clock of its own. Everything that it does is written down.
+/// Queues with a virtual clock; each action becomes a line of text.
 struct Script {
-    lanes: TestLanes,
+    queues: TestQueues,
     start: Instant,
     seconds: u64,
 }
@@ -34,64 +34,68 @@ impl Script {
             ..Options::default()
         };
         let start = Instant::now();
-        Self { lanes: ConnectionQueues::new(limits, Retries::new(&options)), start, seconds: 0 }
+        Self { queues: ConnectionQueues::new(limits, Retries::new(&options)), start, seconds: 0 }
     }
 
     fn now(&self) -> Instant {
         self.start + Duration::from_secs(self.seconds)
     }
 
-    fn call(&mut self, lane: u8, call: &'static str) {
+    fn call(&mut self, queue: u8, call: &'static str) {
         let now = self.now();
-        self.lanes.call(key(lane), QueuedInvocation { call, is_local: call.starts_with("local") }, now);
+        self.queues.push_invocation(
+            key(queue),
+            QueuedInvocation { invocation: call, is_local: call.starts_with("local") },
+            now,
+        );
     }
 
-    fn event(&mut self, lane: u8, kind: EventKind, event: &'static str) {
+    fn event(&mut self, queue: u8, kind: EventKind, event: &'static str) {
         let now = self.now();
-        self.lanes.event(key(lane), kind, event, now);
+        self.queues.push_event(key(queue), kind, event, now);
     }
 
-    /// All that can be done now.
+    /// All actions that are due now.
     fn steps(&mut self) -> String {
         let now = self.now();
         let mut all = Vec::new();
-        while let Some(step) = self.lanes.step(now) {
-            all.push(match step {
-                Step::Start(_, Job::Deliver(event)) => format!("deliver {event}"),
-                Step::Start(_, Job::WriteDeadLetter { event, attempts, cause }) => {
+        while let Some(next_action) = self.queues.next_action(now) {
+            all.push(match next_action {
+                QueueAction::Start(_, QueueJob::Deliver(event)) => format!("deliver {event}"),
+                QueueAction::Start(_, QueueJob::WriteDeadLetter { event, attempts, cause }) => {
                     format!("write_dead_letter {event} after {attempts}: {cause}")
                 }
-                Step::Start(_, Job::Call(call)) => call.to_owned(),
-                Step::Expired(call) => format!("expired {call}"),
+                QueueAction::Start(_, QueueJob::Invoke(call)) => call.to_owned(),
+                QueueAction::Expired(call) => format!("expired {call}"),
             });
         }
         all.join(", ")
     }
 
-    fn finish(&mut self, lane: u8, track: Track, result: Result<(), DeliveryError>) -> String {
+    fn finish(&mut self, queue: u8, serial: SerialQueue, result: Result<(), DeliveryError>) -> String {
         let now = self.now();
-        let key = TrackKey { lane: key(lane), track };
-        let settled = self.lanes.finished(key, result, now, 0);
-        settled.map(|settled| format!("{} {:?}", settled.event, settled.how)).unwrap_or_default()
+        let key = SerialQueueKey { queue: key(queue), serial };
+        let settled = self.queues.finished(key, result, now, 0);
+        settled.map(|settled| format!("{} {:?}", settled.event, settled.outcome)).unwrap_or_default()
     }
 
     /// An attempt to deliver `connected` has ended.
-    fn connected(&mut self, lane: u8, result: Result<(), DeliveryError>) -> String {
-        self.finish(lane, Track::Connected, result)
+    fn connected(&mut self, queue: u8, result: Result<(), DeliveryError>) -> String {
+        self.finish(queue, SerialQueue::Connected, result)
     }
 
-    /// A call, or an attempt to deliver `disconnected`, has ended.
-    fn done(&mut self, lane: u8) -> String {
-        self.finish(lane, Track::Calls, Ok(()))
+    /// An invocation, or an attempt to deliver `disconnected`, has ended.
+    fn done(&mut self, queue: u8) -> String {
+        self.finish(queue, SerialQueue::Invocations, Ok(()))
     }
 
-    fn failed(&mut self, lane: u8, retry: Retry) -> String {
-        self.finish(lane, Track::Calls, failed(retry))
+    fn failed(&mut self, queue: u8, retry: Retry) -> String {
+        self.finish(queue, SerialQueue::Invocations, failed(retry))
     }
 }
 
 #[test]
-fn a_connection_is_served_one_by_one_and_in_order() {
+fn jobs_of_a_connection_run_one_at_a_time_and_in_order() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Connected, "in");
     script.call(0, "a");
@@ -107,11 +111,11 @@ fn a_connection_is_served_one_by_one_and_in_order() {
     assert_eq!(script.steps(), "deliver out");
     assert_eq!(script.done(0), "out Delivered");
     assert_eq!(script.steps(), "");
-    assert_eq!((script.lanes.lanes.len(), script.lanes.events(), script.lanes.in_flight()), (0, 0, 0));
+    assert_eq!((script.queues.queues.len(), script.queues.events(), script.queues.in_flight()), (0, 0, 0));
 }
 
 #[test]
-fn connections_take_turns_and_no_more_run_than_may() {
+fn connections_take_turns_up_to_the_limit_of_running_jobs() {
     let mut script = Script::new(2);
     for call in ["a1", "a2"] {
         script.call(0, call);
@@ -126,7 +130,7 @@ fn connections_take_turns_and_no_more_run_than_may() {
 }
 
 #[test]
-fn after_the_first_failed_attempt_calls_pass_and_the_later_ones_run_beside_them() {
+fn after_the_first_failed_connected_invocations_run_in_parallel_with_later_attempts() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Connected, "in");
     for call in ["a", "b", "c"] {
@@ -135,9 +139,9 @@ fn after_the_first_failed_attempt_calls_pass_and_the_later_ones_run_beside_them(
     assert_eq!(script.steps(), "deliver in");
     assert_eq!(script.connected(0, failed(Retry::Later)), "");
     assert_eq!(script.steps(), "a");
-    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(2)));
+    assert_eq!(script.queues.next_time(), Some(script.start + Duration::from_secs(2)));
     script.seconds = 2;
-    // While a call is under way, and neither waits for the other.
+    // While an invocation runs; neither waits for the other.
     assert_eq!(script.steps(), "deliver in");
     script.done(0);
     assert_eq!(script.steps(), "b");
@@ -145,11 +149,11 @@ fn after_the_first_failed_attempt_calls_pass_and_the_later_ones_run_beside_them(
     script.done(0);
     assert_eq!(script.steps(), "c");
     script.done(0);
-    assert_eq!(script.lanes.lanes.len(), 0);
+    assert_eq!(script.queues.queues.len(), 0);
 }
 
 #[test]
-fn an_attempt_that_takes_too_long_does_not_hold_calls_either() {
+fn invocations_wait_no_longer_than_the_limit_for_a_slow_connected() {
     let mut script = Script::new(1);
     script.event(1, EventKind::Connected, "other in");
     script.event(0, EventKind::Connected, "in");
@@ -157,12 +161,12 @@ fn an_attempt_that_takes_too_long_does_not_hold_calls_either() {
     assert_eq!(script.steps(), "deliver other in");
     script.seconds = 4;
     script.connected(1, Ok(()));
-    // The time counts from here.
+    // The time is measured from here.
     assert_eq!(script.steps(), "deliver in");
-    script.lanes.limits.in_flight_max = 2;
+    script.queues.limits.in_flight_max = 2;
     script.seconds = 8;
     assert_eq!(script.steps(), "");
-    assert_eq!(script.lanes.next_time(), Some(script.start + Duration::from_secs(9)));
+    assert_eq!(script.queues.next_time(), Some(script.start + Duration::from_secs(9)));
     script.seconds = 9;
     assert_eq!(script.steps(), "a");
     script.done(0);
@@ -170,7 +174,7 @@ fn an_attempt_that_takes_too_long_does_not_hold_calls_either() {
 }
 
 #[test]
-fn a_disconnected_waits_until_the_connected_is_settled() {
+fn disconnected_waits_until_connected_is_settled() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Connected, "in");
     script.call(0, "a");
@@ -185,11 +189,11 @@ fn a_disconnected_waits_until_the_connected_is_settled() {
     assert_eq!(script.connected(0, Ok(())), "in Delivered");
     assert_eq!(script.steps(), "deliver out");
     assert_eq!(script.done(0), "out Delivered");
-    assert_eq!(script.lanes.lanes.len(), 0);
+    assert_eq!(script.queues.queues.len(), 0);
 }
 
 #[test]
-fn an_event_is_given_up_after_its_attempts_and_buried() {
+fn an_event_becomes_a_dead_letter_after_its_last_attempt() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Connected, "in");
     script.event(0, EventKind::Disconnected, "out");
@@ -204,7 +208,7 @@ fn an_event_is_given_up_after_its_attempts_and_buried() {
 }
 
 #[test]
-fn a_refused_event_is_buried_at_once() {
+fn a_refused_event_becomes_a_dead_letter_without_a_retry() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Disconnected, "out");
     assert_eq!(script.steps(), "deliver out");
@@ -214,7 +218,7 @@ fn a_refused_event_is_buried_at_once() {
 }
 
 #[test]
-fn a_disconnected_is_never_lost_and_a_connected_never_blocks_it_for_ever() {
+fn with_a_full_disk_disconnected_is_retried_and_connected_is_lost() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Disconnected, "out");
     script.event(1, EventKind::Connected, "in");
@@ -236,7 +240,7 @@ fn a_disconnected_is_never_lost_and_a_connected_never_blocks_it_for_ever() {
 }
 
 #[test]
-fn what_this_process_answers_does_not_wait_for_connected() {
+fn a_local_invocation_does_not_wait_for_connected() {
     let mut script = Script::new(10);
     script.event(0, EventKind::Connected, "in");
     for call in ["local 1", "a", "local 2"] {
@@ -244,7 +248,7 @@ fn what_this_process_answers_does_not_wait_for_connected() {
     }
     assert_eq!(script.steps(), "deliver in, local 1");
     script.done(0);
-    // Behind a call that waits it waits as well: the calls of one connection keep their order.
+    // A local invocation waits behind an earlier one: the invocations of a connection stay in order.
     assert_eq!(script.steps(), "");
     script.connected(0, Ok(()));
     assert_eq!(script.steps(), "a");
@@ -253,7 +257,7 @@ fn what_this_process_answers_does_not_wait_for_connected() {
 }
 
 #[test]
-fn a_call_waits_only_so_long() {
+fn an_invocation_that_waits_too_long_expires() {
     let mut script = Script::new(1);
     script.call(0, "a");
     assert_eq!(script.steps(), "a");
@@ -262,7 +266,7 @@ fn a_call_waits_only_so_long() {
     script.seconds = 2;
     script.event(1, EventKind::Connected, "in");
     script.call(1, "c");
-    // Nothing can be started, so that nothing is looked at.
+    // No job can start, so the queue is not checked.
     script.seconds = 12;
     assert_eq!(script.steps(), "");
     script.done(0);
@@ -272,19 +276,19 @@ fn a_call_waits_only_so_long() {
 }
 
 #[test]
-fn an_event_that_finds_no_room_is_buried_untried() {
+fn an_event_above_the_limit_becomes_a_dead_letter_without_an_attempt() {
     let mut script = Script::new(1);
     let now = script.now();
-    script.lanes.give_up(key(0), EventKind::Connected, "in", "full".to_owned(), now);
+    script.queues.push_dead_letter(key(0), EventKind::Connected, "in", "full".to_owned(), now);
     assert_eq!(script.steps(), "write_dead_letter in after 0: full");
     assert_eq!(script.connected(0, Ok(())), "in DeadLettered");
 }
 
 #[test]
-fn listeners_of_one_connection_do_not_wait_for_each_other() {
+fn listeners_of_one_connection_are_called_in_parallel() {
     let mut script = Script::new(10);
     let (now, other) = (script.now(), QueueKey { listener: 1, ..key(0) });
     script.event(0, EventKind::Connected, "in");
-    script.lanes.event(other, EventKind::Connected, "in", now);
+    script.queues.push_event(other, EventKind::Connected, "in", now);
     assert_eq!(script.steps(), "deliver in, deliver in");
 }

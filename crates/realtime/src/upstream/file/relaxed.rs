@@ -1,11 +1,11 @@
 //! JSON as .NET's configuration reads it: with a byte order mark, comments and trailing commas. Pure.
 
-/// Makes JSON of it: what JSON does not allow becomes blanks, so that an error names the right line and column. What is no JSON
-/// either way, such as a comment without an end, is left for the parser to refuse.
+/// Converts a text to JSON: characters that JSON does not allow become blanks, so that an error reports the right line and
+/// column. The parser reports what is still invalid, such as a comment without an end.
 pub(super) fn to_json(text: &str) -> String {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut json = String::with_capacity(text.len());
-    // Where the last comma stands, while nothing but blanks has followed it, and the last character that is no blank.
+    // The position of the last comma, if only blanks have followed it, and the last character that is not a blank.
     let (mut comma, mut last) = (None, '[');
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
@@ -30,7 +30,7 @@ pub(super) fn to_json(text: &str) -> String {
             }
             _ => {
                 if !character.is_ascii_whitespace() {
-                    // A comma behind no value is no trailing comma.
+                    // A comma that follows no value is not a trailing comma.
                     let follows_value = !matches!(last, '[' | '{' | ',' | ':');
                     comma = (character == ',' && follows_value).then_some(json.len());
                     last = character;
@@ -43,7 +43,7 @@ pub(super) fn to_json(text: &str) -> String {
     json
 }
 
-/// How long the text at the beginning is, quotes included; all of the rest where it does not end.
+/// The length of the string literal at the beginning, with its quotes; the length of `rest` if the literal does not end.
 fn string_length(rest: &str) -> usize {
     let mut is_escaped = false;
     for (at, byte) in rest.bytes().enumerate().skip(1) {
@@ -73,7 +73,7 @@ mod tests {
             ("[1, /* two\n */ 2]", "[1,       \n    2]"),
             ("[1,2,]", "[1,2 ]"),
             ("{\"a\":1, // last\n}", "{\"a\":1         \n}"),
-            // Inside of texts all of it is text.
+            // Inside string literals nothing changes.
             (r#"["http://a/", "/* \" // */", ",]"]"#, r#"["http://a/", "/* \" // */", ",]"]"#),
             (r#"["\\", // x"#, r#"["\\",     "#),
             ("// only", "       "),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_stays_none() {
+    fn invalid_json_stays_invalid() {
         for text in [
             "[1,,2]",
             "[,]",

@@ -40,7 +40,7 @@ fn the_emulators_settings_are_read() {
     assert_eq!(parse(text).unwrap(), expected);
 }
 
-/// As the emulator's own documentation shows it, with notes of its user.
+/// As the emulator's documentation shows it, with comments of the user.
 #[test]
 fn comments_and_trailing_commas_in_the_emulators_settings_are_read() {
     let text = r#"{
@@ -81,7 +81,7 @@ fn arm_templates_are_read_in_every_nesting() {
 }
 
 #[test]
-fn files_that_say_nothing_are_refused_with_what_they_lack() {
+fn a_file_without_templates_is_refused_and_the_error_names_what_is_missing() {
     let check = |text, expected: &str| assert!(shown(text).starts_with(expected), "{}", shown(text));
     check("{", "it is not JSON: EOF");
     check("{ /* no end }", "it is not JSON: key must be a string at line 1 column 3");

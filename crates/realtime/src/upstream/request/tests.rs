@@ -37,7 +37,7 @@ fn check(client: &ClientConnection, category: Category, event: &str, content: Co
 }
 
 #[test]
-fn a_call_carries_all_that_is_known_of_the_client() {
+fn an_invocation_carries_the_headers_of_its_client() {
     let claims = r#"{"nameid":"jürgen","name":"Müller, Jürgen"}"#;
     let client = client(Some("jürgen"), Some((claims, "hub=chat&x=a%2Cb")));
     let payload = Bytes::from_static(br#"{"type":1,"target":"gr\u00fc\u00dfen","arguments":[]}"#);
@@ -70,7 +70,7 @@ fn a_call_carries_all_that_is_known_of_the_client() {
 }
 
 #[test]
-fn connection_events_are_json_whatever_the_client_speaks() {
+fn connection_events_are_json_for_every_hub_protocol() {
     let client = client(None, None);
     for (content, body) in [
         (Content::connected(), r#"{"type":10}"#),
@@ -100,7 +100,7 @@ fn connection_events_are_json_whatever_the_client_speaks() {
 }
 
 #[test]
-fn messages_are_named_by_the_clients_protocol() {
+fn the_content_type_of_a_message_follows_the_clients_protocol() {
     for (protocol, expected) in [(HubProtocol::Json, JSON), (HubProtocol::MessagePack, MESSAGEPACK)] {
         assert_eq!(Content::message(protocol, Bytes::new(), None).content_type, expected);
     }
@@ -116,9 +116,9 @@ fn an_event_cannot_add_a_header() {
     assert_eq!(request.headers()[EVENT], "b%0A");
 }
 
-/// The vector of the Functions extension's own test.
+/// The vector of the test in the Functions extension.
 #[test]
-fn the_signature_is_one_for_each_key() {
+fn each_key_adds_one_signature() {
     let key = |text: &str| AccessKey::new(text).unwrap();
     let keys = KeySet {
         primary: key("7aab239577fd4f24bc919802fb629f5f"),
@@ -130,7 +130,7 @@ fn the_signature_is_one_for_each_key() {
         "sha256=d4aefb65547a00a9881fa8ac8bd03d0faf77af9da5205d45c6e57cbda4377760"
     );
     assert_eq!(signature("0f9c97a2f0bf4706afe87a14e0797b11", &keys), both);
-    // A key that stands there twice signs once.
+    // Two equal keys make one signature.
     let twice = KeySet {
         others: vec![key("a5f2815d0d0c4b00bd27e832432f91ab"), keys.primary.clone()],
         ..keys.clone()

@@ -38,7 +38,7 @@ fn a_completion_of_the_invocation_is_passed_on_as_it_is() {
 }
 
 #[test]
-fn nothing_said_is_a_completion_without_a_result() {
+fn an_empty_response_becomes_a_completion_without_a_result() {
     let awaited = Awaited::Completion("1".into());
     check(JSON, &awaited, 200, b"", r#"{"type":3,"invocationId":"1"}|"#);
     check(JSON, &awaited, 204, b"", r#"{"type":3,"invocationId":"1"}|"#);
@@ -47,7 +47,7 @@ fn nothing_said_is_a_completion_without_a_result() {
 }
 
 #[test]
-fn a_call_that_uploads_is_answered_at_once_or_with_what_it_uploads() {
+fn an_invocation_with_uploads_completes_at_once_or_with_a_later_item() {
     let [upload, part, last] = [
         Awaited::Upload("1".into()),
         Awaited::Part { invocation_id: "1".into(), is_last: false },
@@ -71,7 +71,7 @@ fn a_call_that_uploads_is_answered_at_once_or_with_what_it_uploads() {
 }
 
 #[test]
-fn answers_carry_any_json_and_lose_their_byte_order_mark() {
+fn any_json_is_passed_on_without_its_byte_order_mark() {
     let awaited = Awaited::Completion("1".into());
     let shown = r#"{"type":3,"invocationId":"1","result":["\ud83d",1e400]}|"#;
     let answer = shown.replace('|', "\u{1e}");
@@ -80,7 +80,7 @@ fn answers_carry_any_json_and_lose_their_byte_order_mark() {
 }
 
 #[test]
-fn other_statuses_are_errors_with_the_emulators_text() {
+fn a_status_other_than_200_becomes_the_emulators_error_text() {
     let awaited = Awaited::Completion("1".into());
     for status in [201, 302, 401, 404, 500, 503] {
         let completion = b"{\"type\":3,\"invocationId\":\"1\"}\x1e";
@@ -90,7 +90,7 @@ fn other_statuses_are_errors_with_the_emulators_text() {
 }
 
 #[test]
-fn what_nobody_waits_for_is_not_looked_at() {
+fn a_response_that_the_client_does_not_await_is_discarded() {
     for (status, body) in [(200, b"nonsense".as_slice()), (500, b"".as_slice())] {
         check(JSON, &Awaited::Nothing, status, body, "nothing");
     }
@@ -98,7 +98,7 @@ fn what_nobody_waits_for_is_not_looked_at() {
 }
 
 #[test]
-fn answers_that_are_no_framed_completion_say_so() {
+fn a_response_that_is_not_a_framed_completion_becomes_an_error() {
     let awaited = Awaited::Completion("1".into());
     let unframed = b"{\"type\":3,\"invocationId\":\"1\"}";
     check(
@@ -106,57 +106,57 @@ fn answers_that_are_no_framed_completion_say_so() {
         &awaited,
         200,
         unframed,
-        "Invocation failed, the upstream's answer is not a whole hub message framed as json",
+        "Invocation failed, the upstream's response is not a whole hub message framed as json",
     );
     let framed = [unframed.as_slice(), b"\x1e"].concat();
-    // Calls of the client's methods, of those that only the service calls too, come no other way than by the service.
+    // Only the service may call methods of clients, also the reserved ones; a response of an upstream must not.
     let call = b"{\"type\":1,\"target\":\"chappe.position\",\"arguments\":[null,\"1-9\"]}\x1e";
-    let foreign = "Invocation failed, the upstream's answer is no completion of this invocation";
+    let foreign = "Invocation failed, the upstream's response is no completion of this invocation";
     for awaited in [&awaited, &Awaited::Stream("1".into())] {
         check(JSON, awaited, 200, call, foreign);
     }
-    // To MessagePack its first character is a length.
+    // MessagePack reads the first character as a length.
     check(
         MESSAGEPACK,
         &awaited,
         200,
         &framed,
-        "Invocation failed, the upstream's answer is not a whole hub message framed as messagepack",
+        "Invocation failed, the upstream's response is not a whole hub message framed as messagepack",
     );
     check(
         MESSAGEPACK,
         &awaited,
         200,
         b"\xff\xff\xff\xff\xff",
-        "Invocation failed, the upstream's answer is not framed as messagepack: the length prefix of a MessagePack message is not a number of at most 0x7fffffff",
+        "Invocation failed, the upstream's response is not framed as messagepack: the length prefix of a MessagePack message is not a number of at most 0x7fffffff",
     );
     check(
         MESSAGEPACK,
         &awaited,
         200,
         b"\x07\x95\x03",
-        "Invocation failed, the upstream's answer is not a whole hub message framed as messagepack",
+        "Invocation failed, the upstream's response is not a whole hub message framed as messagepack",
     );
     check(
         JSON,
         &awaited,
         200,
         b"\x07\x95\x03\x80\xa11\x03\x2a",
-        "Invocation failed, the upstream's answer is not a whole hub message framed as json",
+        "Invocation failed, the upstream's response is not a whole hub message framed as json",
     );
     check(
         JSON,
         &awaited,
         200,
         b"{}\x1e",
-        "Invocation failed, the upstream's answer is not a hub message in json: Missing required property 'type'.",
+        "Invocation failed, the upstream's response is not a hub message in json: Missing required property 'type'.",
     );
     check(
         JSON,
         &awaited,
         200,
         &[framed.as_slice(), &framed].concat(),
-        "Invocation failed, the upstream's answer is more than one hub message",
+        "Invocation failed, the upstream's response is more than one hub message",
     );
     for foreign in ["{\"type\":3,\"invocationId\":\"2\"}\x1e", "{\"type\":6}\x1e"] {
         check(
@@ -164,13 +164,13 @@ fn answers_that_are_no_framed_completion_say_so() {
             &awaited,
             200,
             foreign.as_bytes(),
-            "Invocation failed, the upstream's answer is no completion of this invocation",
+            "Invocation failed, the upstream's response is no completion of this invocation",
         );
     }
 }
 
 #[test]
-fn a_stream_may_be_answered_with_items_and_its_end() {
+fn the_response_to_a_stream_may_contain_items_and_its_end() {
     let awaited = Awaited::Stream("1".into());
     let item = "{\"type\":2,\"invocationId\":\"1\",\"item\":1}\x1e";
     let end = "{\"type\":3,\"invocationId\":\"1\"}\x1e";
@@ -178,7 +178,7 @@ fn a_stream_may_be_answered_with_items_and_its_end() {
         let expected = if good {
             body.replace('\u{1e}', "|")
         } else {
-            "Invocation failed, the upstream's answer is no completion of this invocation".to_owned()
+            "Invocation failed, the upstream's response is no completion of this invocation".to_owned()
         };
         check(JSON, &awaited, 200, body.as_bytes(), &expected);
     };
@@ -197,7 +197,7 @@ fn errors_are_completions_in_the_clients_protocol() {
     assert_eq!(error(MESSAGEPACK), "09950380a13101a26e6f");
 }
 
-/// Feeds an answer in pieces of so many bytes; shows what the client gets, and the error.
+/// Feeds a response in parts of `bytes` bytes; returns what the client receives, and the error.
 fn streamed(protocol: HubProtocol, body: &[u8], bytes: usize) -> (String, Option<String>) {
     let (mut reader, mut got) = (StreamReader::new(protocol, "1".into(), 100), String::new());
     for piece in body.chunks(bytes) {
@@ -216,7 +216,7 @@ fn streamed(protocol: HubProtocol, body: &[u8], bytes: usize) -> (String, Option
 }
 
 #[test]
-fn a_streamed_answer_is_the_same_in_whatever_pieces_it_comes() {
+fn a_streamed_response_is_parsed_the_same_in_parts_of_any_size() {
     let json = HubProtocol::Json;
     let item = "{\"type\":2,\"invocationId\":\"1\",\"item\":1}\u{1e}";
     let end = "{\"type\":3,\"invocationId\":\"1\"}\u{1e}";
@@ -224,7 +224,7 @@ fn a_streamed_answer_is_the_same_in_whatever_pieces_it_comes() {
         (json, String::new().into_bytes(), true),
         (json, format!("{item}{item}").into_bytes(), true),
         (json, format!("{item}{end}").into_bytes(), true),
-        // Behind the end, of another stream, in the middle, no message, too large.
+        // After the end, of another stream, cut in the middle, not a message, too large.
         (json, format!("{item}{end}{item}").into_bytes(), false),
         (json, item.replace("\"1\"", "\"2\"").into_bytes(), false),
         (json, format!("{item}{{").into_bytes(), false),

@@ -1,12 +1,12 @@
-//! [`ConnectionProgress`]: how far a connection has got.
+//! [`ConnectionProgress`]: the state of a connection's record and handshake.
 
-/// A connection whose end somebody wants to hear.
+/// The state of a connection for whose `disconnected` there is a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ConnectionProgress {
-    /// Its record is being written; perhaps it is gone already.
+    /// Its record is being written. `is_gone`: the client has disconnected meanwhile.
     Opening { is_gone: bool },
-    /// Its record is there, and its handshake may be answered.
+    /// Its record is written; the handshake may complete.
     Recorded,
-    /// Its handshake was answered.
+    /// Its handshake is complete.
     Connected,
 }

@@ -59,15 +59,15 @@ impl Scheduler {
             *progress = ConnectionProgress::Connected;
         }
         let (connection, hub) = (client.id, client.hub.clone());
-        let event = ConnectionEvent { client, what: ConnectionChange::Connected, at: Self::now() };
+        let event = ConnectionEvent { client, change: ConnectionChange::Connected, at: Self::now() };
         let recorded = Arc::new(RecordedEvent { event, record_key: None });
         let now = Instant::now();
         for listener in self.listeners_of(&hub, EventKind::Connected) {
             let (key, recorded) = (QueueKey { connection, listener }, Arc::clone(&recorded));
             if self.has_room() {
-                self.lanes.event(key, EventKind::Connected, recorded, now);
+                self.queues.push_event(key, EventKind::Connected, recorded, now);
             } else {
-                self.lanes.give_up(key, EventKind::Connected, recorded, self.no_room(), now);
+                self.queues.push_dead_letter(key, EventKind::Connected, recorded, self.no_room(), now);
             }
         }
     }
@@ -79,9 +79,9 @@ impl Scheduler {
         error: Option<Box<str>>,
     ) {
         self.streams.remove(&client.id);
-        self.answers.cancel_those_of(client.id);
+        self.streamed_responses.cancel_connection(client.id);
         match self.connection_progress.remove(&client.id) {
-            // No listener wants its events, or it was rejected.
+            // No listener subscribes to its events, or it was rejected.
             None => {}
             Some(ConnectionProgress::Opening { .. }) => {
                 self.connection_progress.insert(client.id, ConnectionProgress::Opening { is_gone: true });
@@ -91,7 +91,7 @@ impl Scheduler {
             Some(ConnectionProgress::Connected) => {
                 let record_key = Some(self.shared.records.record_key(client.id));
                 let what = ConnectionChange::Disconnected { reason: Cow::Borrowed(reason.name()), error };
-                let event = ConnectionEvent { client, what, at: Self::now() };
+                let event = ConnectionEvent { client, change: what, at: Self::now() };
                 let recorded = Arc::new(RecordedEvent { event, record_key });
                 let fields = jobs::log_fields(&recorded.event.client);
                 self.jobs.spawn(jobs::end(Arc::clone(&self.shared), recorded).instrument(fields));
@@ -99,9 +99,9 @@ impl Scheduler {
         }
     }
 
-    /// The end is recorded on disk and cannot be lost any more.
+    /// The `disconnected` is recorded on disk and cannot be lost any more.
     pub(super) fn on_ended(&mut self, recorded: Arc<RecordedEvent>) {
-        let record_key = recorded.record_key.expect("an end has a record");
+        let record_key = recorded.record_key.expect("a `disconnected` has a record");
         if self.has_room() {
             self.deliver_end(record_key, &recorded, true);
         } else if self.parked.len() < self.shared.event_options.parked_max.get() {
@@ -149,40 +149,40 @@ impl Scheduler {
 
     /// A listener has received a `disconnected`, or it became a dead letter.
     pub(super) fn on_delivered(&mut self, record_key: RecordKey) {
-        let Some(owed) = self.owed.get_mut(&record_key) else { return };
-        *owed -= 1;
-        if *owed == 0 {
-            self.owed.remove(&record_key);
+        let Some(undelivered) = self.undelivered.get_mut(&record_key) else { return };
+        *undelivered -= 1;
+        if *undelivered == 0 {
+            self.undelivered.remove(&record_key);
             self.forget(record_key);
         }
     }
 
-    /// Queues a `disconnected` for its listeners; without `has_room` it becomes a dead letter.
+    /// Queues a `disconnected` for its listeners; if `has_room` is false, it becomes a dead letter.
     fn deliver_end(&mut self, record_key: RecordKey, recorded: &Arc<RecordedEvent>, has_room: bool) {
         let (kind, now) = (EventKind::Disconnected, Instant::now());
         let listeners = self.listeners_of(&recorded.event.client.hub, kind);
         if listeners.is_empty() {
-            // The configuration has changed since.
+            // The configuration has changed since it was recorded.
             return self.forget(record_key);
         }
-        self.owed.insert(record_key, listeners.len());
+        self.undelivered.insert(record_key, listeners.len());
         for listener in listeners {
             let key = QueueKey { connection: record_key.connection, listener };
             if has_room {
-                self.lanes.event(key, kind, Arc::clone(recorded), now);
+                self.queues.push_event(key, kind, Arc::clone(recorded), now);
             } else {
-                self.lanes.give_up(key, kind, Arc::clone(recorded), self.no_room(), now);
+                self.queues.push_dead_letter(key, kind, Arc::clone(recorded), self.no_room(), now);
             }
         }
     }
 
     fn listeners_of(&self, hub: &realtime_engine::Hub, kind: EventKind) -> Vec<u8> {
         let numbered = (0..=u8::MAX).zip(&self.shared.listeners);
-        numbered.filter(|(_, listener)| listener.wants(hub, kind)).map(|(number, _)| number).collect()
+        numbered.filter(|(_, listener)| listener.subscribes_to(hub, kind)).map(|(number, _)| number).collect()
     }
 
     fn has_room(&self) -> bool {
-        self.lanes.events() + self.loading < self.shared.event_options.pending_max.get()
+        self.queues.events() + self.loading < self.shared.event_options.pending_max.get()
     }
 
     fn no_room(&self) -> String {

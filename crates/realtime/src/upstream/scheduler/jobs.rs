@@ -11,7 +11,7 @@ use super::work::{JobResult, RecordedEvent, StreamedResponse, UpstreamInvocation
 use crate::events::{DeadLetter, DeliveryError, RecordKey, Retry};
 use crate::upstream::claims;
 use crate::upstream::clients::Clients;
-use crate::upstream::connection_queues::TrackKey;
+use crate::upstream::connection_queues::SerialQueueKey;
 use crate::upstream::metrics::OperationLabels;
 use crate::upstream::request::Content;
 use crate::upstream::response::{Awaited, ends_stream, error_for, to_client};
@@ -20,17 +20,21 @@ use crate::upstream::shared::Shared;
 use crate::upstream::template::Category;
 use realtime_engine::ClientConnection;
 
-/// A span with the fields of a client's log lines. At the level of errors, so that every line that is logged at all carries them.
+/// A span with the fields of a client's log lines. Its level is `error`, so that every line that is logged carries them.
 pub(super) fn log_fields(client: &ClientConnection) -> tracing::Span {
     tracing::error_span!("connection", hub = client.hub.name(), connection = %client.id)
 }
 
-pub(super) async fn deliver(shared: Arc<Shared>, key: TrackKey, recorded: Arc<RecordedEvent>) -> JobResult {
-    let listener = &shared.listeners[usize::from(key.lane.listener)];
+pub(super) async fn deliver(
+    shared: Arc<Shared>,
+    key: SerialQueueKey,
+    recorded: Arc<RecordedEvent>,
+) -> JobResult {
+    let listener = &shared.listeners[usize::from(key.queue.listener)];
     let result = listener.deliver(&recorded.event).await;
     if let Err(failure) = &result {
         let (listener, connection, event) =
-            (listener.name(), key.lane.connection, recorded.event.what.kind().name());
+            (listener.name(), key.queue.connection, recorded.event.change.kind().name());
         tracing::debug!(listener, %connection, event, %failure, "a connection event was not delivered");
     }
     JobResult::Finished(key, result)
@@ -38,16 +42,16 @@ pub(super) async fn deliver(shared: Arc<Shared>, key: TrackKey, recorded: Arc<Re
 
 pub(super) async fn write_dead_letter(
     shared: Arc<Shared>,
-    key: TrackKey,
+    key: SerialQueueKey,
     recorded: Arc<RecordedEvent>,
     attempts: u32,
     cause: String,
 ) -> JobResult {
-    let listener = shared.listeners[usize::from(key.lane.listener)].name();
+    let listener = shared.listeners[usize::from(key.queue.listener)].name();
     let event = &recorded.event;
     let letter = DeadLetter::new(listener, event, attempts, &cause, SystemTime::now());
     let result = shared.dead_letters.append(&letter).await;
-    let (connection, event) = (key.lane.connection, event.what.kind().name());
+    let (connection, event) = (key.queue.connection, event.change.kind().name());
     match &result {
         Ok(()) => {
             tracing::warn!(listener, %connection, event, attempts, cause, "a connection event could not be delivered; it was added to the dead letters");
@@ -64,13 +68,13 @@ pub(super) async fn write_dead_letter(
 pub(super) async fn call(
     shared: Arc<Shared>,
     clients: Arc<dyn Clients>,
-    key: TrackKey,
+    key: SerialQueueKey,
     call: UpstreamInvocation,
 ) -> JobResult {
     let client = call.invocation.client.clone();
     let reply = if call.is_local {
         shared.metrics.answered_here.inc();
-        let methods = shared.methods.get().expect("a call is local only where there are methods");
+        let methods = shared.methods.get().expect("an invocation is local only if there are methods");
         methods.call(&call.method, call.invocation.clone()).await
     } else {
         // Earlier invocations of this connection are complete, or have failed.
@@ -116,7 +120,7 @@ pub(super) async fn call(
     JobResult::Finished(key, Ok(()))
 }
 
-/// StreamedResponses a client. What belongs to a stream goes by way of the table of streams, which learns of its end.
+/// Sends a response to a client. Messages of a stream pass through the table of streams, which records the stream's end.
 pub(super) async fn reply(
     clients: &dyn Clients,
     client: &ClientConnection,
@@ -139,7 +143,7 @@ pub(super) async fn record(shared: Arc<Shared>, client: ClientConnection) -> Job
 
 pub(super) async fn end(shared: Arc<Shared>, recorded: Arc<RecordedEvent>) -> JobResult {
     if let Err(error) = shared.records.end(&recorded.event).await {
-        // The record still has the connection as open: after a crash its `disconnected` has no reason.
+        // The record still says that the connection is open: after a crash its `disconnected` has no reason.
         shared.metrics.record_failures.get_or_create(&OperationLabels { operation: "end" }).inc();
         tracing::warn!(error = %ErrorChain(&error), "the end of a connection could not be recorded");
     }

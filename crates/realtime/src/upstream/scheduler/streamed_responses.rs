@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use realtime_engine::ConnectionId;
 
-/// The answers that are being forwarded. Dropping a sender ends its answer.
+/// The responses that are being forwarded. Dropping a sender cancels the forwarding.
 #[derive(Debug, Default)]
 pub(super) struct StreamedResponses {
     running: HashMap<ConnectionId, HashMap<Box<str>, oneshot::Sender<()>>>,
@@ -21,15 +21,15 @@ impl StreamedResponses {
         cancelled
     }
 
-    /// The client wants no more of a stream.
+    /// The client has cancelled a stream.
     pub(super) fn cancel(&mut self, connection: ConnectionId, id: &str) {
-        if let Some(answers) = self.running.get_mut(&connection) {
-            answers.remove(id);
+        if let Some(streamed_responses) = self.running.get_mut(&connection) {
+            streamed_responses.remove(id);
         }
     }
 
-    /// The client is gone.
-    pub(super) fn cancel_those_of(&mut self, connection: ConnectionId) {
+    /// The client has disconnected.
+    pub(super) fn cancel_connection(&mut self, connection: ConnectionId) {
         self.running.remove(&connection);
     }
 
@@ -37,15 +37,15 @@ impl StreamedResponses {
         self.running.clear();
     }
 
-    /// A task that forwarded an answer has ended.
+    /// A task that forwarded a response has ended.
     pub(super) fn ended(&mut self, connection: ConnectionId, id: &str) {
         self.count -= 1;
-        if let Some(answers) = self.running.get_mut(&connection) {
+        if let Some(streamed_responses) = self.running.get_mut(&connection) {
             // A later stream may have the same id.
-            if answers.get(id).is_some_and(oneshot::Sender::is_closed) {
-                answers.remove(id);
+            if streamed_responses.get(id).is_some_and(oneshot::Sender::is_closed) {
+                streamed_responses.remove(id);
             }
-            if answers.is_empty() {
+            if streamed_responses.is_empty() {
                 self.running.remove(&connection);
             }
         }

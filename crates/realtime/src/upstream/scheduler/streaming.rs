@@ -1,4 +1,4 @@
-//! StreamedResponses to streams that are forwarded as they come, beside whatever the client calls next.
+//! Forwards streamed responses while they are received, in parallel with the client's next invocations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,28 +16,29 @@ use crate::upstream::send::SendFailure;
 use crate::upstream::shared::Shared;
 use realtime_engine::{ClientConnection, ConnectionId};
 
-/// Bytes that are given to the engine at once, so that a client that reads slowly is waited for in time.
+/// Bytes passed to the engine at a time; between two parts the sender waits for a client that reads slowly.
 const PART_BYTES: usize = 64 * 1024;
 
 impl Scheduler {
-    /// Forwards an answer as it comes.
+    /// Forwards a streamed response while it is received.
     pub(super) fn stream(&mut self, answer: StreamedResponse) {
         if self.is_stopping {
             return;
         }
         let clients = Arc::clone(&self.clients);
-        if self.answers.count >= self.shared.options.streamed_answers_max.get() {
+        if self.streamed_responses.count >= self.shared.options.streamed_answers_max.get() {
             self.shared.refuse("streamed_answers");
             let StreamedResponse { client, id, .. } = answer;
             self.jobs.spawn(async move {
-                let why = "Invocation failed, too many streams are being answered; try again later";
+                let why =
+                    "Invocation failed, too many streamed responses are being forwarded; try again later";
                 fail(&*clients, &client, id, why).await;
                 JobResult::Nothing
             });
             return;
         }
-        let cancelled = self.answers.insert(answer.client.id, answer.id.clone());
-        self.shared.metrics.streamed_answers.set(number(self.answers.count));
+        let cancelled = self.streamed_responses.insert(answer.client.id, answer.id.clone());
+        self.shared.metrics.streamed_answers.set(number(self.streamed_responses.count));
         let shared = Arc::clone(&self.shared);
         self.jobs.spawn(async move {
             let (connection, id) = (answer.client.id, answer.id.clone());
@@ -50,16 +51,17 @@ impl Scheduler {
     }
 
     pub(super) fn on_streamed(&mut self, connection: ConnectionId, id: &str) {
-        self.answers.ended(connection, id);
-        self.shared.metrics.streamed_answers.set(number(self.answers.count));
+        self.streamed_responses.ended(connection, id);
+        self.shared.metrics.streamed_answers.set(number(self.streamed_responses.count));
     }
 }
 
-/// Reads an answer part by part, and sends on what is whole. Ends with the answer, with the stream, or when the client has gone.
+/// Reads a response part by part, and forwards complete messages. Ends with the response, with the stream, or when the client has
+/// disconnected.
 async fn forward(shared: &Shared, clients: &dyn Clients, answer: StreamedResponse) {
     let StreamedResponse { client, id, mut body } = answer;
     let patience = shared.sender.timeout;
-    // Its client may have cancelled it, or left, before the answer began.
+    // The client may have cancelled the stream, or disconnected, before the response began.
     if !clients.send_in_stream(&client, &id, Vec::new(), false, Duration::ZERO).await {
         return;
     }
@@ -68,7 +70,7 @@ async fn forward(shared: &Shared, clients: &dyn Clients, answer: StreamedRespons
         let part = match tokio::time::timeout(patience, body.frame()).await {
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Ok(None) => match reader.finish() {
-                // What is still to come, comes over REST.
+                // The app sends the rest over REST.
                 Ok(()) => return,
                 Err(error) => return fail(clients, &client, id, &error.to_string()).await,
             },
@@ -99,15 +101,15 @@ async fn fail(clients: &dyn Clients, client: &ClientConnection, id: Box<str>, er
     }
 }
 
-/// Ends a stream whose answer does not go on.
+/// Ends a stream whose response was interrupted.
 async fn lose(clients: &dyn Clients, client: &ClientConnection, id: Box<str>, failure: SendFailure) {
-    tracing::debug!(connection = %client.id, error = %ErrorChain(&failure), "the response to a stream broke off");
+    tracing::debug!(connection = %client.id, error = %ErrorChain(&failure), "a streamed response was interrupted");
     let token = client.client_context.as_ref().map(|client_context| claims::parse(&client_context.claims));
     let with_details = token.is_some_and(|token| claims::asks_for_details(&token));
     fail(clients, client, id, &failure.for_client(with_details)).await;
 }
 
-/// Messages in pieces of [`PART_BYTES`], each of at least one.
+/// Splits messages into parts of about [`PART_BYTES`], each with at least one message.
 fn pieces(messages: Vec<Bytes>) -> Vec<Vec<Bytes>> {
     let (mut pieces, mut bytes): (Vec<Vec<Bytes>>, usize) = (Vec::new(), usize::MAX);
     for message in messages {

@@ -1,5 +1,4 @@
-//! The owner with a real store, and with listeners, methods and clients that do what a script says. Nothing goes over HTTP here;
-//! `tests/it/upstream.rs` does that.
+//! The scheduler with a real store and scripted listeners, methods and clients. `tests/it/upstream.rs` tests it over HTTP.
 
 mod stage;
 
@@ -12,13 +11,13 @@ use self::stage::{Setup, client, instance};
 use realtime_engine::{EndReason, HandshakeDecision, Upstream};
 
 #[tokio::test]
-async fn a_connection_is_on_record_from_before_its_handshake_until_its_end_was_told() {
+async fn a_connection_has_a_record_from_before_its_handshake_until_disconnected_is_delivered() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Setup::new().start(folder.path(), true).await;
     let client = client(0, "chat");
     assert_eq!(process.dispatcher.connecting(&client), HandshakeDecision::Wait);
     assert_eq!(process.told().await, "opened Ok(())");
-    // Whoever is let in is on disk.
+    // The record is on disk before the handshake completes.
     let found = process.disk.list(&instance(), "realtime/", None, 10).await.unwrap();
     assert_eq!(found.len(), 1);
     process.dispatcher.connected(&client);
@@ -26,7 +25,7 @@ async fn a_connection_is_on_record_from_before_its_handshake_until_its_end_was_t
     process.disconnect(&client);
     assert_eq!(process.heard().await, "first: disconnected ClientClosed user 0");
     process.forgotten(1).await;
-    // A hub that nobody listens to costs nothing.
+    // A hub without a listener has no records.
     assert_eq!(process.dispatcher.connecting(&self::client(1, "other")), HandshakeDecision::Accept);
     process.stop().await;
 }
@@ -43,21 +42,21 @@ async fn a_connection_that_cannot_be_recorded_is_refused() {
     process.dispatcher.disconnected(&refused, EndReason::HandshakeRefused, None);
     process.disk.is_full.store(false, Ordering::SeqCst);
     process.connect(&accepted).await;
-    // Nothing is said of the one that never was.
+    // No event for the rejected connection.
     assert_eq!(process.heard().await, "first: connected user 1");
     process.stop().await;
 }
 
 #[tokio::test]
-async fn who_goes_before_the_handshake_is_answered_was_never_there() {
+async fn a_client_that_leaves_before_its_handshake_completes_causes_no_events() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Setup::new().start(folder.path(), true).await;
     let (early, late, other) = (client(0, "chat"), client(1, "chat"), client(2, "chat"));
-    // Gone while its record is written.
+    // Disconnects while its record is being written.
     process.dispatcher.connecting(&early);
     process.disconnect(&early);
     process.forgotten(1).await;
-    // Gone when it was, and before the answer.
+    // Disconnects after that, and before the handshake completes.
     process.dispatcher.connecting(&late);
     assert_eq!(process.told().await, "opened Ok(())");
     process.disconnect(&late);
@@ -68,7 +67,7 @@ async fn who_goes_before_the_handshake_is_answered_was_never_there() {
 }
 
 #[tokio::test]
-async fn after_a_crash_open_connections_get_their_late_end() {
+async fn after_a_crash_disconnected_is_delivered_for_open_connections() {
     let folder = tempfile::tempdir().unwrap();
     let setup = Setup::new();
     let mut process = setup.start(folder.path(), true).await;
@@ -85,7 +84,7 @@ async fn after_a_crash_open_connections_get_their_late_end() {
 }
 
 #[tokio::test]
-async fn an_end_that_was_not_told_before_a_crash_keeps_its_reason() {
+async fn a_disconnected_recorded_before_a_crash_is_delivered_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let mut setup = Setup::new();
     setup.events.attempts_max = 1_000_000.try_into().unwrap();
@@ -103,7 +102,7 @@ async fn an_end_that_was_not_told_before_a_crash_keeps_its_reason() {
 }
 
 #[tokio::test]
-async fn a_drain_leaves_what_is_to_be_tried_again_for_the_next_start() {
+async fn a_drain_leaves_failed_events_to_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut setup = Setup::new();
     setup.events.backoff_first_ms = 1_000_000.try_into().unwrap();
@@ -123,7 +122,7 @@ async fn a_drain_leaves_what_is_to_be_tried_again_for_the_next_start() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_delivered_becomes_a_dead_letter() {
+async fn an_event_that_cannot_be_delivered_becomes_a_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Setup::new().start(folder.path(), false).await;
     let client = client(0, "chat");
@@ -144,7 +143,7 @@ async fn what_cannot_be_delivered_becomes_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn ends_beyond_what_may_wait_in_memory_wait_on_disk() {
+async fn disconnected_events_above_the_memory_limit_wait_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     let mut setup = Setup::new();
     setup.events.pending_max = 2.try_into().unwrap();
@@ -159,7 +158,7 @@ async fn ends_beyond_what_may_wait_in_memory_wait_on_disk() {
     for client in &clients {
         process.disconnect(client);
     }
-    // Two are tried, whoever they are; the others wait.
+    // Two of them are attempted; the others wait.
     process.heard().await;
     process.set_up(true);
     let mut told: Vec<String> = Vec::new();
@@ -179,7 +178,7 @@ async fn ends_beyond_what_may_wait_in_memory_wait_on_disk() {
 }
 
 #[tokio::test]
-async fn a_connected_beyond_what_may_wait_is_a_dead_letter_at_once() {
+async fn a_connected_above_the_limit_becomes_a_dead_letter_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut setup = Setup::new();
     setup.events.pending_max = 1.try_into().unwrap();
@@ -189,7 +188,7 @@ async fn a_connected_beyond_what_may_wait_is_a_dead_letter_at_once() {
     assert_eq!(process.heard().await, "first: connected user 0, in vain");
     process.connect(&client(1, "chat")).await;
     while process.dead_letters().await.is_empty() {
-        // Each attempt of the other one is a moment.
+        // Each attempt of the other event takes a moment.
         process.heard().await;
     }
     expect![[r#"
@@ -200,7 +199,7 @@ async fn a_connected_beyond_what_may_wait_is_a_dead_letter_at_once() {
 }
 
 #[tokio::test]
-async fn a_record_stays_until_every_listener_has_heard() {
+async fn a_record_stays_until_every_listener_has_received_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let mut setup = Setup { listeners: 2, ..Setup::new() };
     setup.events.attempts_max = 1_000_000.try_into().unwrap();
@@ -218,7 +217,7 @@ async fn a_record_stays_until_every_listener_has_heard() {
     }
     assert!(heard.contains(&"first: disconnected ClientClosed user 0".to_owned()), "{heard:?}");
     process.kill().await;
-    // Both are told again: at least once.
+    // Both receive it again: delivery is at least once.
     let mut process = Setup { lives: 2, ..setup }.start(folder.path(), true).await;
     let mut both = [process.heard().await, process.heard().await];
     both.sort();
@@ -228,7 +227,7 @@ async fn a_record_stays_until_every_listener_has_heard() {
 }
 
 #[tokio::test]
-async fn a_listener_that_panics_is_tried_again() {
+async fn delivery_is_retried_after_a_listener_panics() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Setup::new().start(folder.path(), true).await;
     *process.listeners[0].panics.lock().unwrap() = 2;
@@ -238,7 +237,7 @@ async fn a_listener_that_panics_is_tried_again() {
 }
 
 #[tokio::test]
-async fn methods_of_this_process_are_answered_in_order_with_their_streams() {
+async fn local_methods_and_their_streams_are_handled_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Setup::new().start(folder.path(), true).await;
     let client = client(0, "other");
@@ -275,7 +274,7 @@ async fn methods_of_this_process_are_answered_in_order_with_their_streams() {
 }
 
 #[tokio::test]
-async fn calls_beyond_what_may_wait_are_refused() {
+async fn invocations_above_the_queue_limit_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut setup = Setup::new();
     setup.events.attempts_max = 1_000_000.try_into().unwrap();
@@ -284,7 +283,7 @@ async fn calls_beyond_what_may_wait_are_refused() {
     let process = setup.start(folder.path(), true).await;
     let client = client(0, "other");
     let large = format!(r#"{{"type":1,"target":"chappe.a","arguments":["{}"]}}"#, "x".repeat(100));
-    let refused = Err("too many calls wait for upstreams; try again later".to_owned());
+    let refused = Err("too many invocations wait for upstreams; try again later".to_owned());
     assert_eq!(process.call(&client, &large), refused);
     process.running.abort();
     let small = r#"{"type":1,"target":"chappe.a","arguments":[]}"#;

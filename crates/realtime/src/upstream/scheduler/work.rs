@@ -5,37 +5,37 @@ use std::sync::Arc;
 use state::RegistryError;
 
 use crate::events::{ConnectionEvent, DeliveryError, LoadRecordError, RecordKey};
-use crate::upstream::connection_queues::TrackKey;
+use crate::upstream::connection_queues::SerialQueueKey;
 use crate::upstream::input_queue::QueuePermit;
 use crate::upstream::response::Awaited;
 use crate::upstream::streams::Upload;
 use realtime_engine::{ClientConnection, ClientInvocation, ConnectionId};
 
-/// An event on its way to its listeners.
+/// An event for listeners, and where it is recorded.
 #[derive(Debug)]
 pub(super) struct RecordedEvent {
     pub(super) event: ConnectionEvent,
-    /// Where its record is, if it has one.
+    /// The key of its record, if it has one.
     pub(super) record_key: Option<RecordKey>,
 }
 
-/// A call on its way to an upstream, or to a method of this process.
+/// An invocation for an upstream, or for a method of this process.
 #[derive(Debug)]
 pub(super) struct UpstreamInvocation {
     pub(super) invocation: ClientInvocation,
-    /// The method that it calls, or that its stream belongs to.
+    /// The method that it invokes, or that its stream belongs to.
     pub(super) method: Box<str>,
-    /// The invocation id of the call that it is, or that its stream belongs to.
+    /// The invocation id of the message, or of the invocation that its stream belongs to.
     pub(super) call_id: Option<Box<str>>,
     pub(super) awaited: Awaited,
-    /// For a call that uploads, and what follows in its streams: whether it is answered.
+    /// For an invocation with uploads, and for later items of them: whether it is completed.
     pub(super) upload: Option<Arc<Upload>>,
     pub(super) is_local: bool,
     pub(super) load: QueuePermit,
 }
 
 impl UpstreamInvocation {
-    /// What its client waits for now: what an upload belongs to may be answered already.
+    /// What its client waits for now; the invocation of an upload may be complete already.
     pub(super) fn still_awaited(&self) -> Awaited {
         match &self.upload {
             Some(upload) if upload.is_answered() => Awaited::Nothing,
@@ -43,7 +43,7 @@ impl UpstreamInvocation {
         }
     }
 
-    /// Its client has its answer.
+    /// Records that its client has received the completion.
     pub(super) fn is_answered(&self) {
         if let Some(upload) = &self.upload {
             upload.answered();
@@ -51,20 +51,20 @@ impl UpstreamInvocation {
     }
 }
 
-/// What a task has to say when it ends.
+/// The result of a task.
 pub(super) enum JobResult {
     Nothing,
-    Finished(TrackKey, Result<(), DeliveryError>),
-    /// The answer to a stream has begun; its call is done.
-    Streams(TrackKey, StreamedResponse),
-    /// An answer to a stream is not forwarded any more.
+    Finished(SerialQueueKey, Result<(), DeliveryError>),
+    /// The response to a stream has begun; its invocation is finished.
+    Streams(SerialQueueKey, StreamedResponse),
+    /// A streamed response is not forwarded any more.
     Streamed(ConnectionId, Box<str>),
     Recorded(ConnectionId, Result<(), RegistryError>),
     Ended(Arc<RecordedEvent>),
     Loaded(RecordKey, Result<Option<ConnectionEvent>, LoadRecordError>),
 }
 
-/// An answer to a stream of which the head has come.
+/// A streamed response whose headers have been received.
 pub(super) struct StreamedResponse {
     pub(super) client: ClientConnection,
     /// The invocation id of the stream.
@@ -72,7 +72,7 @@ pub(super) struct StreamedResponse {
     pub(super) body: http_messages::Body,
 }
 
-/// A count for a gauge.
+/// A count as the value of a gauge.
 pub(super) fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

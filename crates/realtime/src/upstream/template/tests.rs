@@ -15,10 +15,10 @@ fn patterns(hub: &str, category: &str, event: &str) -> TemplateOptions {
     }
 }
 
-/// What is wrong with the second of two templates.
+/// Checks the error for the second of two templates.
 fn check(options: TemplateOptions, expected: Expect) {
     let good = template("http://host/");
-    let error = Rules::compile(&[good, options], false).unwrap_err();
+    let error = UpstreamTemplates::compile(&[good, options], false).unwrap_err();
     expected.assert_eq(&error.to_string());
 }
 
@@ -29,10 +29,10 @@ fn the_first_template_whose_patterns_all_match_gets_the_event() {
         patterns("chat, news", "*", "send , connected"),
         patterns("a,*", "messages", "*"),
     ];
-    let rules = Rules::compile(&templates, false).unwrap();
+    let templates = UpstreamTemplates::compile(&templates, false).unwrap();
     let check = |hub, category, event, expected: Option<usize>| {
-        let found = rules.find(hub, category, event);
-        let number = found.map(|found| rules.0.iter().position(|one| std::ptr::eq(one, found)).unwrap());
+        let found = templates.find(hub, category, event);
+        let number = found.map(|found| templates.0.iter().position(|one| std::ptr::eq(one, found)).unwrap());
         assert_eq!(number, expected, "{hub} {category:?} {event}");
     };
     check("chat", Category::Connections, "connected", Some(0));
@@ -47,8 +47,8 @@ fn the_first_template_whose_patterns_all_match_gets_the_event() {
 #[test]
 fn parameters_are_escaped_into_the_address() {
     let check = |url, hub, event, expected: Result<&str, AddressError>| {
-        let rules = Rules::compile(&[template(url)], false).unwrap();
-        let address = rules.0[0].address(hub, Category::Messages, event);
+        let templates = UpstreamTemplates::compile(&[template(url)], false).unwrap();
+        let address = templates.0[0].address(hub, Category::Messages, event);
         assert_eq!(address.map(|uri| uri.to_string()), expected.map(str::to_owned));
     };
     check(
@@ -66,7 +66,7 @@ fn parameters_are_escaped_into_the_address() {
 }
 
 #[test]
-fn templates_that_cannot_work_are_refused_with_what_to_write() {
+fn an_invalid_template_is_refused_with_what_to_write_instead() {
     check(
         template(""),
         expect![
@@ -76,37 +76,37 @@ fn templates_that_cannot_work_are_refused_with_what_to_write() {
     check(
         template("{@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/url)}"),
         expect![
-            "upstream template 2: secrets of Key Vault ({@Microsoft.KeyVault(...)}) cannot be read from here; write the value itself, for example into the environment variable CHAPPE_REALTIME__UPSTREAM__TEMPLATES"
+            "upstream template 2: secrets of Key Vault ({@Microsoft.KeyVault(...)}) are not supported; write the value itself, for example into the environment variable CHAPPE_REALTIME__UPSTREAM__TEMPLATES"
         ],
     );
     check(
         template("http://h/{user}"),
         expect![
-            "upstream template 2: `{user}` is no parameter of an address; there are {hub}, {category} and {event}"
+            "upstream template 2: `{user}` is not a parameter of url_template; use {hub}, {category} or {event}"
         ],
     );
     check(
         template("http://h/{hub"),
-        expect!["upstream template 2: a brace in the address is not closed; write %7B for one that is meant"],
+        expect!["upstream template 2: a brace in url_template is not closed; write %7B for a literal brace"],
     );
     check(
         template("/api/{hub}"),
-        expect!["upstream template 2: `/api/hub` is no absolute http or https address"],
+        expect!["upstream template 2: `/api/hub` is not an absolute http or https address"],
     );
     check(
         template("ftp://h/?code=hidden"),
-        expect!["upstream template 2: `ftp://h/` is no absolute http or https address"],
+        expect!["upstream template 2: `ftp://h/` is not an absolute http or https address"],
     );
     check(
         template("http://{event}/"),
         expect![
-            "upstream template 2: {event} stands in the host of the address, and clients choose the event; put it into the path"
+            "upstream template 2: {event} is in the host of url_template, and clients choose the event; put it into the path"
         ],
     );
     check(
         template("http://a:b@h/"),
         expect![
-            "upstream template 2: an address cannot hold a name and a password; put a key into its query instead"
+            "upstream template 2: url_template must not contain a user name or a password; put a key into its query instead"
         ],
     );
     check(
@@ -116,17 +116,17 @@ fn templates_that_cannot_work_are_refused_with_what_to_write() {
     check(
         patterns("*", "message", "*"),
         expect![
-            "upstream template 2: category_pattern has `message`, which is no category; there are connections and messages"
+            "upstream template 2: category_pattern has `message`, which is not a category; use connections or messages"
         ],
     );
 }
 
 #[test]
-fn an_identity_needs_a_resource_and_somebody_who_gives_tokens() {
+fn managed_identity_needs_a_resource_and_an_identity_endpoint() {
     check(
         TemplateOptions { auth: Auth::ManagedIdentity, ..template("http://h/") },
         expect![
-            "upstream template 2: a managed identity needs auth_resource: whom its token is for, such as api://my-app"
+            "upstream template 2: auth managed_identity needs auth_resource, the resource of the token, such as api://my-app"
         ],
     );
     let resource = Some("api://app".to_owned());
@@ -137,18 +137,20 @@ fn an_identity_needs_a_resource_and_somebody_who_gives_tokens() {
             ..template("http://h/")
         },
         expect![
-            "upstream template 2: it asks for a managed identity, and nobody gives tokens for one: set identity_endpoint and identity_header, or the variables IDENTITY_ENDPOINT and IDENTITY_HEADER"
+            "upstream template 2: auth managed_identity needs an identity endpoint: set identity_endpoint and identity_header, or the variables IDENTITY_ENDPOINT and IDENTITY_HEADER"
         ],
     );
     check(
         TemplateOptions { auth_resource: resource, ..template("http://h/") },
-        expect!["upstream template 2: auth_resource is given and auth is not managed_identity"],
+        expect![
+            "upstream template 2: auth_resource is set, but auth is not managed_identity; remove it or set auth"
+        ],
     );
 }
 
 #[test]
-fn logs_do_not_show_the_query_of_an_address() {
+fn logs_do_not_show_the_query_of_a_url() {
     let options = template("http://h/x?code=hidden");
-    let rules = Rules::compile([&options], false).unwrap();
-    assert!(!format!("{options:?} {rules:?}").contains("hidden"));
+    let templates = UpstreamTemplates::compile([&options], false).unwrap();
+    assert!(!format!("{options:?} {templates:?}").contains("hidden"));
 }

@@ -1,4 +1,4 @@
-//! The stage: a real store, and listeners, methods and clients that do what a script says.
+//! A real store, and listeners, methods and clients that follow a script.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -23,12 +23,12 @@ use realtime_engine::{ClientConnection, EndReason, HandshakeDecision, Hub, NodeI
 
 pub(super) const DOWN: &str = "down";
 
-/// A listener that says what it hears, and answers what it is told to.
+/// A listener that reports each delivery, and returns the result that the test sets.
 pub(super) struct Listener {
     pub(super) name: &'static str,
     pub(super) heard: mpsc::UnboundedSender<String>,
     pub(super) is_up: AtomicBool,
-    /// Deliveries that panic, before any that work.
+    /// The number of first deliveries that panic.
     pub(super) panics: Mutex<u32>,
 }
 
@@ -38,7 +38,7 @@ impl ConnectionListener for Listener {
         self.name
     }
 
-    fn wants(&self, hub: &Hub, _: EventKind) -> bool {
+    fn subscribes_to(&self, hub: &Hub, _: EventKind) -> bool {
         hub.name() == "chat"
     }
 
@@ -51,7 +51,7 @@ impl ConnectionListener for Listener {
                 panic!("a listener that fails");
             }
         }
-        let what = match &event.what {
+        let what = match &event.change {
             ConnectionChange::Connected => "connected".to_owned(),
             ConnectionChange::Disconnected { reason, error } => {
                 let error = error.as_deref().map(|error| format!(" ({error})")).unwrap_or_default();
@@ -66,7 +66,7 @@ impl ConnectionListener for Listener {
     }
 }
 
-/// Clients that write down what they get.
+/// Clients that record what they receive.
 pub(super) struct Told(mpsc::UnboundedSender<String>);
 
 #[async_trait::async_trait]
@@ -100,7 +100,7 @@ impl Clients for Told {
     }
 }
 
-/// StreamedResponses each call with its number.
+/// Returns each message with its type and id.
 pub(super) struct Echo;
 
 #[async_trait::async_trait]
@@ -166,7 +166,7 @@ impl Registry for Disk {
     }
 }
 
-/// One life of a process on a store.
+/// One process on a store; several follow each other.
 pub(super) struct Process {
     pub(super) dispatcher: Dispatcher,
     pub(super) running: Join,
@@ -192,7 +192,7 @@ pub(super) fn client(number: u8, hub: &str) -> ClientConnection {
     }
 }
 
-/// What a test may set.
+/// Settings of a test.
 #[derive(Clone, Default)]
 pub(super) struct Setup {
     pub(super) options: Options,
@@ -223,8 +223,8 @@ impl Setup {
         let counts = egress::Metrics::default();
         let egress = egress::Client::new(&egress::Options::default(), &counts).unwrap();
         let tracer = trace::Tracer::new(10);
-        let rules = crate::upstream::template::Rules::default();
-        let sender = Sender::new(&self.options, rules, keys, egress, tracer, metrics.clone());
+        let templates = crate::upstream::template::UpstreamTemplates::default();
+        let sender = Sender::new(&self.options, templates, keys, egress, tracer, metrics.clone());
         let ((hear, heard), (tell, told)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let listener = |name| Listener {
             name,
@@ -258,19 +258,22 @@ impl Setup {
 impl Process {
     pub(super) async fn heard(&mut self) -> String {
         let heard = tokio::time::timeout(Duration::from_secs(20), self.heard.recv()).await;
-        heard.expect("somebody hears").unwrap()
+        heard.expect("a delivery within the time limit").unwrap()
     }
 
     pub(super) async fn told(&mut self) -> String {
         let told = tokio::time::timeout(Duration::from_secs(20), self.told.recv()).await;
-        told.expect("somebody is told").unwrap()
+        told.expect("a message to a client within the time limit").unwrap()
     }
 
-    /// Waits until so many records were removed, and sees that none is left.
+    /// Waits until `count` records were removed, and checks that none is left.
     pub(super) async fn forgotten(&self, count: u32) {
         let mut removed = self.disk.removed.subscribe();
         let all = removed.wait_for(|removed| *removed >= count);
-        tokio::time::timeout(Duration::from_secs(20), all).await.expect("records go").unwrap();
+        tokio::time::timeout(Duration::from_secs(20), all)
+            .await
+            .expect("records are removed within the time limit")
+            .unwrap();
         let left = self.disk.list(&instance(), "realtime/", None, 10).await.unwrap();
         assert_eq!(left, []);
     }
@@ -314,7 +317,7 @@ impl Process {
         page.letters.iter().map(show).collect()
     }
 
-    /// As `kill -9`: nothing is finished.
+    /// Aborts the process, as `kill -9` does.
     pub(super) async fn kill(self) {
         self.running.abort();
         self.store.close().await;
