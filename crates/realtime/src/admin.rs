@@ -21,7 +21,7 @@ use realtime_engine::{ConnectionId, GroupName, TraceFilter, UserId};
 
 pub use error_table::ADMIN_ERRORS;
 
-/// Dead letters on a page: the default, and the most.
+/// Letters on a page of dead letters: the default and the limit.
 const PAGE_LETTERS: usize = 100;
 const PAGE_LETTERS_MAX: usize = 1000;
 
@@ -130,7 +130,7 @@ impl AdminError {
         match self {
             Self::NoSuchPath => "The admin API has no such operation.",
             Self::NoSuchPosition => {
-                "`after` is the `next` of the page before; leave it out to begin with the oldest."
+                "`after` must be `next` of the previous page; omit it to start with the oldest."
             }
             Self::UnreadableLetters => "The dead letters cannot be read; the log says why.",
             Self::NoSuchFilter => "`hub` is not a valid hub name, or `connection` is not a connection id.",

@@ -1,7 +1,7 @@
-//! The authentication of a connection while it lives: which claims a client has after its app has refreshed them, whether they are of the
-//! same user, and when the connection ends (reference, 1.8). Pure; a shard applies it to what it knows of a connection.
+//! The authentication of an open connection: which claims a client has after its app has refreshed them, whether they are of the
+//! same user, and when the connection ends (reference, 1.8). Pure; a shard applies it to the client context of a connection.
 //!
-//! Claims are kept as a token has them, under the short names that the SDKs write, however an app names them.
+//! Claims are stored under the short names of the token that the SDKs write, whatever names the app uses.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,20 +10,20 @@ use identity::Claims;
 use crate::claim_types::{self, long_type, name_in_token, with_long_types};
 use realtime_engine::{AuthenticationRefresh, ClientContext, OtherUser, Refreshed, Roles, UserId};
 
-/// When the login of a client ends, in Unix seconds.
+/// The claim with the time at which the client's authentication expires, in Unix seconds.
 const EXPIRES_ON: &str = "asrs.s.aeo";
 
-/// The user id that the app has chosen.
+/// The claim with the user id that the app has chosen.
 const USER_ID: &str = "asrs.s.uid";
 
-/// Claims that are about a token and not about its bearer. A refresh does not change them, and nobody is told of them as claims of the
-/// connection: the next token has its own.
+/// Claims about the token, not about its user. A refresh does not change them, and the app does not receive them: the next token
+/// has its own.
 const OF_THE_TOKEN: [&str; 4] = ["aud", "exp", "iat", "nbf"];
 
-/// Where .NET writes roles.
+/// The claim types of roles in .NET.
 const ROLE_TYPES: [&str; 2] = ["role", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"];
 
-/// Where .NET writes who the user is.
+/// The claim types of the user's identifier in .NET.
 const NAME_IDENTIFIERS: [&str; 3] =
     ["nameid", "sub", "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier"];
 
@@ -31,18 +31,18 @@ const NAME_IDENTIFIERS: [&str; 3] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refresh {
     pub(crate) claims: NewClaims,
-    /// When the new login ends, in Unix seconds; absent leaves what was known before.
+    /// When the authentication expires, in Unix seconds; `None` leaves the time unchanged.
     pub(crate) expires_on: Option<u64>,
 }
 
 /// The claims of a refresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NewClaims {
-    /// They stay as they are.
+    /// They stay unchanged.
     Keep,
-    /// Those that the client's app gives take the place of all but the system claims.
+    /// Claims from the client's app; they replace all but the system claims.
     OfApp(Vec<(String, String)>),
-    /// Those of a token that the client shows itself take the place of all.
+    /// Claims of a token that the client sent itself; they replace all.
     OfToken(Claims),
 }
 
@@ -52,11 +52,11 @@ impl AuthenticationRefresh for Refresh {
     }
 }
 
-/// Applies a refresh to a connection of `user` of whom `known` is known.
+/// Applies a refresh to a connection of `user` with the client context `known`.
 ///
 /// # Errors
 ///
-/// If the user would be another one.
+/// If the user would change.
 fn refresh(known: &ClientContext, user: Option<&str>, refresh: Refresh) -> Result<Refreshed, OtherUser> {
     let old: Claims = claim_types::parse(&known.claims).into_iter().collect();
     let mut claims = match refresh.claims {
@@ -81,13 +81,13 @@ fn refresh(known: &ClientContext, user: Option<&str>, refresh: Refresh) -> Resul
     })
 }
 
-/// The connection's system claims, and behind them the claims that its app gives now.
+/// The connection's system claims, followed by the claims from the app.
 fn merged(old: &Claims, given: Vec<(String, String)>, user: Option<&str>) -> Result<Claims, OtherUser> {
     let given: Claims = given.into_iter().collect();
     let is_other = match (given.get(USER_ID), given.user_id()) {
         (Some(_), named) => named != user,
         (None, None) => false,
-        // The app may have chosen a user id apart from the login's own identifier, which must be the same as before then.
+        // The app may have chosen a user id that differs from the identifier in the token; then the identifier must not change.
         (None, Some(named)) => {
             let was_there = |kind: &str| old.values(kind).iter().any(|value| value == named);
             Some(named) != user && !NAME_IDENTIFIERS.into_iter().any(was_there)
@@ -110,15 +110,15 @@ fn merged(old: &Claims, given: Vec<(String, String)>, user: Option<&str>) -> Res
         }
     }
     if merged.user_id() != user {
-        // Whatever the claims say: the user of a connection never changes.
+        // The user of a connection never changes, whatever the claims are.
         merged = without(&merged, USER_ID);
         merged.push(USER_ID, user.unwrap_or_default());
     }
     Ok(merged)
 }
 
-/// When a connection ends because its login does: at the moment that its app has given, or else with its token; never unless the app asks
-/// for it.
+/// When a connection ends because its authentication expires: at the time that the app has given, or else with its token; `None`
+/// if the app has not asked for it.
 pub(crate) fn ends_at(claims: &Claims) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(ends_at_unix_s(claims)?))
 }
@@ -128,7 +128,7 @@ fn ends_at_unix_s(claims: &Claims) -> Option<u64> {
     system.close_on_auth_expiration.then(|| system.auth_expires_on_unix_s.or_else(|| expiry(claims)))?
 }
 
-/// How long a client may wait until it shows a new token, in seconds; nothing for one whose connection does not end with its login.
+/// The time in seconds in which a client must send a new token; `None` if its connection does not end with its authentication.
 pub(crate) fn lifetime_s(claims: &Claims, now: u64) -> Option<u64> {
     let ends_at = ends_at_unix_s(claims)?;
     Some(expiry(claims).map_or(ends_at, |expiry| expiry.min(ends_at)).saturating_sub(now))
@@ -138,24 +138,25 @@ fn expiry(claims: &Claims) -> Option<u64> {
     claims.get("exp")?.parse().ok()
 }
 
-/// What the roles of a token let its client do by itself.
+/// The roles of a token: what its client may do itself.
 pub(crate) fn roles(claims: &Claims) -> Option<Roles> {
     Roles::from_claims(ROLE_TYPES.iter().flat_map(|kind| claims.values(kind)).map(String::as_str))
 }
 
-/// The payload of a token that says this: a JSON object.
+/// The payload of a token with these claims: a JSON object.
 pub(crate) fn payload(claims: &Claims) -> String {
     serde_json::Value::Object(claims.to_json()).to_string()
 }
 
-/// All claims of a connection but those of its token itself, as its app is told them: a new token is made from them. `payload` is what is
-/// kept of its own.
-pub(crate) fn told(payload: &str) -> Vec<(String, String)> {
+/// All claims of a connection for its app, except those about the token itself: the app makes a new token from them. `payload` is
+/// the stored payload of the connection's token.
+pub(crate) fn claims_for_app(payload: &str) -> Vec<(String, String)> {
     let mut kept = claim_types::parse(payload);
     kept.retain(|(kind, _)| !OF_THE_TOKEN.contains(&kind.as_str()));
     let listed = with_long_types(kept.iter().map(|(kind, value)| (kind.as_str(), value.as_str())));
     let mut told: Vec<_> = listed.map(|(kind, value)| (kind.to_owned(), value.to_owned())).collect();
-    // A token may name its user twice, by `nameid` and by `sub`; both have one long type. The next one must be of the same user.
+    // A token may name its user twice, by `nameid` and by `sub`; both have the same long type. The next token must be of the same
+    // user.
     let next: Claims =
         told.iter().map(|(kind, value)| (name_in_token(kind).unwrap_or(kind), value.as_str())).collect();
     let kept: Claims = kept.into_iter().collect();
@@ -165,7 +166,7 @@ pub(crate) fn told(payload: &str) -> Vec<(String, String)> {
     told
 }
 
-/// Claims in a form in which those that mean the same are equal: in no order, by their long types.
+/// Claims in a form that compares equal if they mean the same: sorted, and with long types.
 fn comparable(claims: &Claims) -> Vec<(&str, &str)> {
     let counts = |kind: &str| !OF_THE_TOKEN.contains(&kind) && kind != EXPIRES_ON;
     let all = claims.iter().filter(|(kind, _)| counts(kind));

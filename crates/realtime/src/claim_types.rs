@@ -1,12 +1,13 @@
-//! .NET's names for the claim types of a token. The SDKs write short names into a token, and expect the service to name the
-//! long ones where it tells about a client: `ClaimTypes.Role` is what an app looks up, not `role`. The real service names each
-//! such claim twice, first by its long type and then by the one in the token (azure-signalr, issues 429 and 1084). Upstreams and
-//! app servers are told alike. Pure.
+//! .NET's claim types for the claims of a token. The SDKs write short names into a token, and expect the service to send the long
+//! types: an app looks up `ClaimTypes.Role`, not `role`. The real service sends each such claim twice, first under its long type
+//! and then under its name in the token (azure-signalr, issues 429 and 1084). Upstreams and app servers receive the same claims.
+//! Pure.
 
 use serde_json::Value;
 
-/// The claims of a token as others are told them: first all of them in their order, by their long types where they have one; then
-/// those that have one again, by their names in the token. Others, `asrs.*` among them, come once and unchanged.
+/// The claims of a token as upstreams and app servers receive them: first all claims in order, under their long types if they
+/// have one; then the claims with a long type again, under their names in the token. Others, such as `asrs.*`, appear once and
+/// unchanged.
 pub(crate) fn with_long_types<'a, V, I>(claims: I) -> impl Iterator<Item = (&'a str, V)>
 where
     I: Iterator<Item = (&'a str, V)> + Clone,
@@ -15,26 +16,26 @@ where
     claims.map(|(name, value)| (long_type(name).unwrap_or(name), value)).chain(again)
 }
 
-/// The long type for the name of a claim in a token; `None` where .NET has none, so that the name stays as it is.
+/// The long type for the name of a claim in a token; `None` if .NET has none.
 pub(crate) fn long_type(name: &str) -> Option<&'static str> {
     let found = LONG_TYPES.binary_search_by_key(&name, |(short, _)| *short);
     found.ok().map(|at| LONG_TYPES[at].1)
 }
 
-/// The name that the SDKs write into a token for a long type; `None` where they write the type itself. Of two names of one type, such as
-/// `role` and `roles`, it is the one that they write.
+/// The name that the SDKs write into a token for a long type; `None` if they write the type itself. If a type has two names, such
+/// as `role` and `roles`, it is the one that the SDKs write.
 pub(crate) fn name_in_token(long: &str) -> Option<&'static str> {
     let found = LONG_TYPES.iter().find(|(name, kind)| *kind == long && !["roles", "sub"].contains(name));
     found.map(|(name, _)| *name)
 }
 
-/// Each claim of a token's payload, a JSON object, with one value. Numbers, booleans and objects are text as JSON writes them. What is no
-/// object has none.
+/// Parses each claim of a token's payload, a JSON object, with one value. Numbers, booleans and objects become JSON text. A
+/// payload that is not an object has no claims.
 pub(crate) fn parse(payload: &str) -> Vec<(String, String)> {
     let Ok(Value::Object(claims)) = serde_json::from_str(payload) else { return Vec::new() };
     let text = |value: Value| match value {
         Value::String(text) => text,
-        // As .NET writes it.
+        // As .NET formats it.
         Value::Null => String::new(),
         other => other.to_string(),
     };
@@ -50,8 +51,8 @@ pub(crate) fn parse(payload: &str) -> Vec<(String, String)> {
     all
 }
 
-/// Names in a token and the long types to which `System.IdentityModel.Tokens.Jwt` 8.23.0 maps them by default. Sorted, so that
-/// they can be searched.
+/// Names in a token and the long types to which `System.IdentityModel.Tokens.Jwt` 8.23.0 maps them by default. Sorted for binary
+/// search.
 #[rustfmt::skip]
 const LONG_TYPES: [(&str, &str); 73] = [
     ("acr", "http://schemas.microsoft.com/claims/authnclassreference"),
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_with_a_long_type_come_by_it_and_behind_all_others_by_their_own_name() {
+    fn claims_with_a_long_type_are_listed_under_it_and_at_the_end_under_their_name() {
         let token = [
             ("sub", "ann"),
             ("asrs.s.uid", "ann"),

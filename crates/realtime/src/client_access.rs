@@ -73,7 +73,7 @@ pub(crate) fn issue(
 }
 
 impl std::fmt::Debug for ClientAccess {
-    /// Without the token.
+    /// Does not print the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClientAccess").field("url", &self.url).finish_non_exhaustive()
     }

@@ -1,5 +1,5 @@
-//! What each code of the realtime service means. The codes are those of Azure SignalR where its SDKs know them; the others have the
-//! same spelling. One file for each section of `docs/errors/realtime.md`.
+//! The error codes of the realtime service. A code that the SDKs of Azure SignalR know has their name; the others are spelled
+//! alike. One file for each section of `docs/errors/realtime.md`.
 
 mod absence;
 mod clients;

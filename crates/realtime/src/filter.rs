@@ -1,10 +1,10 @@
-//! [`Filter`]: which connections a REST caller means, as an OData expression such as `userId eq 'ada' and 'g' in groups`. Pure.
+//! [`Filter`]: selects connections for a REST request by an OData expression such as `userId eq 'ada' and 'g' in groups`. Pure.
 //!
 //! The language is that of the vendor's real-time services: the names `userId`, `connectionId` and `groups`,
 //! comparisons, `in`, `and`, `or`, `not`, and the string functions. Parsing checks the types, so that evaluation cannot fail; the length,
 //! the depth and the number of parts are limited.
-//!
-//! `null` follows OData 4.01, URL conventions, section 5.1.1: a user that is absent is `null`; a function of `null` is `null`, and
+//! `null` follows OData 4.01, URL conventions, section 5.1.1: a missing user is `null`; a function of `null` is `null`, and so is
+//! its negation; `null` matches no connection.
 //! so is its negation; `null` matches no connection.
 
 mod error;
@@ -17,7 +17,7 @@ pub(crate) use error::FilterError;
 use expression::Condition;
 pub(crate) use expression::FilteredConnection;
 
-/// Longest filter, in bytes. A whole URL has 12 KB at most.
+/// Longest filter, in bytes. A URL has at most 12 KB.
 const BYTES_MAX: usize = 8 * 1024;
 
 /// A parsed filter.

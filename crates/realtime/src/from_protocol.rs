@@ -1,4 +1,4 @@
-//! Reads requests of Azure SignalR Service's HTTP interfaces into our types. Pure.
+//! Parses requests of Azure SignalR Service's HTTP interfaces into our types. Pure.
 
 mod authentication;
 mod commands;
@@ -20,7 +20,7 @@ pub(crate) use query::{Query, hub_of_client, hub_of_rest};
 pub(crate) use route::{Api, Operation, Routed, To, route};
 pub(crate) use stream::{stream_id, stream_items};
 
-/// The bearer token of the `authorization` header. Any other scheme counts as absent.
+/// The bearer token of the `authorization` header; `None` for any other scheme.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.trim().split_once(' ')?;

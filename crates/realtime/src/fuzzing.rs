@@ -1,5 +1,5 @@
-//! Doors for the fuzz targets, which stand outside of the workspace, to what is private here and reads what strangers wrote. No
-//! interface: it is there with the feature `fuzzing` only, and changes with what it shows.
+//! Access for the fuzz targets, which are outside the workspace, to private parsers of untrusted input. Not an interface: the
+//! module exists only with the feature `fuzzing`, and may change at any time.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -18,39 +18,39 @@ use crate::upstream::{Awaited, StreamReader, to_client};
 use realtime_engine::fuzzing::{Frames, frames};
 use realtime_engine::{Action, OutgoingMessage};
 
-/// A message that was accepted, as the frames that clients of each protocol would get.
+/// An accepted message, as the frames for clients of each protocol.
 #[derive(Debug)]
 pub struct Accepted {
     /// In JSON.
     pub json: Option<Bytes>,
     /// In MessagePack.
     pub messagepack: Option<Bytes>,
-    /// In the variant of Blazor.
+    /// In BlazorPack, Blazor's variant of MessagePack.
     pub blazorpack: Option<Bytes>,
-    /// Whether the sender gave the form for Blazor and no other, so that others cannot be told.
+    /// Whether the message exists only in BlazorPack, so that clients of other protocols cannot receive it.
     pub only_blazorpack: bool,
 }
 
-/// An answer that is no success.
+/// A rejection.
 #[derive(Debug)]
 pub struct Refused {
-    /// Its status.
+    /// Its HTTP status.
     pub status: StatusCode,
-    /// Its code.
+    /// Its error code.
     pub code: &'static str,
-    /// What the caller is told.
+    /// The message to the caller.
     pub message: String,
 }
 
-/// Reads a REST request up to where the engine would be asked, and gives the messages that it would send.
+/// Parses a REST request up to the call of the engine, and returns the messages that it would send.
 ///
 /// # Errors
 ///
-/// If the request is refused.
+/// If the request is rejected.
 pub fn rest(method: &Method, uri: &Uri, content_type: &[u8], body: &[u8]) -> Result<Vec<Accepted>, Refused> {
     read_rest(method, uri, content_type, &Bytes::copy_from_slice(body)).map_err(|rejection| {
         let (status, code, message) = (rejection.status, rejection.error.code, rejection.message.clone());
-        // Rendering it must not fail either.
+        // Rendering the rejection must not fail either.
         drop(to_protocol::error_detail(rejection));
         Refused { status, code, message }
     })
@@ -76,7 +76,7 @@ fn read_rest(
             vec![accepted(&Payload::read(&headers, body)?.message()?)]
         }
         Operation::Invoke { .. } => {
-            // As long as the ids under which results are awaited.
+            // The length of the ids of client invocations.
             let message = Payload::read(&headers, body)?.call(&"A".repeat(44))?;
             vec![accepted(&message)]
         }
@@ -110,11 +110,11 @@ fn check_target(to: &To) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The address of the next page must be one, and lead to the entry after the last.
+/// The link to the next page must be a valid URL, and its cursor must point after the last entry.
 fn check_page(query: &Query<'_>, uri: &Uri) -> Result<(), Rejection> {
     let page = Page::read(query)?;
     let last = "last & greatest/\u{e9}";
-    let next: Uri = page.next_link(uri, last).parse().expect("the address of the next page is one");
+    let next: Uri = page.next_link(uri, last).parse().expect("the link to the next page is a URL");
     assert_eq!(next.path(), uri.path());
     let next = Page::read(&Query::parse(next.query()))?;
     assert_eq!(next.after.as_deref(), Some(last));
@@ -124,17 +124,17 @@ fn check_page(query: &Query<'_>, uri: &Uri) -> Result<(), Rejection> {
 fn accepted(message: &OutgoingMessage) -> Accepted {
     let record = message.to_record();
     let is_call = record.as_ref().is_some_and(|record| OutgoingMessage::from_record(record).is_none());
-    assert!(!is_call, "a method that only the service calls was let through: {message:?}");
+    assert!(!is_call, "a reserved method was accepted: {message:?}");
     let Frames { json, messagepack, blazorpack, only_blazorpack } = frames(message);
     Accepted { json, messagepack, blazorpack, only_blazorpack }
 }
 
-/// Reads the query of a client; gives the hub's name, or what the client is told.
+/// Parses the query of a client; returns the hub's name, or the error message to the client.
 pub fn client_query(query: &str) -> Result<String, String> {
     let instance = Instance::new("fuzz").expect("the name is valid");
     let query = Query::parse(Some(query));
     let hub = hub_of_client(&query, &instance).map_err(|rejection| rejection.message)?;
-    // What is kept of a query says the same as before.
+    // The query that is stored contains the same parameters as before.
     let kept = query.without(&["access_token", "id", "_"]);
     let again = Query::parse(Some(&kept));
     assert_eq!(again.get("hub"), query.get("hub"));
@@ -142,13 +142,13 @@ pub fn client_query(query: &str) -> Result<String, String> {
     Ok(hub.name().to_owned())
 }
 
-/// Reads a filter and asks it about a connection; gives what it says, or what the caller is told.
+/// Parses a filter and applies it to a connection; returns the result, or the error message to the caller.
 pub fn filter(text: &str, connection: &str, user: Option<&str>, groups: &[&str]) -> Result<bool, String> {
     let filter = Filter::parse(text).map_err(|error| error.to_string())?;
     Ok(filter.matches(FilteredConnection { connection, user, groups }))
 }
 
-/// What a client gets of an answer to a stream, and how that ends.
+/// What a client receives of a streamed response, and how it ends.
 fn read_stream<'a>(
     protocol: HubProtocol,
     pieces: impl Iterator<Item = &'a [u8]>,
@@ -164,11 +164,11 @@ fn read_stream<'a>(
     (messages, reader.finish().map_err(|error| error.to_string()))
 }
 
-/// What becomes of an upstream's answer for a client that waits for a completion, or for a stream.
+/// What a client that waits for a completion or a stream receives of an upstream's response.
 pub fn upstream_answer(protocol: HubProtocol, is_stream: bool, body: &[u8]) -> Result<Option<Bytes>, String> {
     let awaited = if is_stream { Awaited::Stream("1".into()) } else { Awaited::Completion("1".into()) };
     if is_stream {
-        // In whatever pieces an answer to a stream comes, the client gets the same.
+        // The client receives the same, whatever the size of the parts is.
         assert_eq!(read_stream(protocol, body.chunks(7)), read_stream(protocol, [body].into_iter()));
     }
     let answer = to_client(protocol, &awaited, StatusCode::OK, &Bytes::copy_from_slice(body));

@@ -74,8 +74,8 @@ impl Handle {
         Self { shared }
     }
 
-    /// Sends a message; waits while shards are busy. Messages that one caller sends one after the other reach each receiver in
-    /// that order.
+    /// Sends a message; waits while the command queues of shards are full. Messages that one caller sends one after the other
+    /// reach each receiver in that order.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! [`Logins`]: apps that show a login provider's token instead of one that an account key has signed.
+//! [`Logins`]: apps that authenticate with a token of a login provider (OpenID Connect) instead of one signed with an account
+//! key.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,25 +13,27 @@ use crate::error_table;
 use crate::options::OpenIdOptions;
 use crate::rejection::Rejection;
 
-/// Largest key set that is read, in bytes.
+/// Largest key set, in bytes.
 const KEY_SET_BYTES_MAX: u64 = 256 * 1024;
 
-/// Keys that could not be read again for so many times their refresh count no more: the provider may have withdrawn them.
+/// Keys are not used after this many times their refresh interval without a successful refresh: the provider may have withdrawn
+/// them.
 const STALE_FACTOR: u64 = 24;
 
-/// Keys are not read more often than in so many seconds, whatever tokens name: otherwise anybody could make us ask the provider.
+/// Shortest time between two reads of the keys, in seconds, whatever key ids tokens name: otherwise any caller could cause
+/// requests to the provider.
 const PAUSE_S: u64 = 30;
 
-/// What a caller wants to do, as far as roles tell callers apart.
+/// The permission that a request needs, as far as roles distinguish them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To ask.
+    /// Read requests.
     Read,
-    /// To send and to change.
+    /// Requests that send messages or change state.
     Write,
-    /// To get keys, and to be an app server.
+    /// Requests for keys, and server connections.
     Serve,
-    /// To change keys.
+    /// Requests that change keys.
     Own,
 }
 
@@ -39,7 +42,7 @@ pub(crate) struct Logins {
     options: OpenIdOptions,
     egress: egress::Client,
     keys: RwLock<Option<Keys>>,
-    /// Whoever reads the keys holds this; when that was last tried.
+    /// Held by the task that reads the keys; the value is the time of the last attempt.
     reading: tokio::sync::Mutex<Option<UnixSeconds>>,
 }
 
@@ -60,7 +63,7 @@ enum KeysError {
     Send(String, #[source] egress::SendError),
     #[error("{0} answered {1}")]
     Status(String, StatusCode),
-    #[error("the keys at {0}")]
+    #[error("read the keys at {0}")]
     Content(String, #[source] JsonWebKeySetError),
 }
 
@@ -69,7 +72,7 @@ impl Logins {
         Self { options, egress, keys: RwLock::new(None), reading: tokio::sync::Mutex::new(None) }
     }
 
-    /// Checks a token, and that its bearer may do what it wants.
+    /// Verifies a token, and that its roles permit the request.
     pub(crate) async fn verify(
         &self,
         token: &str,
@@ -86,7 +89,7 @@ impl Logins {
             };
             match openid::verify(token, provider, now, rules) {
                 Err(error @ TokenError::UnknownKey(_)) => {
-                    // The provider may have a new key since.
+                    // The provider may have published a new key.
                     let newer = self.keys(Some(keys.read_at), now).await?;
                     if newer.read_at == keys.read_at {
                         return Err(error.into());
@@ -104,7 +107,7 @@ impl Logins {
         let ids = ["oid", "appid", "azp", "sub"];
         let is_known = |name: &&str| claims.values(name).iter().any(|id| self.options.callers.contains(id));
         if !self.options.callers.is_empty() && !ids.iter().any(is_known) {
-            let message = "the token's bearer is none of the callers that are configured (openid.callers)";
+            let message = "the caller of the token is not one of those configured in openid.callers";
             return Err(Rejection::new(&error_table::CALLER_NOT_ALLOWED, message));
         }
         if !self.options.roles_required {
@@ -124,7 +127,7 @@ impl Logins {
         Err(Rejection::new(&error_table::ROLE_MISSING, message))
     }
 
-    /// The provider's keys: those at hand while they are fresh, and not those of `stale`.
+    /// The provider's keys: the cached ones while they are fresh, unless they were read at `stale`.
     async fn keys(&self, stale: Option<UnixSeconds>, now: UnixSeconds) -> Result<Keys, Rejection> {
         let fresh_s = self.options.refresh_s.get();
         let usable = |keys: &Keys| now.saturating_sub(keys.read_at) < fresh_s && Some(keys.read_at) != stale;
@@ -133,11 +136,11 @@ impl Logins {
         }
         let mut tried = match (self.reading.try_lock(), self.at_hand(now)) {
             (Ok(tried), _) => tried,
-            // Somebody reads them, and a provider may take long: what is due to be read again is good until then.
+            // Another task reads them, which may take long: the cached keys are used until then.
             (Err(_), Some(keys)) => return Ok(keys),
             (Err(_), None) => self.reading.lock().await,
         };
-        // Somebody else may have read them meanwhile, or tried a moment ago.
+        // Another task may have read them meanwhile, or failed a moment ago.
         let at_hand = self.at_hand(now);
         if let Some(keys) = at_hand.clone().filter(usable) {
             return Ok(keys);
@@ -153,7 +156,7 @@ impl Logins {
                 Ok(keys)
             }
             Err(error) => {
-                // Old keys are better than none: a provider that is down must not lock everybody out.
+                // Old keys are better than none: an outage of the provider must not lock out every app.
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     issuer = self.options.issuer,
@@ -206,7 +209,7 @@ async fn read_file(file: &Path) -> Result<Bytes, KeysError> {
 }
 
 fn unavailable() -> Rejection {
-    let message = "the keys of the login provider are not at hand, so that its tokens cannot be checked; the log says why";
+    let message = "the keys of the login provider could not be read, so its tokens cannot be verified; the log of the service says why";
     Rejection::new(&error_table::LOGIN_UNAVAILABLE, message)
 }
 

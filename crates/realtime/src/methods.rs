@@ -1,7 +1,8 @@
-//! The hub methods that this process answers itself, for clients that want no backend: joining and sending to groups by the roles of
-//! their tokens, and following what a hub or a group keeps.
+//! The hub methods that this process handles itself, for apps without a backend: joining and sending to groups by the roles of
+//! the client's token, and following the history of a hub or a group.
 //!
-//! They begin with `chappe.`; every SignalR client can call them. docs/realtime-methods.md tells their arguments and results.
+//! Their names begin with `chappe.`; every SignalR client can call them. docs/realtime-methods.md describes their arguments and
+//! results.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,28 +24,28 @@ use realtime_engine::{
     Publish, Roles, StreamPosition, Target,
 };
 
-/// The methods. As in a hub of ASP.NET Core, case does not matter in what clients call.
+/// The methods. As in a hub of ASP.NET Core, the case of method names is ignored.
 const NAMES: [&str; 5] =
     ["chappe.joinGroup", "chappe.leaveGroup", "chappe.sendToGroup", "chappe.follow", "chappe.unfollow"];
 
-/// Answers the methods. Cheap to clone.
+/// Handles the methods. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct OwnMethods {
     pub(crate) engine: EngineHandle,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) instance: Instance,
-    /// None where nothing is kept.
+    /// `None` if no messages are stored.
     pub(crate) history: Option<Arc<History>>,
 }
 
-/// What a method answers: a result, or the text of an error.
-type Answer = Result<Value, String>;
+/// The result of a method: a value, or the text of an error.
+type MethodResult = Result<Value, String>;
 
 /// The result of `chappe.follow`, without the position.
 #[derive(Debug)]
 struct FollowCompletion {
     protocol: HubProtocol,
-    /// Absent if the client does not wait for a completion.
+    /// `None` if the client does not wait for a completion.
     invocation_id: Option<Box<str>>,
     followed: Followed,
 }
@@ -61,10 +62,10 @@ impl FollowResponse for FollowCompletion {
     }
 }
 
-/// One call, read.
-struct Call<'a> {
+/// A parsed invocation.
+struct MethodCall<'a> {
     invocation: &'a ClientInvocation,
-    /// Each as it is written in JSON.
+    /// Each argument as JSON text.
     arguments: Vec<Box<str>>,
 }
 
@@ -76,21 +77,21 @@ impl Methods for OwnMethods {
 }
 
 impl OwnMethods {
-    /// Answers one call: a framed completion in the client's protocol, if it waits for one.
+    /// Handles one invocation; returns a framed completion in the client's protocol, if the client waits for one.
     async fn answer(&self, method: &str, invocation: &ClientInvocation) -> Option<Bytes> {
         let protocol = invocation.client.protocol;
         let answer = match (invocation.message_type, arguments(invocation)) {
-            (1, Ok(arguments)) => self.carry_out(method, &Call { invocation, arguments }).await?,
+            (1, Ok(arguments)) => self.carry_out(method, &MethodCall { invocation, arguments }).await?,
             (1 | 4, Err(why)) => Err(why),
-            (4, Ok(_)) => Err(format!("{method} answers once: call it with invoke, not as a stream")),
-            // Items and ends of streams that nobody asked for.
+            (4, Ok(_)) => Err(format!("{method} returns one result; call it with invoke, not as a stream")),
+            // Items and ends of streams that no method asked for.
             _ => return None,
         };
         completion(protocol, invocation.invocation_id.as_deref()?, answer)
     }
 
     /// `None` if the client has its response already.
-    async fn carry_out(&self, method: &str, call: &Call<'_>) -> Option<Answer> {
+    async fn carry_out(&self, method: &str, call: &MethodCall<'_>) -> Option<MethodResult> {
         let name = NAMES.into_iter().find(|name| name.eq_ignore_ascii_case(method)).unwrap_or_default();
         Some(match name {
             "chappe.joinGroup" => self.change(call, Membership::Join).await,
@@ -104,12 +105,12 @@ impl OwnMethods {
             _ => {
                 let (last, others) = NAMES.split_last().expect("there are several");
                 let others = others.join(", ");
-                Err(format!("{method} is no method of this service; there are {others} and {last}"))
+                Err(format!("{method} is not a method of this service; the methods are {others} and {last}"))
             }
         })
     }
 
-    async fn change(&self, call: &Call<'_>, membership: Membership) -> Answer {
+    async fn change(&self, call: &MethodCall<'_>, membership: Membership) -> MethodResult {
         let group = call.group(0)?.ok_or("the first argument must be the name of a group")?;
         if !call.roles().is_some_and(|roles| roles.may_join(group.as_str())) {
             return Err(denied("joinLeaveGroup", &group));
@@ -122,7 +123,7 @@ impl OwnMethods {
         }
     }
 
-    async fn send(&self, call: &Call<'_>) -> Answer {
+    async fn send(&self, call: &MethodCall<'_>) -> MethodResult {
         let group = call.group(0)?.ok_or("the first argument must be the name of a group")?;
         if !call.roles().is_some_and(|roles| roles.may_send(group.as_str())) {
             return Err(denied("sendToGroup", &group));
@@ -143,7 +144,7 @@ impl OwnMethods {
     }
 
     /// Sends the response itself if the client follows now, because it must come before the first message that is new.
-    async fn follow(&self, call: &Call<'_>) -> Result<(), String> {
+    async fn follow(&self, call: &MethodCall<'_>) -> Result<(), String> {
         let group = call.group(0)?;
         let position = match call.argument(1) {
             None => None,
@@ -171,7 +172,7 @@ impl OwnMethods {
         followed.map_err(|error| error.to_string())
     }
 
-    async fn unfollow(&self, call: &Call<'_>) -> Answer {
+    async fn unfollow(&self, call: &MethodCall<'_>) -> MethodResult {
         let group = call.group(0)?;
         let client = &call.invocation.client;
         self.engine.unfollow(client.id, group.as_ref()).await.map_err(|_| STOPPING.to_owned())?;
@@ -187,12 +188,12 @@ fn denied(what: &str, group: &GroupName) -> String {
     )
 }
 
-impl Call<'_> {
+impl MethodCall<'_> {
     fn roles(&self) -> Option<&Roles> {
         self.invocation.roles.as_ref()
     }
 
-    /// An argument; `None` for null or nothing.
+    /// An argument; `None` if it is null or missing.
     fn argument(&self, index: usize) -> Option<&str> {
         self.arguments.get(index).map(AsRef::as_ref).filter(|argument| *argument != "null")
     }
@@ -201,10 +202,10 @@ impl Call<'_> {
         self.argument(index).and_then(string).filter(|text| !text.is_empty())
     }
 
-    /// The group that an argument names; `None` for null or nothing.
+    /// The group that an argument names; `None` if it is null or missing.
     fn group(&self, index: usize) -> Result<Option<GroupName>, String> {
         let Some(argument) = self.argument(index) else { return Ok(None) };
-        let name = string(argument).ok_or("a group is named by a string")?;
+        let name = string(argument).ok_or("the name of a group must be a string")?;
         group(&name).map(Some).map_err(|error| error.to_string())
     }
 }
@@ -232,7 +233,7 @@ fn arguments(invocation: &ClientInvocation) -> Result<Vec<Box<str>>, String> {
     Ok(elements.into_iter().map(Into::into).collect())
 }
 
-fn completion(protocol: HubProtocol, invocation_id: &str, answer: Answer) -> Option<Bytes> {
+fn completion(protocol: HubProtocol, invocation_id: &str, answer: MethodResult) -> Option<Bytes> {
     let result = match answer {
         Err(error) => CompletionResult::Error(error.into()),
         Ok(Value::Null) => CompletionResult::Void,

@@ -1,11 +1,11 @@
-//! [`RequestMetrics`]: what the service counts besides the engine.
+//! [`RequestMetrics`]: the metrics of the service besides those of the engine.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-/// Requests to the service.
+/// Counters of requests to the service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestMetrics {
     requests: Family<RequestLabels, Counter>,
@@ -25,7 +25,7 @@ impl RequestMetrics {
         metrics
     }
 
-    /// Counts one request that was answered.
+    /// Counts one request by the status of its response.
     pub(crate) fn record(&self, operation: &'static str, status: http::StatusCode) {
         self.requests.get_or_create(&RequestLabels { operation, status: status.as_u16() }).inc();
     }

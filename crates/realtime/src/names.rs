@@ -1,4 +1,4 @@
-//! Names of hubs and groups: which ones are valid.
+//! Validation of hub and group names.
 
 use state::Instance;
 

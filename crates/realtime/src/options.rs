@@ -1,4 +1,4 @@
-//! The service's configuration.
+//! Options of the realtime service.
 
 mod login;
 
@@ -11,59 +11,59 @@ use crate::mode::Mode;
 use crate::{events, servers, upstream};
 pub use login::{DynamicKeyOptions, OpenIdOptions};
 
-/// What the realtime service accepts and how long it waits. Unknown keys are refused.
+/// Options of the realtime service. Unknown keys are refused.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// The account that the hubs belong to. Two instances in one process share nothing. Default: `default`. Since 0.1.0.
     pub instance: String,
-    /// The key that signs the tokens we hand out and is accepted in tokens. A secret. Default: absent. Since 0.1.0.
+    /// The key that signs tokens of the service and is accepted in tokens. A secret. Default: absent. Since 0.1.0.
     pub primary_key: Option<String>,
     /// A second key that is accepted in tokens, so that the first can be replaced. A secret. Default: absent.
     /// Since 0.1.0.
     pub secondary_key: Option<String>,
-    /// Whether the key that the SignalR emulator publishes is accepted as well. Anybody knows it, so the program around sets it
-    /// only where the listeners are bound to loopback. Default: false.
+    /// Whether the key that the SignalR emulator publishes is accepted as well. It is public, so the program sets this only if
+    /// the listeners are bound to loopback. Default: false.
     #[serde(skip)]
     pub development_keys: bool,
-    /// Whether the audience of a token must name the host by which the request reached us. Off, because an audience is written
-    /// with the name that the token's issuer knows, and a service has many. Default: false. Since 0.1.0.
+    /// Whether the audience of a token must name the host of the request. Off by default, because the audience has the host name
+    /// that the issuer knows, and a service may have many. Default: false. Since 0.1.0.
     pub audience_host_strict: bool,
-    /// Clock difference allowed when a token's end is checked, in seconds. Default: 5. Since 0.1.0.
+    /// Allowed clock difference when the expiry of a token is checked, in seconds. Default: 5. Since 0.1.0.
     pub token_leeway_s: u64,
-    /// How long a client may take from negotiate to connect, in milliseconds. Default: 15000. Since 0.1.0.
+    /// Longest time from negotiate to connect, in milliseconds. Default: 15000. Since 0.1.0.
     pub negotiation_lifetime_ms: u64,
-    /// Negotiations that may wait for their client; further ones are turned away. Default: 100000. Since 0.1.0.
+    /// Most negotiations that wait for their client; further ones are refused. Default: 100000. Since 0.1.0.
     pub negotiations_max: usize,
-    /// How long a poll of a long-polling client waits for messages before it is answered empty, in milliseconds; a token may say
-    /// otherwise (`asrs.s.ttl`). Default: 5000. Since 0.1.0.
+    /// Longest time that a poll of a long-polling client waits for messages before it receives an empty response, in
+    /// milliseconds; a token may set another time (`asrs.s.ttl`). Default: 5000. Since 0.1.0.
     pub poll_interval_ms: u64,
     /// Largest body of a REST request, in bytes. Default: 1048576. Since 0.1.0.
     pub body_bytes_max: usize,
     /// How long `:invoke` waits for a client's result, in milliseconds. Default: 30000. Since 0.1.0.
     pub invoke_timeout_ms: u64,
-    /// How many callers may watch at a time who comes and goes; further ones are turned away. Default: 100. Since 0.1.0.
+    /// Most callers that watch connections and the live trace at a time; further ones are refused. Default: 100. Since 0.1.0.
     pub watchers_max: usize,
     /// Keys for app servers that log in.
     pub dynamic_keys: DynamicKeyOptions,
     /// The login provider whose tokens are accepted from apps. Default: absent. Since 0.1.0.
     pub openid: Option<OpenIdOptions>,
-    /// Which hubs and groups keep their last messages for clients that come back. Default: none. Since 0.1.0.
+    /// Hubs and groups that store their last messages for clients that reconnect. Default: none. Since 0.1.0.
     pub history: Vec<HistoryRule>,
-    /// Groups that keep messages at one time. A further group takes the place of one whose messages have all expired; where there is
-    /// none, its messages are sent and not kept. Default: 10000. Since 0.1.0.
+    /// Most groups with stored messages at a time. A further group replaces one whose messages have all expired; if there is
+    /// none, its messages are sent but not stored. Default: 10000. Since 0.1.0.
     pub history_groups_max: usize,
-    /// Who answers what clients say: app servers (`default`; where none is connected for a hub, its clients are turned away), upstreams
-    /// (`serverless`; app servers are refused), or app servers for the hubs that have one and upstreams for the others (`classic`).
-    /// Default: `classic`. Since 0.1.0.
+    /// Who handles the messages of clients: app servers (`default`; if none is connected for a hub, its clients are refused),
+    /// upstreams (`serverless`; app servers are refused), or app servers for the hubs that have one and upstreams for the others
+    /// (`classic`). Default: `classic`. Since 0.1.0.
     pub mode: Mode,
-    /// Bounds and timers of app servers' connections.
+    /// Limits and timers of server connections.
     pub servers: servers::Options,
     /// Shards, buffers and timers of connections.
     pub engine: realtime_engine::Options,
-    /// Who answers what clients call, and hears that they come and go.
+    /// Upstreams, which receive invocations and connection events.
     pub upstream: upstream::Options,
-    /// How connection events are delivered.
+    /// Delivery of connection events.
     pub events: events::Options,
 }
 
@@ -71,7 +71,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// The name of the instance is invalid.
-    #[error("the instance of the realtime service")]
+    #[error("the name of the realtime service's instance is invalid")]
     Instance(#[source] state::InvalidName),
     /// There is no key to verify tokens with.
     #[error("no access key is configured; set primary_key")]
@@ -81,21 +81,21 @@ pub enum OptionsError {
     EmptyKey(&'static str),
     /// The key is publicly known.
     #[error(
-        "{0} is a key that the emulators publish, so it protects nothing; set another key, or listen on loopback only"
+        "{0} is published with the emulators and protects nothing; set another key, or listen on loopback only"
     )]
     PublicKey(&'static str),
     /// Options contradict each other.
-    #[error("the options of the realtime service: {0}")]
+    #[error("the options of the realtime service are invalid: {0}")]
     Contradiction(&'static str),
     /// The upstream templates cannot be used.
     #[error(transparent)]
     Upstream(#[from] upstream::LoadError),
 }
 
-/// Longest client token, in characters; the SDKs refuse to make a longer one.
+/// Longest client token, in characters; the SDKs do not create longer ones.
 pub(crate) const CLIENT_TOKEN_BYTES_MAX: usize = 4_096;
 
-/// Longest token of an app.
+/// Longest token of an app, in bytes.
 pub(crate) const APP_TOKEN_BYTES_MAX: usize = 8_192;
 
 impl Default for Options {
@@ -127,7 +127,7 @@ impl Default for Options {
 }
 
 impl std::fmt::Debug for Options {
-    /// Without the keys.
+    /// Does not print the keys.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
             .field("instance", &self.instance)
@@ -142,12 +142,11 @@ impl std::fmt::Debug for Options {
 }
 
 impl Options {
-    /// Finds what is wrong before anything starts; [`start()`](crate::start()) would find it too.
+    /// Validates the options before anything starts, as [`start()`](crate::start()) does.
     ///
     /// # Errors
     ///
-    /// If a name, or a template for upstreams, cannot be used. Keys are looked at by the start only, as whoever starts may add
-    /// some.
+    /// If a name or an upstream template is invalid. Keys are checked only at the start, because the caller may add them.
     pub fn check(&self) -> Result<(), OptionsError> {
         self.instance()?;
         upstream::load(&self.upstream)?;
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn public_keys_are_accepted_only_where_that_is_said() {
+    fn public_keys_are_accepted_only_with_development_keys() {
         let public = Some(DEVELOPMENT_SIGNALR_KEY);
         check(Some("one"), Some("two"), false, "one two");
         check(Some("one"), None, true, "one ABC");
@@ -206,20 +205,20 @@ mod tests {
             Some("one"),
             public,
             false,
-            "secondary_key is a key that the emulators publish, so it protects nothing; set another key, or listen on loopback only",
+            "secondary_key is published with the emulators and protects nothing; set another key, or listen on loopback only",
         );
         check(None, None, false, "no access key is configured; set primary_key");
         check(Some(""), None, false, "primary_key is empty");
     }
 
     #[test]
-    fn what_the_program_around_decides_is_no_key() {
+    fn development_keys_cannot_be_set_in_the_configuration() {
         let error = serde_json::from_str::<Options>(r#"{"development_keys": true}"#).expect_err("not a key");
         assert!(error.to_string().contains("unknown field `development_keys`"), "{error}");
     }
 
     #[test]
-    fn debug_shows_no_key() {
+    fn debug_does_not_print_keys() {
         let options = Options { primary_key: Some("hidden".to_owned()), ..Options::default() };
         assert!(!format!("{options:?}").contains("hidden"));
     }

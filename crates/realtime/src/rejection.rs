@@ -12,10 +12,10 @@ use realtime_engine::{AttachError, GroupError, PublishError, Stopped};
 /// An error response. `to_protocol` renders it.
 #[derive(Debug, Clone)]
 pub(crate) struct Rejection {
-    /// What its code means.
+    /// The description of its code.
     pub(crate) error: &'static ErrorDescription,
     pub(crate) status: StatusCode,
-    /// The body's `message`: for people.
+    /// The body's `message`, in plain language.
     pub(crate) message: String,
     /// The body's `target`: the part of the request that is wrong.
     pub(crate) target: Option<Box<str>>,

@@ -27,7 +27,7 @@ pub(crate) use shared::Shared;
 pub use trace::TraceError;
 pub(crate) use trace::trace;
 
-/// Answers requests of clients (`/client/`), of app servers (`/server/`) and of apps (`/api/`). Cheap to clone.
+/// Handles requests of clients (`/client/`), app servers (`/server/`) and apps (`/api/`). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Shared>);
 
@@ -48,11 +48,11 @@ impl tower::Service<Request<Body>> for Service {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.0);
-        Box::pin(async move { Ok(answer(&shared, request).await) })
+        Box::pin(async move { Ok(respond(&shared, request).await) })
     }
 }
 
-async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> {
+async fn respond(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> {
     let origin = request.headers().get(ORIGIN).cloned();
     let path = request.uri().path();
     if origin.is_some() && *request.method() == Method::OPTIONS {
@@ -76,7 +76,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> Response<Body> 
     response
 }
 
-/// Whether a path is `prefix` or below it. As in ASP.NET Core, case does not matter.
+/// Whether a path is `prefix` or below it. Case is ignored, as in ASP.NET Core.
 fn is_below(path: &str, prefix: &str) -> bool {
     path.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
         && matches!(path.as_bytes().get(prefix.len()), None | Some(b'/'))
@@ -86,6 +86,6 @@ fn is_below(path: &str, prefix: &str) -> bool {
 fn unknown_path(path: &str) -> Rejection {
     let path: String = path.chars().take(256).collect();
     Rejection::not_found(format!(
-        "nothing is at '{path}'; clients connect at /client/?hub=<hub>, app servers at /server/?hub=<hub>, apps send at /api/v1/hubs/<hub>"
+        "there is nothing at '{path}'; clients connect at /client/?hub=<hub>, app servers at /server/?hub=<hub>, apps send at /api/v1/hubs/<hub>"
     ))
 }

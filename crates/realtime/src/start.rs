@@ -134,7 +134,7 @@ pub async fn start(
         user_groups: Arc::clone(&user_groups),
         keys: Arc::clone(&keys),
         logins: logins.clone(),
-        unit: supervisor.owned("app server link"),
+        unit: supervisor.owned("server connection"),
     };
     let servers = app_servers(&options, node, services, registry);
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
@@ -153,7 +153,7 @@ pub async fn start(
         dispatcher,
         servers,
         upgrades: Mutex::new(Some(JoinSet::new())),
-        upgrades_under_way: upgrades_under_way(registry),
+        pending_upgrades: pending_upgrades(registry),
         requests: RequestMetrics::register(registry),
         bodies,
     });
@@ -179,9 +179,9 @@ async fn sweep(supervisor: Supervisor, shared: Arc<Shared>, lifetime: Duration) 
     supervisor.restarting("negotiations", sweep).await;
 }
 
-fn upgrades_under_way(registry: &mut Registry) -> Gauge {
+fn pending_upgrades(registry: &mut Registry) -> Gauge {
     let gauge = Gauge::default();
-    let help = "Clients that were answered 101 and do not belong to a shard yet";
+    let help = "Clients that have received the response 101 and do not belong to a shard yet";
     registry.register("realtime_upgrades_under_way", help, gauge.clone());
     gauge
 }
@@ -215,7 +215,7 @@ fn dispatcher(
     let rules = upstream::load(&options.upstream).map_err(OptionsError::Upstream)?;
     let metrics = upstream::Metrics::register(registry);
     let keys = Arc::clone(keys);
-    // Read for each request: a key that was replaced must not sign any more.
+    // Read for each request, so that a replaced key is not used any more.
     let keys = upstream::KeySource::new(move || keys.current());
     let sender = upstream::Sender::new(&options.upstream, rules, keys, egress, tracer, metrics.clone());
     Ok(Dispatcher::new(upstream::Dependencies {
@@ -237,7 +237,7 @@ impl Join {
         // It only sleeps and holds a lock for a short time, so it ends soon.
         let _ = self.sweeper.await;
         let upgrades = self.shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut upgrades = upgrades.expect("only this takes them, and it ends with self");
+        let mut upgrades = upgrades.expect("only drain removes the set, and drain consumes self");
         // The task of a client that never reads the response 101 does not end by itself.
         let all_ended = async { while upgrades.join_next().await.is_some() {} };
         if tokio::time::timeout(cut_after, all_ended).await.is_err() {

@@ -1,4 +1,5 @@
-//! From our words to answers in the service's dialect. Every rejection is rendered here, once for REST and once for clients.
+//! Builds responses in the format of Azure SignalR Service. Every rejection is rendered here, in one format for REST and one for
+//! clients.
 
 use bytes::Bytes;
 use http::header::{
@@ -12,39 +13,39 @@ use serde_json::{Value, json};
 
 use crate::rejection::Rejection;
 
-/// Where the SDKs read why a thing is absent.
+/// Header in which the SDKs read why an object does not exist.
 const MS_ERROR_CODE: &str = "x-ms-error-code";
 
-/// Where the management SDK reads the protocol of a client's result.
+/// Header in which the management SDK reads the protocol of a client's result.
 const CLIENT_PROTOCOL: &str = "x-protocol";
 
 /// A success with a JSON body.
 pub(crate) fn json(body: String) -> Response<Body> {
     let mut response = http_messages::json(StatusCode::OK, body);
-    // A negotiate answer holds a secret and is good once.
+    // A negotiate response contains a secret that is valid once.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
-/// An answer that is sent as it comes into being.
+/// A response whose body is sent as it is produced.
 pub(crate) fn stream(content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Proxies of one kind hold answers back unless they are told not to.
+    // nginx buffers a response unless this header disables it.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-/// A client's completion as it sent it, framed in its own protocol, which a header names.
+/// A client's completion as it was sent, framed in the client's protocol, which a header names.
 pub(crate) fn framed_result(protocol: &'static str, framed: Bytes) -> Response<Body> {
     let mut response = http_messages::response(StatusCode::OK, Some("application/octet-stream"), framed);
     response.headers_mut().insert(CLIENT_PROTOCOL, HeaderValue::from_static(protocol));
     response
 }
 
-/// A rejection for an app: `ErrorDetail`, with its code in `x-ms-error-code` too, where the SDKs look for it.
+/// A rejection for an app: `ErrorDetail`, with its code also in `x-ms-error-code`, where the SDKs read it.
 pub(crate) fn error_detail(rejection: Rejection) -> Response<Body> {
     let body = detail(&rejection).to_string();
     let code = HeaderValue::from_static(rejection.error.code);
@@ -53,7 +54,7 @@ pub(crate) fn error_detail(rejection: Rejection) -> Response<Body> {
     response
 }
 
-/// `{code, message, target?, details?, inner?}`: `inner` has the code of the first thing that led to it.
+/// The body `{code, message, target?, details?, inner?}`; `inner` has the code of the first cause.
 fn detail(rejection: &Rejection) -> Value {
     let mut body = json!({ "code": rejection.error.code, "message": rejection.message });
     if let Some(target) = &rejection.target {
@@ -66,14 +67,14 @@ fn detail(rejection: &Rejection) -> Value {
     body
 }
 
-/// A rejection for a client: text that its SDK shows in the exception.
+/// A rejection for a client: a text that its SDK shows in the exception.
 pub(crate) fn error_text(rejection: Rejection) -> Response<Body> {
     let body = rejection.message.clone();
     with_headers(http_messages::text(rejection.status, body), rejection)
 }
 
-/// The answer to a preflight request: whatever header and method a page asks for is allowed, as the emulator does. Apps give headers of
-/// their own to their clients, and tracers add some.
+/// The response to a preflight request. As in the emulator, every requested header and method is allowed: apps add their own
+/// headers to their clients' requests, and tracers add some.
 pub(crate) fn preflight(request: &HeaderMap) -> Response<Body> {
     let mut response = http_messages::empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
@@ -90,8 +91,8 @@ pub(crate) fn preflight(request: &HeaderMap) -> Response<Body> {
     response
 }
 
-/// Lets a page of any origin read the answer. Credentials are named because the browser clients ask for them; what opens a hub is
-/// the token, which no browser sends by itself, so that any origin is as harmless as none (reference, 1.3).
+/// Allows a page of any origin to read the response. Credentials are allowed because browser clients require it; access depends
+/// on the token, which no browser sends by itself, so that any origin is safe (reference, 1.3).
 pub(crate) fn allow_origin(origin: Option<HeaderValue>, response: &mut Response<Body>) {
     let Some(origin) = origin else { return };
     let headers = response.headers_mut();

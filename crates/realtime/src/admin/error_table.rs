@@ -1,4 +1,4 @@
-//! What each code of the realtime service's part of the admin API means.
+//! The error codes of the realtime service's operations in the admin API.
 
 http_messages::error_table! {
     /// The errors of the realtime service's operations in the admin API of the process.
@@ -11,7 +11,7 @@ http_messages::error_table! {
         retry: AfterChange,
         happened: "`after` is not a position among the dead letters.",
         why: "It was not copied from `next` of a page, or was changed.",
-        action: "Use `next` of the page before as it is, or leave `after` out to begin with the oldest letter.",
+        action: "Use `next` of the previous page unchanged, or omit `after` to start with the oldest letter.",
     }
 
     UNREADABLE_LETTERS = {
@@ -21,7 +21,7 @@ http_messages::error_table! {
         retry: Later,
         happened: "The dead letters cannot be read.",
         why: "The journal in the data folder cannot be read: the disk fails, or the process is shutting down. The log has the cause.",
-        action: "Retry; if it lasts, look at the log and at the disk.",
+        action: "Retry; if it persists, check the log and the disk.",
     }
 
     NO_SUCH_FILTER = {

@@ -14,7 +14,7 @@ fn of_app(claims: &[(&str, &str)]) -> NewClaims {
     NewClaims::OfApp(claims.iter().map(|(kind, value)| ((*kind).to_owned(), (*value).to_owned())).collect())
 }
 
-/// The claims after a refresh, and whether they are others than before.
+/// The claims after a refresh, and whether they have changed.
 fn refreshed(
     old: &[(&str, &str)],
     user: Option<&str>,
@@ -38,7 +38,7 @@ fn check(
 }
 
 #[test]
-fn claims_of_the_app_replace_its_own_and_keep_the_system_claims() {
+fn claims_of_the_app_replace_all_but_the_system_claims() {
     let old =
         [("aud", "a"), ("exp", "9"), ("asrs.s.uid", "ada"), ("asrs.s.derror", "True"), ("role", "reader")];
     let given = [(NAME_IDENTIFIER, "ada"), (ROLE, "writer"), (ROLE, "owner"), ("city", "Ulm"), ("exp", "1")];
@@ -49,7 +49,7 @@ fn claims_of_the_app_replace_its_own_and_keep_the_system_claims() {
 }
 
 #[test]
-fn the_same_claims_under_other_names_and_another_end_are_no_change() {
+fn equal_claims_under_other_names_with_a_later_expiry_are_unchanged() {
     let old = [("exp", "9"), ("sub", "ada"), ("role", "a"), ("role", "b"), ("asrs.s.aeo", "10")];
     let given = [(ROLE, "b"), (ROLE, "a"), (NAME_IDENTIFIER, "ada")];
     let expected = r#"{"exp":"9","role":["b","a"],"nameid":"ada","asrs.s.aeo":"20"}"#;
@@ -59,7 +59,7 @@ fn the_same_claims_under_other_names_and_another_end_are_no_change() {
 }
 
 #[test]
-fn a_refresh_cannot_change_the_user() {
+fn a_refresh_with_another_user_is_an_error() {
     let refuses = |old: &[(&str, &str)], user, given: &[(&str, &str)]| {
         let refused = refreshed(old, user, of_app(given), Some(5));
         assert_eq!(refused.unwrap_err(), OtherUser, "{old:?} {given:?}");
@@ -79,7 +79,7 @@ fn a_refresh_cannot_change_the_user() {
 }
 
 #[test]
-fn claims_that_name_no_user_or_the_logins_own_identifier_leave_the_user_as_it_is() {
+fn claims_without_a_user_id_leave_the_user_unchanged() {
     check(&[("sub", "ada")], Some("ada"), &[("a", "b")], None, (r#"{"a":"b","asrs.s.uid":"ada"}"#, true));
     check(
         &[("asrs.s.uid", "ada@x"), ("nameid", "1")],
@@ -92,7 +92,7 @@ fn claims_that_name_no_user_or_the_logins_own_identifier_leave_the_user_as_it_is
 }
 
 #[test]
-fn a_connection_ends_with_its_login_where_its_app_asks_for_it() {
+fn a_connection_ends_when_its_authentication_expires_if_its_app_asks_for_it() {
     let ends = |claims: &[(&str, &str)]| {
         let end = ends_at(&claims.iter().copied().collect())?;
         Some(end.duration_since(UNIX_EPOCH).unwrap().as_secs())
@@ -108,7 +108,7 @@ fn a_connection_ends_with_its_login_where_its_app_asks_for_it() {
 }
 
 #[test]
-fn a_refresh_moves_the_end_of_a_connection_that_has_one() {
+fn a_refresh_changes_the_expiry_of_a_connection_that_has_one() {
     let end = |old: &[(&str, &str)], claims, expires_on| {
         let refreshed = refresh(&client_context(old), None, Refresh { claims, expires_on }).unwrap();
         refreshed.ends_at.map(|at| at.duration_since(UNIX_EPOCH).unwrap().as_secs())
@@ -123,10 +123,10 @@ fn a_refresh_moves_the_end_of_a_connection_that_has_one() {
 }
 
 #[test]
-fn an_app_is_told_all_claims_but_those_of_the_token_itself() {
+fn an_app_receives_all_claims_except_those_about_the_token() {
     let payload = r#"{"aud":"x","exp":9,"iat":1,"nbf":1,"sub":"ada","asrs.s.uid":"ada","role":["a","b"]}"#;
-    let told = told(payload);
-    let told: Vec<_> = told.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
+    let claims = claims_for_app(payload);
+    let claims: Vec<_> = claims.iter().map(|(kind, value)| (kind.as_str(), value.as_str())).collect();
     let expected = [
         (NAME_IDENTIFIER, "ada"),
         ("asrs.s.uid", "ada"),
@@ -136,10 +136,10 @@ fn an_app_is_told_all_claims_but_those_of_the_token_itself() {
         ("role", "a"),
         ("role", "b"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(claims, expected);
 }
 
-/// Claims of few types and values, so that they often meet.
+/// Claims with few types and values, so that they often collide.
 fn some_claims() -> impl Strategy<Value = Vec<(String, String)>> {
     let kind = prop::sample::select(vec![
         "asrs.s.uid",
@@ -160,7 +160,7 @@ fn some_claims() -> impl Strategy<Value = Vec<(String, String)>> {
 
 proptest! {
     #[test]
-    fn no_refresh_changes_the_user_the_token_or_the_user_of_the_next_token(
+    fn no_refresh_changes_the_user_or_the_claims_about_the_token(
         old in some_claims(),
         given in some_claims(),
         expires_on in prop::option::of(0_u64..10),
@@ -173,10 +173,10 @@ proptest! {
             let claims: Claims = claim_types::parse(&refreshed.client_context.claims).into_iter().collect();
             prop_assert_eq!(claims.user_id(), user);
             prop_assert_eq!((claims.values("aud"), claims.values("exp")), (old.values("aud"), old.values("exp")));
-            let told = told(&refreshed.client_context.claims);
-            // As the SDK makes it: by short names, and of claims that are equal then only one.
+            let claims = claims_for_app(&refreshed.client_context.claims);
+            // As the SDK makes it: with short names, and equal claims only once.
             let mut next = Claims::new();
-            for (kind, value) in &told {
+            for (kind, value) in &claims {
                 let kind = name_in_token(kind).unwrap_or(kind);
                 if !next.values(kind).contains(value) {
                     next.push(kind, value);

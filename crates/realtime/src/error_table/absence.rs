@@ -1,7 +1,7 @@
-//! Codes about things that do not exist.
+//! Error codes for things that do not exist.
 
 http_messages::error_table! {
-    /// Codes about things that do not exist.
+    /// Error codes for things that do not exist.
     pub(crate) ABSENCE;
 
     CONNECTION_NOT_FOUND = {

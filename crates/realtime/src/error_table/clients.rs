@@ -1,9 +1,9 @@
-//! Codes about clients: negotiate and connect.
+//! Error codes for clients: negotiate and connect.
 
 use std::time::Duration;
 
 http_messages::error_table! {
-    /// Codes about clients: negotiate and connect.
+    /// Error codes for clients: negotiate and connect.
     pub(crate) CLIENTS;
 
     MISSING_HUB = {
@@ -53,7 +53,7 @@ http_messages::error_table! {
         retry: AfterChange,
         happened: "A client has connected with this id already.",
         why: "The result of negotiate is valid for one connection.",
-        action: "Negotiate again for each connection; SDK clients do.",
+        action: "Negotiate again for each connection, as SDK clients do.",
     }
 
     WEBSOCKET_HANDSHAKE = {
@@ -113,7 +113,7 @@ http_messages::error_table! {
         retry: Later,
         happened: "The connection has sent more than its app server has read, or more than 4,096 bytes before its first GET.",
         why: "A polling client sends its messages in requests, and the queue of messages is bounded.",
-        action: "Connect with a GET first; send again when the others are answered; SDK clients send one at a time.",
+        action: "Connect with a GET first; send again when the earlier requests have a response; SDK clients send one at a time.",
     }
 
     NO_APP_SERVER = {

@@ -1,9 +1,9 @@
-//! Codes about the REST API.
+//! Error codes of the REST API.
 
 use std::time::Duration;
 
 http_messages::error_table! {
-    /// Codes about the REST API.
+    /// Error codes of the REST API.
     pub(crate) REST;
 
     NOT_FOUND = {

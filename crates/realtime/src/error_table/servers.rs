@@ -1,7 +1,7 @@
-//! Codes about app servers.
+//! Error codes for app servers.
 
 http_messages::error_table! {
-    /// Codes about app servers.
+    /// Error codes for app servers.
     pub(crate) SERVERS;
 
     TOO_MANY_SERVER_CONNECTIONS = {

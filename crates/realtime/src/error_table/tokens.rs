@@ -1,7 +1,7 @@
-//! Codes about tokens and login.
+//! Error codes for tokens and login.
 
 http_messages::error_table! {
-    /// Codes about tokens and login.
+    /// Error codes for tokens and login.
     pub(crate) TOKENS;
 
     MISSING_TOKEN = {

@@ -1,4 +1,4 @@
-//! [`FilterError`].
+//! [`FilterError`]: why a text is not a valid filter, and where.
 
 use std::fmt;
 

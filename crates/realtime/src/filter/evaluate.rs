@@ -6,12 +6,12 @@ use std::cmp::Ordering;
 use super::expression::{Comparison, Condition, FilteredConnection, Number, Text};
 
 impl Condition {
-    /// `None` is null: neither true nor false.
+    /// Whether the condition is true. `None` is null: neither true nor false.
     pub(super) fn holds(&self, seen: FilteredConnection<'_>) -> Option<bool> {
         match self {
             Self::Literal(value) => *value,
             Self::And(parts) => all(parts, seen),
-            // Either holds unless both fail.
+            // `a or b` is evaluated as `not (not a and not b)`.
             Self::Or(parts) => any(parts, seen),
             Self::Not(inner) => inner.holds(seen).map(|holds| !holds),
             Self::CompareText(comparison, left, right) => {
@@ -110,7 +110,7 @@ impl Number {
 }
 
 impl Comparison {
-    /// Null equals null and nothing else, and is neither greater nor less than anything.
+    /// Compares two values. Null equals only null, and is neither greater nor less than any value.
     fn holds<T: Ord>(self, left: Option<T>, right: Option<T>) -> bool {
         match self {
             Self::Equal => left == right,
@@ -134,12 +134,12 @@ impl Comparison {
     }
 }
 
-/// Length as .NET counts it, in UTF-16 units: the original is a .NET program, and apps were tried against it.
+/// The length in UTF-16 units, as .NET counts it: the real service is a .NET program.
 fn units(text: &str) -> i64 {
     i64::try_from(text.encode_utf16().count()).unwrap_or(i64::MAX)
 }
 
-/// Counts in UTF-16 units too. A start before the text is its start; what lies behind its end is empty.
+/// A part of a text, in UTF-16 units. A negative start is 0; a start after the end returns an empty text.
 fn substring(text: &str, start: i64, length: Option<i64>) -> String {
     let start = start.max(0);
     let end = length.map_or(i64::MAX, |length| start.saturating_add(length.max(0)));

@@ -1,4 +1,5 @@
-//! From a filter's words to a [`Condition`], by descent: `or` binds loosest, then `and`, then comparisons and `in`, then `not`.
+//! Parses the tokens of a filter into a [`Condition`], by recursive descent. Precedence from lowest: `or`, `and`, comparisons and
+//! `in`, `not`.
 
 mod function;
 
@@ -6,13 +7,13 @@ use super::error::FilterError;
 use super::expression::{Comparison, Condition, Number, Text};
 use super::lex::{Lexeme, Token, error, tokens};
 
-/// Most operators, functions, names and values in a filter: the vendor warns of more than 100 clauses.
+/// Most operators, functions, names and values in a filter; the vendor's documentation warns of more than 100 clauses.
 pub(super) const PARTS_MAX: usize = 1_000;
 
-/// How deep parentheses, functions and `not` may nest.
+/// Deepest nesting of parentheses, functions and `not`.
 pub(super) const DEPTH_MAX: usize = 32;
 
-/// Something that was read, with its type.
+/// A parsed expression with its type.
 enum Value {
     Condition(Condition),
     Text(Text),
@@ -32,7 +33,7 @@ struct Parser<'a> {
 pub(super) fn filter(text: &str) -> Result<Condition, FilterError> {
     let mut parser = Parser { text, lexemes: tokens(text)?, next: 0, depth: 0, parts: 0 };
     if parser.peek() == &Token::End {
-        return Err(error(text, 0, "it is empty; leave it out to mean everybody"));
+        return Err(error(text, 0, "it is empty; omit it to select all connections"));
     }
     let (start, value) = (parser.at(), parser.either()?);
     let condition = parser.condition(value, start, "a filter")?;
@@ -134,22 +135,22 @@ impl Parser<'_> {
         })
     }
 
-    /// What follows `in`.
+    /// The right side of `in`.
     fn membership(&mut self, left: Value, start: usize) -> Result<Condition, FilterError> {
         let parentheses =
             self.lexemes[self.next..].iter().take_while(|lexeme| lexeme.token == Token::Open).count();
         let behind = self.lexemes.get(self.next + parentheses).map(|lexeme| &lexeme.token);
         let is_collection = matches!(behind, Some(Token::Word(word)) if word.eq_ignore_ascii_case("groups"));
         if is_collection {
-            // A collection may stand in parentheses of its own.
+            // Parentheses around a collection are allowed.
             let from = self.at();
             let Value::Groups = self.primary()? else {
-                return Err(error(self.text, from, "'in' takes groups, or a list such as ('a', 'b')"));
+                return Err(error(self.text, from, "'in' needs groups, or a list such as ('a', 'b')"));
             };
             return match left {
                 Value::Text(text) => Ok(Condition::InGroups(text)),
                 other => {
-                    let what = format!("groups hold texts, and this is {}", other.kind());
+                    let what = format!("groups contain texts, but this is {}", other.kind());
                     Err(error(self.text, start, what))
                 }
             };
@@ -173,7 +174,7 @@ impl Parser<'_> {
                 (Value::Number(_), Value::Null) => numbers.push(Number::Literal(None)),
                 (left, value) => {
                     let what =
-                        format!("the list holds {}, and is searched for {}", value.kind(), left.kind());
+                        format!("the list contains {}, but the value is {}", value.kind(), left.kind());
                     return Err(error(self.text, start, what));
                 }
             }
@@ -190,20 +191,20 @@ impl Parser<'_> {
         })
     }
 
-    /// `not a`: binds tighter than a comparison, as the vendor's grammar has it.
+    /// `not a`: binds tighter than a comparison, as in the vendor's grammar.
     fn negated(&mut self) -> Result<Value, FilterError> {
         if !self.take_word("not") {
             return self.primary();
         }
         self.count()?;
-        self.deeper()?;
+        self.descend()?;
         let start = self.at();
         let value = self.negated()?;
         self.depth -= 1;
         let Value::Condition(condition) = value else {
             let operand = &self.text[start..self.before()];
             let what = format!(
-                "'not' needs a condition, and '{operand}' is {}; put a comparison in parentheses, such as not ({operand} …)",
+                "'not' needs a condition, but '{operand}' is {}; put a comparison in parentheses, such as not ({operand} …)",
                 value.kind()
             );
             return Err(error(self.text, start, what));
@@ -225,7 +226,7 @@ impl Parser<'_> {
             }
             Token::Open => {
                 self.next += 1;
-                self.deeper()?;
+                self.descend()?;
                 let value = self.either()?;
                 self.depth -= 1;
                 self.expect(&Token::Close, "')'")?;
@@ -254,9 +255,8 @@ impl Parser<'_> {
             "false" => Value::Condition(Condition::Literal(Some(false))),
             "null" => Value::Null,
             _ => {
-                let what = format!(
-                    "'{word}' is no name; there are userId, connectionId, groups, true, false and null"
-                );
+                let what =
+                    format!("'{word}' is not a name; use userId, connectionId, groups, true, false or null");
                 return Err(error(self.text, start, what));
             }
         })
@@ -274,7 +274,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The operator that stands here, if one does.
+    /// The comparison operator at the current position, if there is one.
     fn comparison(&self) -> Option<Comparison> {
         let Token::Word(word) = self.peek() else { return None };
         Some(match word.to_ascii_lowercase().as_str() {
@@ -310,12 +310,12 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Where the next word begins.
+    /// The start of the next token.
     fn at(&self) -> usize {
         self.lexemes[self.next].start
     }
 
-    /// Where the word before it ends.
+    /// The end of the previous token.
     fn before(&self) -> usize {
         self.next.checked_sub(1).map_or(0, |before| self.lexemes[before].end)
     }
@@ -324,12 +324,12 @@ impl Parser<'_> {
         let Lexeme { start, end, token } = &self.lexemes[self.next];
         let found = match token {
             Token::End => "the filter ends here".to_owned(),
-            _ => format!("'{}' stands here", &self.text[*start..*end]),
+            _ => format!("'{}' was found", &self.text[*start..*end]),
         };
         error(self.text, *start, format!("{found}, where {wanted} is expected"))
     }
 
-    fn deeper(&mut self) -> Result<(), FilterError> {
+    fn descend(&mut self) -> Result<(), FilterError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(error(self.text, self.at(), format!("it nests deeper than {DEPTH_MAX} levels")));

@@ -5,12 +5,12 @@ use super::*;
 
 const ADA: FilteredConnection<'_> =
     FilteredConnection { connection: "c1", user: Some("user-ab-de"), groups: &["group1", "group2"] };
-const NOBODY: FilteredConnection<'_> = FilteredConnection { connection: "c2", user: None, groups: &[] };
+const ANONYMOUS: FilteredConnection<'_> = FilteredConnection { connection: "c2", user: None, groups: &[] };
 
-/// Whether the filter means the connection of a user in two groups, and one without user and groups.
-fn check(text: &str, ada: bool, nobody: bool) {
+/// Whether the filter matches the connection of a user in two groups, and one without user and groups.
+fn check(text: &str, ada: bool, anonymous: bool) {
     let filter = Filter::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    assert_eq!((filter.matches(ADA), filter.matches(NOBODY)), (ada, nobody), "{text}");
+    assert_eq!((filter.matches(ADA), filter.matches(ANONYMOUS)), (ada, anonymous), "{text}");
 }
 
 fn refused(text: &str, expected: &Expect) {
@@ -18,7 +18,7 @@ fn refused(text: &str, expected: &Expect) {
 }
 
 #[test]
-fn the_documented_examples_choose_what_their_text_says() {
+fn the_documented_examples_select_the_documented_connections() {
     check("userId eq 'user-ab-de'", true, false);
     check("userId eq null", false, true);
     check("userId ne null", true, false);
@@ -48,17 +48,17 @@ fn the_documented_examples_choose_what_their_text_says() {
 }
 
 #[test]
-fn names_and_operators_have_no_case_and_values_do() {
+fn the_case_of_names_and_operators_is_ignored_but_not_that_of_values() {
     check("USERID EQ 'user-ab-de' AND 'group1' IN Groups", true, false);
     check("userId eq 'USER-AB-DE'", false, false);
     check("'GROUP1' in groups", false, false);
     check("userId eq 'it''s'", false, false);
-    let quoted = FilteredConnection { user: Some("it's"), ..NOBODY };
+    let quoted = FilteredConnection { user: Some("it's"), ..ANONYMOUS };
     assert!(Filter::parse("userId eq 'it''s'").unwrap().matches(quoted));
 }
 
 #[test]
-fn and_binds_tighter_than_or() {
+fn and_has_precedence_over_or() {
     check("userId eq null or userId ne null and false", false, true);
     check("(userId eq null or userId ne null) and false", false, false);
     check(
@@ -70,7 +70,7 @@ fn and_binds_tighter_than_or() {
 
 #[test]
 fn null_is_neither_true_nor_false() {
-    // The user is null for the second connection: what is said of it is neither so nor not so.
+    // The user is null for the second connection: a condition about it is neither true nor false.
     check("startswith(userId, 'u')", true, false);
     check("not startswith(userId, 'u')", false, false);
     check("startswith(userId, 'u') or true", true, true);
@@ -86,7 +86,7 @@ fn null_is_neither_true_nor_false() {
 
 #[test]
 fn texts_are_counted_in_utf16_units() {
-    let seen = FilteredConnection { user: Some("a😀b"), ..NOBODY };
+    let seen = FilteredConnection { user: Some("a😀b"), ..ANONYMOUS };
     for text in ["length(userId) eq 4", "indexof(userId, 'b') eq 3", "substring(userId, 3) eq 'b'"] {
         assert!(Filter::parse(text).unwrap().matches(seen), "{text}");
     }
@@ -96,8 +96,8 @@ fn texts_are_counted_in_utf16_units() {
 }
 
 #[test]
-fn what_is_no_filter_says_where_and_why() {
-    refused("", &expect!["the filter at character 1: it is empty; leave it out to mean everybody"]);
+fn an_invalid_filter_is_refused_with_position_and_reason() {
+    refused("", &expect!["the filter at character 1: it is empty; omit it to select all connections"]);
     refused(
         "userId",
         &expect!["the filter at character 1: a filter needs a condition, and 'userId' is a text"],
@@ -105,7 +105,7 @@ fn what_is_no_filter_says_where_and_why() {
     refused(
         "not length(userId) gt 5",
         &expect![
-            "the filter at character 5: 'not' needs a condition, and 'length(userId)' is a number; put a comparison in parentheses, such as not (length(userId) …)"
+            "the filter at character 5: 'not' needs a condition, but 'length(userId)' is a number; put a comparison in parentheses, such as not (length(userId) …)"
         ],
     );
     refused(
@@ -123,13 +123,13 @@ fn what_is_no_filter_says_where_and_why() {
     refused(
         "'ü' eq user",
         &expect![
-            "the filter at character 8: 'user' is no name; there are userId, connectionId, groups, true, false and null"
+            "the filter at character 8: 'user' is not a name; use userId, connectionId, groups, true, false or null"
         ],
     );
 }
 
 #[test]
-fn kinds_that_do_not_go_together_are_named() {
+fn incompatible_types_are_named_in_the_error() {
     refused(
         "userId eq 5",
         &expect!["the filter at character 1: 'userId eq 5' compares a text with a number"],
@@ -140,48 +140,48 @@ fn kinds_that_do_not_go_together_are_named() {
     );
     refused(
         "userId in groups and length(groups) in groups",
-        &expect!["the filter at character 22: groups hold texts, and this is a number"],
+        &expect!["the filter at character 22: groups contain texts, but this is a number"],
     );
     refused(
         "userId in 'a'",
         &expect![
-            "the filter at character 11: ''a'' stands here, where groups, or a list such as ('a', 'b') is expected"
+            "the filter at character 11: ''a'' was found, where groups, or a list such as ('a', 'b') is expected"
         ],
     );
     refused(
         "userId in ('a', 5)",
-        &expect!["the filter at character 17: the list holds a number, and is searched for a text"],
+        &expect!["the filter at character 17: the list contains a number, but the value is a text"],
     );
     refused(
         "userId in ('a' 'b')",
-        &expect!["the filter at character 16: ''b'' stands here, where ',' or ')' is expected"],
+        &expect!["the filter at character 16: ''b'' was found, where ',' or ')' is expected"],
     );
 }
 
 #[test]
-fn functions_and_ends_that_do_not_fit_are_named() {
+fn wrong_arguments_and_unexpected_tokens_are_named_in_the_error() {
     refused(
         "length(5) gt 1",
-        &expect!["the filter at character 8: 'length' takes a text or groups, and this is a number"],
+        &expect!["the filter at character 8: 'length' needs a text or groups, but this is a number"],
     );
     refused(
         "startswith(userId)",
-        &expect!["the filter at character 18: ')' stands here, where ',' is expected"],
+        &expect!["the filter at character 18: ')' was found, where ',' is expected"],
     );
     refused(
         "substring(userId, length(userId)) eq 'a'",
-        &expect!["the filter at character 19: 'length' stands here, where a whole number is expected"],
+        &expect!["the filter at character 19: 'length' was found, where a whole number is expected"],
     );
     refused(
         "reverse(userId) eq 'a'",
         &expect![
-            "the filter at character 1: 'reverse' is no function; there are tolower, toupper, trim, substring, concat, indexof, length, startswith, endswith and contains"
+            "the filter at character 1: 'reverse' is not a function; use tolower, toupper, trim, substring, concat, indexof, length, startswith, endswith or contains"
         ],
     );
     refused(
         "userId eq 'a' eq true",
         &expect![
-            "the filter at character 15: 'eq' stands here, where 'and', 'or' or the end of the filter is expected"
+            "the filter at character 15: 'eq' was found, where 'and', 'or' or the end of the filter is expected"
         ],
     );
     refused(
@@ -203,7 +203,7 @@ fn functions_and_ends_that_do_not_fit_are_named() {
 }
 
 #[test]
-fn filters_are_bounded_in_length_depth_and_parts() {
+fn a_filter_above_a_limit_of_length_depth_or_parts_is_refused() {
     let nested = |levels: usize| format!("{}true{}", "(".repeat(levels), ")".repeat(levels));
     check(&nested(DEPTH_MAX), true, true);
     refused(&nested(DEPTH_MAX + 1), &expect!["the filter at character 34: it nests deeper than 32 levels"]);
@@ -226,17 +226,17 @@ fn filters_are_bounded_in_length_depth_and_parts() {
 }
 
 #[test]
-fn broken_filters_are_refused_and_nothing_else_happens() {
+fn damaged_filters_are_parsed_or_refused_without_a_panic() {
     let good = [
         "not('group1' in groups) and (userId ne null or length(groups) le 3)",
         "substring(concat(tolower(userId), 'x'), 1, 2) eq trim(' ab ')",
         "indexof(userId, 'b') gt -1 and (connectionId in ('c1', 'it''s')) eq true",
         "(startswith(userId, 'u') or endswith(userId, '\u{e9}')) and not contains(userId, '\u{1f40c}')",
     ];
-    // Every filter with a piece taken out, doubled, or put somewhere else: parsed or refused at a place within it, never a panic.
+    // Every filter with a part removed, doubled or moved: parsed, or refused with a position within it.
     let mut refused = 0;
     for text in good {
-        Filter::parse(text).expect("it is good");
+        Filter::parse(text).expect("the filter is valid");
         let chars: Vec<char> = text.chars().collect();
         for from in 0..chars.len() {
             for length in 1..=4.min(chars.len() - from) {
@@ -246,7 +246,7 @@ fn broken_filters_are_refused_and_nothing_else_happens() {
                 for broken in [[before, after].concat(), [before, piece, piece, after].concat(), moved] {
                     let broken: String = broken.into_iter().collect();
                     match Filter::parse(&broken) {
-                        Ok(filter) => drop((filter.matches(ADA), filter.matches(NOBODY))),
+                        Ok(filter) => drop((filter.matches(ADA), filter.matches(ANONYMOUS))),
                         Err(error) => {
                             assert!(error.position <= broken.chars().count() + 1, "{broken}: {error}");
                             refused += 1;

@@ -1,4 +1,5 @@
-//! The bodies by which an app refreshes the authentication of a connection and asks for its claims (azure-signalr, issue 2281).
+//! Parses the bodies with which an app refreshes the authentication of a connection or requests its claims (azure-signalr, issue
+//! 2281).
 
 use jiff::Timestamp;
 
@@ -8,10 +9,10 @@ use crate::authentication::{NewClaims, Refresh};
 use crate::error_table;
 use crate::rejection::Rejection;
 
-/// How .NET writes the last moment that it knows, which the SDK sends where a connection's end is to stay.
+/// .NET's `DateTime.MaxValue`, which the SDK sends if the expiry does not change.
 const NO_TIME: &str = "9999-12-31T23:59:59";
 
-/// Which connection, and what is new.
+/// The connection, and its new expiry and claims.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RefreshAuth {
     pub(crate) token: String,
@@ -19,7 +20,7 @@ pub(crate) struct RefreshAuth {
 }
 
 impl RefreshAuth {
-    /// Reads `{connectionToken, expireTime?, claims?: [{type, value}]}`. No time and no claims leave what was before.
+    /// Parses `{connectionToken, expireTime?, claims?: [{type, value}]}`. A missing time or missing claims are left unchanged.
     pub(crate) fn read(body: &[u8]) -> Result<Self, Rejection> {
         let fields = fields(body)?;
         let token = token(&fields)?;
@@ -36,7 +37,7 @@ impl RefreshAuth {
     }
 }
 
-/// Reads `{connectionToken}`.
+/// Parses `{connectionToken}`.
 pub(crate) fn connection_token(body: &[u8]) -> Result<String, Rejection> {
     token(&fields(body)?)
 }
@@ -51,16 +52,16 @@ fn malformed(error: FieldsError) -> Rejection {
 
 fn token(fields: &Fields<'_>) -> Result<String, Rejection> {
     let token = fields.string("connectionToken").map_err(malformed)?.filter(|token| !token.is_empty());
-    let missing = "the body lacks connectionToken, the connection's secret from negotiate version 1";
+    let missing = "the body has no connectionToken; it is in the response to negotiate version 1";
     let rejection =
         || Rejection::new(&error_table::MISSING_CONNECTION_TOKEN, missing).about("connectionToken");
     Ok(token.ok_or_else(rejection)?.into_owned())
 }
 
-/// A moment as RFC 3339 writes it; one before 1970 has passed like any other.
+/// A time in RFC 3339 as Unix seconds; a time before 1970 becomes 0, because it has passed too.
 fn unix_s(time: &str) -> Result<u64, Rejection> {
     let time: Timestamp = time.parse().map_err(|_| {
-        let message = "expireTime is a moment with its offset, such as 2030-01-01T12:00:00Z, or null";
+        let message = "expireTime must be null or a time with its offset, such as 2030-01-01T12:00:00Z";
         Rejection::new(&error_table::INVALID_EXPIRE_TIME, message).about("expireTime")
     })?;
     Ok(u64::try_from(time.as_second()).unwrap_or(0))
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_or_null_or_never_is_kept() {
+    fn an_absent_or_null_or_maximal_value_is_left_unchanged() {
         let kept = RefreshAuth {
             token: "t".to_owned(),
             refresh: Refresh { claims: NewClaims::Keep, expires_on: None },
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_claims_are_read_as_both_writers_of_dot_net_write_them() {
+    fn times_and_claims_are_parsed_in_both_formats_of_dot_net() {
         let body = r#"{"connectionToken":"t","expireTime":"2030-01-01T02:00:00.5+02:00",
             "claims":[{"type":"role","value":"a"},{"Value":"b","Type":"role"}]}"#;
         let claims = ["a", "b"].map(|value| ("role".to_owned(), value.to_owned())).to_vec();
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_bodies_are_refused_by_code() {
+    fn an_invalid_body_is_refused_with_its_error_code() {
         for (body, code) in [
             ("", "400 InvalidBody"),
             ("[]", "400 InvalidBody"),

@@ -1,4 +1,4 @@
-//! The body of `:execute`: commands for the connections that a filter chooses.
+//! Parses the body of `:execute`: commands for the connections that a filter selects.
 
 use bytes::Bytes;
 
@@ -12,10 +12,11 @@ use realtime_engine::{Action, CloseRequest};
 /// Most commands in one request.
 const COMMANDS_MAX: usize = 100;
 
-/// Reads all commands, or says of each that is wrong what is wrong with it: none is carried out unless all can be.
+/// Parses all commands, or returns an error for each invalid one: none is executed unless all are valid.
 pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Rejection> {
     let commands = json_text(body).and_then(elements);
-    let commands = commands.map_err(|error| invalid(format!("the body is no array of commands: {error}")))?;
+    let commands =
+        commands.map_err(|error| invalid(format!("the body is not an array of commands: {error}")))?;
     if commands.len() > COMMANDS_MAX {
         let message = format!("there are {} commands, more than the {COMMANDS_MAX} allowed", commands.len());
         return Err(invalid(message));
@@ -37,7 +38,7 @@ pub(crate) fn commands(body: &Bytes) -> Result<Vec<Action>, Rejection> {
 
 fn action(command: &str, index: usize) -> Result<Action, Rejection> {
     let here = format!("commands[{index}]");
-    let malformed = |error: FieldsError| invalid(format!("it is no command: {error}"));
+    let malformed = |error: FieldsError| invalid(format!("it is not a command: {error}"));
     let read = || -> Result<Action, Rejection> {
         let fields = Fields::parse(command).map_err(malformed)?;
         let kind = fields.string("type").map_err(malformed)?.unwrap_or_default();
@@ -55,7 +56,7 @@ fn action(command: &str, index: usize) -> Result<Action, Rejection> {
                 let allow_reconnect = fields.boolean("allowReconnect").map_err(malformed)?.unwrap_or(true);
                 Ok(Action::Close(CloseRequest { reason: reason.as_deref().map(Into::into), allow_reconnect }))
             }
-            _ => Err(invalid("its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection")),
+            _ => Err(invalid("its type must be SendMessage, JoinGroup, LeaveGroup or CloseConnection")),
         }
     };
     read().map_err(|rejection| rejection.about(here))

@@ -1,17 +1,17 @@
-//! JSON objects whose names are compared without case, as .NET's readers do: one SDK writes `Target`, another `target`. Values stay as
-//! they are written: what only passes through need not mean anything here.
+//! JSON objects whose names are compared without case, as .NET does: one SDK writes `Target`, another `target`. Values are not
+//! parsed, because most of them are only passed on.
 
 use std::borrow::Cow;
 
 use signalr_protocol::{JsonError, JsonReader, JsonToken};
 
-/// The properties of an object, with their values unread. Of two with one name the last counts.
+/// The properties of an object, with unparsed values. If a name occurs twice, the last value is used.
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
-/// A name and a text.
+/// A name and a string.
 pub(super) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// Why a body, or a part of it, is not what it must be.
+/// Why a body, or a part of it, is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FieldsError {
     #[error("it is not UTF-8")]
@@ -24,13 +24,13 @@ pub(crate) enum FieldsError {
     Field { name: &'static str, expected: &'static str },
 }
 
-/// The text of a JSON body. A byte order mark in front of it, as some writers of files and some SDKs put there, does not belong to it.
+/// The text of a JSON body, without the byte order mark that some SDKs and editors write.
 pub(super) fn json_text(body: &[u8]) -> Result<&str, FieldsError> {
     let text = std::str::from_utf8(body).map_err(|_| FieldsError::NotUtf8)?;
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
-/// The elements of an array, as they are written.
+/// The elements of an array, unparsed.
 pub(crate) fn elements(json: &str) -> Result<Vec<&str>, FieldsError> {
     let mut reader = JsonReader::new(json);
     if reader.token()? != JsonToken::Array {
@@ -44,7 +44,7 @@ pub(crate) fn elements(json: &str) -> Result<Vec<&str>, FieldsError> {
     Ok(elements)
 }
 
-/// The string that a JSON value is; `None` for any other value.
+/// The value of a JSON string; `None` for any other value.
 pub(crate) fn string(value: &str) -> Option<Cow<'_, str>> {
     match JsonReader::new(value).token() {
         Ok(JsonToken::Text(text)) => Some(text.lossy()),
@@ -66,7 +66,7 @@ impl<'a> Fields<'a> {
         Ok(Self(fields))
     }
 
-    /// The value of a property as it is written, absent and null alike.
+    /// The unparsed value of a property; `None` if it is absent or null.
     pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
         let found = self.0.iter().rev().find(|(other, _)| other.eq_ignore_ascii_case(name));
         found.map(|(_, value)| *value).filter(|value| *value != "null")
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
         self.raw(name).map(read).transpose()
     }
 
-    /// The properties of a property, each a text.
+    /// The properties of an object property, each a string.
     pub(super) fn strings(&self, name: &'static str) -> Result<Option<Vec<Pair<'a>>>, FieldsError> {
         let wrong = || FieldsError::Field { name, expected: "an object of strings" };
         let Some(value) = self.raw(name) else { return Ok(None) };

@@ -1,6 +1,6 @@
-//! What an app asks clients to do: the body of a send or an invocation, in all its forms, as a message for the engine.
+//! Parses the body of a send or an invocation, in all its formats, into a message for the engine.
 //!
-//! | content type | form |
+//! | content type | format |
 //! |---|---|
 //! | `application/json` | `{"target", "arguments"}`, names in any case; and `rawBytes`, messages framed by the sender, by protocol, in base64 |
 //! | `application/x-msgpack` | the same in MessagePack |
@@ -21,7 +21,7 @@ use crate::error_table;
 use crate::rejection::Rejection;
 use realtime_engine::{InvalidArguments, OutgoingMessage, is_reserved_method};
 
-/// Why a method and its arguments make no invocation.
+/// Why a method and its arguments are not a valid invocation.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvalidInvocation {
     #[error("the message has no target; name the client method to call")]
@@ -30,7 +30,8 @@ pub(crate) enum InvalidInvocation {
     Arguments(#[from] InvalidArguments),
 }
 
-/// Builds an invocation from a method and the text of a JSON array. It is checked here, because a shard must be able to encode it.
+/// Builds an invocation from a method and the text of a JSON array. The array is checked here, because a shard must be able to
+/// encode it.
 pub(crate) fn invocation(target: &str, arguments: &str) -> Result<OutgoingMessage, InvalidInvocation> {
     if target.is_empty() {
         return Err(InvalidInvocation::NoTarget);
@@ -38,7 +39,7 @@ pub(crate) fn invocation(target: &str, arguments: &str) -> Result<OutgoingMessag
     Ok(OutgoingMessage::invocation(target, arguments)?)
 }
 
-/// Refuses a body that is compressed: a small one may hold gigabytes, no SDK sends one, and nothing else here would say what it is.
+/// Rejects a compressed body: a small one may expand to gigabytes, and no SDK sends one.
 pub(crate) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Rejection> {
     let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
     if encodings.all(|encoding| encoding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
@@ -46,14 +47,14 @@ pub(crate) fn refuse_compressed(headers: &HeaderMap) -> Result<(), Rejection> {
     }
     let message = "the body is compressed; send it without content-encoding";
     let rejection = Rejection::new(&error_table::UNSUPPORTED_MEDIA_TYPE, message);
-    // What would be taken instead (RFC 9110, 15.5.16).
+    // The accepted encoding (RFC 9110, 15.5.16).
     Err(rejection.with(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
 }
 
-/// What a call is, in JSON.
+/// The shape of an invocation in JSON.
 const SHAPE: &str = r#"{"target": ..., "arguments": [...]}"#;
 
-/// How a body is written.
+/// The format of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Json,
@@ -62,7 +63,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// By the content type; a body without one is JSON.
+    /// The format by the content type; a body without one is JSON.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Rejection> {
         let content_type = match headers.get(CONTENT_TYPE) {
             Some(value) => value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim(),
@@ -82,17 +83,17 @@ impl Form {
     }
 }
 
-/// A call of a client's method, read and checked.
+/// An invocation of a client method, parsed and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Payload {
-    /// To be encoded: the arguments are the text of a JSON array.
+    /// Not encoded: the arguments are the text of a JSON array.
     Call { target: String, arguments: Box<str> },
-    /// Encoded by the sender, in some of the protocols. A protocol that is missing can be made from another: that is proved.
+    /// Encoded by the sender for some of the protocols. A missing encoding can be made from another one; that was checked.
     Framed { json: Option<Bytes>, messagepack: Option<Bytes>, blazorpack: Option<Bytes> },
 }
 
 impl Payload {
-    /// Reads a body by its content type.
+    /// Parses a body by its content type.
     pub(crate) fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, Rejection> {
         match Form::of(headers)? {
             Form::Json => Self::from_json(body),
@@ -101,7 +102,7 @@ impl Payload {
         }
     }
 
-    /// The message that calls and waits for nothing.
+    /// The invocation without a result.
     pub(crate) fn message(self) -> Result<OutgoingMessage, Rejection> {
         match self {
             Self::Call { target, arguments } => {
@@ -113,7 +114,7 @@ impl Payload {
         }
     }
 
-    /// The message that calls and waits for a result under this id.
+    /// The invocation whose result is awaited under this id.
     pub(crate) fn call(self, invocation_id: &str) -> Result<OutgoingMessage, Rejection> {
         match self {
             Self::Call { target, arguments } => {
@@ -146,7 +147,7 @@ impl Payload {
         })
     }
 
-    /// Reads the JSON form where it stands in something larger.
+    /// Parses the JSON format within a larger JSON value.
     pub(super) fn from_json_value(json: &str) -> Result<Self, PayloadError> {
         let fields = Fields::parse(json)?;
         let target = fields.string("target")?.unwrap_or_default().into_owned();
@@ -173,13 +174,13 @@ impl Payload {
         Self::framed(payloads)
     }
 
-    /// Fills in the encodings that the sender left out, from its target and arguments.
+    /// Adds the encodings that the sender omitted, from its target and arguments.
     fn completed(self, target: &str, arguments: &str) -> Result<Self, String> {
         let Self::Framed { json, messagepack, blazorpack } = self else { return Ok(self) };
         if json.is_some() && messagepack.is_some() {
             return Ok(Self::Framed { json, messagepack, blazorpack });
         }
-        // Only what it checks is needed here.
+        // Only its checks are needed here.
         let _ = invocation(target, arguments).map_err(|error| error.to_string())?;
         let call = Invocation::new(target, arguments.as_bytes());
         let json = json.unwrap_or_else(|| {
@@ -199,7 +200,7 @@ impl Payload {
     }
 
     fn from_messagepack(body: &Bytes) -> Result<Self, Rejection> {
-        // What the SDKs send as octets is MessagePack too, and some callers name it so.
+        // The SDKs send MessagePack as octet-stream too, and some callers use that content type.
         if let Ok(payloads) = parse_payloads(body) {
             return Self::framed(slices(body, &payloads)).map_err(invalid);
         }
@@ -217,8 +218,8 @@ impl Payload {
         Self::framed(slices(body, &payloads)).map_err(invalid)
     }
 
-    /// Clients get the bytes that the sender encoded. Where it encoded for one protocol only, the engine makes the other from it,
-    /// which is proved possible here: a shard could not refuse it any more.
+    /// Clients receive the bytes that the sender encoded. If it encoded for one protocol only, the engine encodes for the other;
+    /// that this is possible is checked here, because a shard could not reject the message.
     fn framed(payloads: Vec<(HubProtocol, Bytes)>) -> Result<Self, String> {
         let (mut json, mut messagepack, mut blazorpack) = (None, None, None);
         for (protocol, framed) in payloads {
@@ -229,7 +230,7 @@ impl Payload {
                 HubProtocol::BlazorPack => blazorpack = Some(framed),
             }
         }
-        // Whatever else there is: where one of the two is missing, it is made from the other.
+        // If one of the two is missing, it is made from the other.
         match (&json, &messagepack) {
             (Some(json), None) => translatable(HubProtocol::Json, &checked(HubProtocol::Json, json)?),
             (None, Some(messagepack)) => {
@@ -239,13 +240,13 @@ impl Payload {
         }
         .map_err(|error| error.to_string())?;
         if json.is_none() && messagepack.is_none() && blazorpack.is_none() {
-            return Err("the body holds no message for 'json' or 'messagepack'".to_owned());
+            return Err("the body has no message for 'json' or 'messagepack'".to_owned());
         }
         Ok(Self::Framed { json, messagepack, blazorpack })
     }
 }
 
-/// Why a JSON value is no call of a client's method.
+/// Why a JSON value is not an invocation of a client method.
 #[derive(Debug)]
 pub(super) enum PayloadError {
     Shape(FieldsError),
@@ -271,7 +272,7 @@ pub(super) fn invalid(message: impl Into<String>) -> Rejection {
     Rejection::new(&error_table::INVALID_BODY, message)
 }
 
-/// The messages of a body, sharing its bytes.
+/// The messages of a body, as slices of its bytes.
 pub(super) fn slices(body: &Bytes, payloads: &[(HubProtocol, &[u8])]) -> Vec<(HubProtocol, Bytes)> {
     payloads.iter().map(|(protocol, framed)| (*protocol, body.slice_ref(framed))).collect()
 }
@@ -279,13 +280,13 @@ pub(super) fn slices(body: &Bytes, payloads: &[(HubProtocol, &[u8])]) -> Vec<(Hu
 fn translatable(from: HubProtocol, invocation: &Invocation<'_>) -> Result<(), TranscodeError> {
     match from {
         HubProtocol::Json => check_json(&invocation.arguments),
-        // What Blazor says is never translated.
+        // BlazorPack is never translated.
         HubProtocol::BlazorPack => Ok(()),
         HubProtocol::MessagePack => invocation.encode_json_from_msgpack(&mut Vec::new()),
     }
 }
 
-/// The one message in `framed`.
+/// The only message in `framed`.
 fn unframed(protocol: HubProtocol, framed: &[u8]) -> Result<HubMessage<'_>, String> {
     let name = protocol.name();
     match next_message(protocol, framed, framed.len()) {
@@ -296,7 +297,7 @@ fn unframed(protocol: HubProtocol, framed: &[u8]) -> Result<HubMessage<'_>, Stri
     }
 }
 
-/// A framed message that is a call without an answer: anything else would confuse the clients it reaches.
+/// A framed message that is an invocation without an id: any other message would confuse the clients.
 fn checked(protocol: HubProtocol, framed: &[u8]) -> Result<Invocation<'_>, String> {
     match unframed(protocol, framed)? {
         HubMessage::Invocation(invocation) if is_reserved_method(&invocation.target) => {
@@ -307,7 +308,7 @@ fn checked(protocol: HubProtocol, framed: &[u8]) -> Result<Invocation<'_>, Strin
     }
 }
 
-/// The same call, with an id under which its result is awaited.
+/// The same invocation, with an id under which its result is awaited.
 fn with_id(protocol: HubProtocol, framed: &[u8], invocation_id: &str) -> Result<Bytes, String> {
     let mut invocation = checked(protocol, framed)?;
     invocation.invocation_id = Some(invocation_id.into());

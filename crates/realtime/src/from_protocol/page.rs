@@ -1,4 +1,4 @@
-//! Lists come in pages: what a caller asks for, and where it finds the next page.
+//! Paging of lists: the requested page, and the link to the next one.
 
 use http::Uri;
 use percent_encoding::utf8_percent_encode;
@@ -7,10 +7,10 @@ use super::query::{Query, UNESCAPED, decode};
 use crate::error_table;
 use crate::rejection::Rejection;
 
-/// Most entries in one answer (the vendor's description of the list of a group's members).
+/// Most entries in one response (the vendor's description of the list of a group's members).
 const PAGE_SIZE_MAX: usize = 200;
 
-/// The names of the query, as the vendor's description has them.
+/// The parameters, as in the vendor's description.
 const NAMES: Names = Names { size: "maxpagesize", top: "top", token: "continuationToken" };
 
 struct Names {
@@ -19,18 +19,18 @@ struct Names {
     token: &'static str,
 }
 
-/// Which part of a list is asked for.
+/// The requested part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page {
     size: usize,
-    /// How many entries the caller wants in all, from here on.
+    /// How many entries the caller wants in total, from this page on.
     top: Option<usize>,
-    /// The last entry of the page before.
+    /// The last entry of the previous page.
     pub(crate) after: Option<String>,
 }
 
 impl Page {
-    /// Reads the query. Absent means: from the beginning, as many as a page holds, to the end.
+    /// Parses the query. The default is the first page of the largest size, and the whole list.
     pub(crate) fn read(query: &Query<'_>) -> Result<Self, Rejection> {
         let number = |name: &'static str, expected: &str, allowed: std::ops::RangeInclusive<usize>| {
             let Some(text) = query.get(name).filter(|text| !text.is_empty()) else { return Ok(None) };
@@ -47,20 +47,21 @@ impl Page {
         })
     }
 
-    /// How many entries go into this page.
+    /// The number of entries on this page.
     pub(crate) fn entries(&self) -> usize {
         self.top.map_or(self.size, |top| top.min(self.size))
     }
 
-    /// Cuts a list, of which one entry more than [`Page::entries`] was looked up, to the page; says whether the caller may want more.
+    /// Truncates a list, of which one entry more than [`Page::entries`] was looked up, to the page; returns whether there may be
+    /// another page for the caller.
     pub(crate) fn cut<T>(&self, entries: &mut Vec<T>) -> bool {
         let more = entries.len() > self.entries() && self.top.is_none_or(|top| top > self.entries());
         entries.truncate(self.entries());
         more
     }
 
-    /// The address of the page after this one, which ends with the entry `last`: the address of the request, with `top` counted
-    /// down.
+    /// The URL of the page after this one, which ends with the entry `last`: the URL of the request, with a new cursor and the
+    /// remaining `top`.
     pub(crate) fn next_link(&self, request: &Uri, last: &str) -> String {
         let mut link = request.to_string();
         link.truncate(link.find('?').unwrap_or(link.len()));

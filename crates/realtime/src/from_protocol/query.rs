@@ -37,7 +37,7 @@ impl<'a> Query<'a> {
             .map(|(_, value)| value.as_ref())
     }
 
-    /// The query again, encoded, without some names.
+    /// The encoded query without some parameters.
     pub(crate) fn without(&self, names: &[&str]) -> String {
         let mut query = String::new();
         let kept =
@@ -53,27 +53,28 @@ impl<'a> Query<'a> {
         query
     }
 
-    /// The token of a client. The last one counts: an app's own address may have one too, and the client appends its own.
+    /// The token of a client. If there are several, the last one is used: the app's own URL may have one, and the client appends
+    /// its own.
     pub(crate) fn access_token(&self) -> Option<&str> {
         self.all("access_token").last().filter(|token| !token.is_empty())
     }
 
-    /// The id that a client negotiated; the last one, as for [`Query::access_token`]. An empty one is none.
+    /// The connection token of a client; the last one, as for [`Query::access_token`]. An empty value counts as absent.
     pub(crate) fn id(&self) -> Option<&str> {
         self.all("id").last().filter(|id| !id.is_empty())
     }
 
-    /// The first value of a name.
+    /// The first value of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 }
 
-/// The hub that a client names in its query: exactly one.
+/// The hub in the query of a client, which must name exactly one.
 pub(crate) fn hub_of_client(query: &Query<'_>, instance: &Instance) -> Result<Hub, Rejection> {
     let mut names = query.all("hub");
     let Some(name) = names.next() else {
-        return Err(Rejection::new(&error_table::MISSING_HUB, "the query lacks hub=<name>"));
+        return Err(Rejection::new(&error_table::MISSING_HUB, "the query has no hub; add hub=<name>"));
     };
     if names.next().is_some() {
         return Err(Rejection::new(&error_table::SEVERAL_HUBS, "the query names more than one hub"));
@@ -81,7 +82,7 @@ pub(crate) fn hub_of_client(query: &Query<'_>, instance: &Instance) -> Result<Hu
     Ok(hub(name, instance)?)
 }
 
-/// The hub of a REST request: its path names it, and `application` goes in front (`app_hub`).
+/// The hub of a REST request: named in its path, with `application` as prefix (`app_hub`).
 pub(crate) fn hub_of_rest(name: &str, query: &Query<'_>, instance: &Instance) -> Result<Hub, Rejection> {
     let bare = hub(name, instance)?;
     match query.get("application").filter(|application| !application.is_empty()) {
@@ -90,10 +91,10 @@ pub(crate) fn hub_of_rest(name: &str, query: &Query<'_>, instance: &Instance) ->
     }
 }
 
-/// Percent-decodes a part of a query, where a plus is a space, as ASP.NET Core reads it. What is not UTF-8 becomes replacement
-/// characters, which no name matches.
+/// Percent-decodes a part of a query; a plus is a space, as in ASP.NET Core. Invalid UTF-8 becomes replacement characters, which
+/// no name matches.
 pub(super) fn decode(text: &str) -> Cow<'_, str> {
-    // Most parts, and the longest of them, which are tokens, have nothing to decode.
+    // Most parts, and tokens as the longest of them, have nothing to decode.
     if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }

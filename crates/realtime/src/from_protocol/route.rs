@@ -1,6 +1,6 @@
-//! Which operation a REST request asks for: by method and path, in both generations of the interface.
+//! Routes a REST request to its operation by method and path, in both versions of the API.
 //!
-//! The emulator takes each form of a path under both prefixes, and apps rely on it, so one table serves both; only the status of a
+//! The emulator accepts each path under both prefixes, and apps rely on it, so one table serves both; only the status of a
 //! success differs (see [`Api`]).
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use crate::error_table;
 use crate::rejection::Rejection;
 
-/// The generation, told by the path's prefix.
+/// The version of the API, by the path's prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Api {
     /// `/api/v1`.
@@ -20,7 +20,7 @@ pub(crate) enum Api {
     Dated,
 }
 
-/// Who an operation is about, as named by the path: nothing is checked yet.
+/// The object of an operation, as the path names it; not checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum To {
     All,
@@ -29,7 +29,7 @@ pub(crate) enum To {
     Connection(String),
 }
 
-/// What is asked for.
+/// The requested operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Operation {
     Health,
@@ -62,17 +62,17 @@ pub(crate) enum Operation {
     UserLeavesAll {
         user: String,
     },
-    /// Commands for the connections that a filter chooses.
+    /// Execute commands for the connections that a filter selects.
     Execute,
-    /// A token for a client.
+    /// Issue a token for a client.
     GenerateToken,
-    /// Call a client's method and answer with its result.
+    /// Invoke a client method and respond with its result.
     Invoke {
         connection: String,
     },
     /// Refresh the authentication of the connection that the body names.
     RefreshAuth,
-    /// The claims of the connection that the body names.
+    /// Return the claims of the connection that the body names.
     ConnectionClaims,
     StreamItem {
         connection: String,
@@ -82,18 +82,18 @@ pub(crate) enum Operation {
         connection: String,
         stream: String,
     },
-    /// The connections of a hub, a group or a user.
+    /// List the connections of a hub, a group or a user.
     ListConnections(To),
     ListUsers,
     ListGroups,
     Count,
-    /// Who comes and goes, live.
+    /// Stream the trace events of a hub.
     Watch,
-    /// A dynamic key for a caller who logged in.
+    /// Issue a dynamic key to a caller that logged in.
     AccessKey,
 }
 
-/// An operation and where it is to happen.
+/// An operation and its hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Routed {
     pub(crate) api: Api,
@@ -102,7 +102,7 @@ pub(crate) struct Routed {
     pub(crate) operation: Operation,
 }
 
-/// Finds the operation, or why there is none: no such address, or another method.
+/// Finds the operation; if there is none, the error says whether the path or the method is wrong.
 pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Rejection> {
     let raw = path.trim_matches('/').split('/');
     let decoded: Vec<Cow<'_, str>>;
@@ -111,7 +111,7 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Rejection> {
     } else {
         let all: Option<Vec<_>> = raw.map(|segment| percent_decode_str(segment).decode_utf8().ok()).collect();
         decoded = all.ok_or_else(|| {
-            let message = "a part of the path is not UTF-8 when it is decoded; encode names as UTF-8, then by percent signs";
+            let message = "the path is not UTF-8 after percent-decoding; encode names as UTF-8 and then with percent signs";
             Rejection::new(&error_table::INVALID_PATH, message)
         })?;
         decoded.iter().map(AsRef::as_ref).collect()
@@ -135,7 +135,7 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Rejection> {
     if table.is_empty() {
         return Err(unknown(path));
     }
-    // An existence check is GET in one SDK and HEAD in another. What never ends has no head.
+    // An existence check is GET in one SDK and HEAD in another. A response that never ends has no HEAD.
     let endless = table.iter().any(|(_, operation)| *operation == Operation::Watch);
     let wanted = if *method == Method::HEAD && !endless { &Method::GET } else { method };
     let found = table.iter().position(|(other, _)| other == wanted);
@@ -153,11 +153,11 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Rejection> {
 fn unknown(path: &str) -> Rejection {
     let path: String = path.chars().take(256).collect();
     Rejection::not_found(format!(
-        "no operation is at '{path}'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"
+        "there is no operation at '{path}'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"
     ))
 }
 
-/// The words of paths below a hub; names stand between them, at every second place.
+/// The fixed segments of paths below a hub; names are in between, at every second position.
 const WORDS: [&str; 12] = [
     ":send",
     ":closeConnections",
@@ -173,7 +173,8 @@ const WORDS: [&str; 12] = [
     "streams",
 ];
 
-/// The segments with their words as the table has them: as in ASP.NET Core, case does not matter in them. In names it does.
+/// The segments, with the fixed ones spelled as in the table: their case is ignored, as in ASP.NET Core. The case of names is
+/// not.
 fn with_plain_words<'a>(segments: &[&'a str]) -> Vec<&'a str> {
     let plain = |(place, segment): (usize, &&'a str)| {
         let word = WORDS.iter().find(|word| place % 2 == 0 && word.eq_ignore_ascii_case(segment));
@@ -182,7 +183,7 @@ fn with_plain_words<'a>(segments: &[&'a str]) -> Vec<&'a str> {
     segments.iter().enumerate().map(plain).collect()
 }
 
-/// What a path below a hub can be asked for.
+/// The operations for a path below a hub.
 fn table(rest: &[&str]) -> Vec<(Method, Operation)> {
     let post = |operation| vec![(Method::POST, operation)];
     let get = |operation| vec![(Method::GET, operation)];
@@ -217,13 +218,13 @@ fn table(rest: &[&str]) -> Vec<(Method, Operation)> {
         ["users", user, "groups"] => {
             vec![(Method::DELETE, Operation::UserLeavesAll { user: user.to_owned() })]
         }
-        // Neither can be a connection's id.
+        // Neither segment is a valid connection id.
         ["connections", refresh] if refresh.eq_ignore_ascii_case(":refreshAuth") => {
             post(Operation::RefreshAuth)
         }
         ["connections", claims] if claims.eq_ignore_ascii_case("claims") => {
-            // A version of the SDK asks by QUERY (RFC 10008), which is a GET with a body.
-            let query = Method::from_bytes(b"QUERY").expect("letters are a method");
+            // A version of the SDK uses QUERY (RFC 10008), which is a GET with a body.
+            let query = Method::from_bytes(b"QUERY").expect("QUERY is a valid method");
             vec![(Method::POST, Operation::ConnectionClaims), (query, Operation::ConnectionClaims)]
         }
         ["connections", connection] => {
@@ -269,7 +270,7 @@ fn user_in_group(user: &str, group: &str) -> Vec<(Method, Operation)> {
 }
 
 impl Operation {
-    /// The label of metrics.
+    /// The value of the metric's label.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Health => "health",

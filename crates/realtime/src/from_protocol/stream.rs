@@ -1,4 +1,4 @@
-//! Items of a stream that a client asked for, in the forms of a body.
+//! Parses stream items that an app sends over REST, in all formats of a body.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -13,10 +13,10 @@ use crate::error_table;
 use crate::rejection::Rejection;
 use realtime_engine::OutgoingMessage;
 
-/// Longest name of a stream, in characters.
+/// Longest stream id, in characters.
 const STREAM_CHARS_MAX: usize = 100;
 
-/// Checks a stream's name: 1 to 100 characters, not only white space (the vendor's description of the operation).
+/// Checks a stream id: 1 to 100 characters, not only white space (the vendor's description of the operation).
 pub(crate) fn stream_id(name: &str) -> Result<&str, Rejection> {
     if name.trim().is_empty() || name.chars().nth(STREAM_CHARS_MAX).is_some() {
         let message =
@@ -26,8 +26,8 @@ pub(crate) fn stream_id(name: &str) -> Result<&str, Rejection> {
     Ok(name)
 }
 
-/// Reads the items of `stream` by the content type of the body: a JSON value, JSON values in lines, a MessagePack value, or framed stream
-/// items by protocol. There is at least one.
+/// Parses the items of `stream` by the content type of the body: a JSON value, JSON values in lines, a MessagePack value, or
+/// framed stream items by protocol. There is at least one item.
 pub(crate) fn stream_items(
     stream: &str,
     headers: &HeaderMap,
@@ -63,7 +63,7 @@ fn is_lines(headers: &HeaderMap) -> bool {
     ["application/x-ndjson", "application/jsonl"].iter().any(|lines| kind.eq_ignore_ascii_case(lines))
 }
 
-/// JSON values, one a line; empty lines do not count.
+/// JSON values, one per line; empty lines are ignored.
 fn lines(stream: &str, body: &Bytes) -> Result<Vec<OutgoingMessage>, Rejection> {
     let text = json_text(body).map_err(|_| invalid("the items are not UTF-8"))?;
     let mut items = Vec::new();
@@ -72,12 +72,12 @@ fn lines(stream: &str, body: &Bytes) -> Result<Vec<OutgoingMessage>, Rejection> 
         items.push(item.map_err(|error| invalid(format!("the item in line {}: {error}", at + 1)))?);
     }
     if items.is_empty() {
-        return Err(invalid("the body has no items; send one JSON value a line"));
+        return Err(invalid("the body has no items; send one JSON value per line"));
     }
     Ok(items)
 }
 
-/// Items that the sender framed, one or several for each protocol, as many for each; the encoding that is missing is made from the other.
+/// Items that the sender framed, the same number for each protocol; a missing encoding is made from another one.
 fn by_protocol(stream: &str, payloads: Vec<(HubProtocol, Bytes)>) -> Result<Vec<OutgoingMessage>, String> {
     let mut all: Vec<(HubProtocol, Vec<Item>)> = Vec::new();
     for (protocol, framed) in payloads {
@@ -93,7 +93,7 @@ fn by_protocol(stream: &str, payloads: Vec<(HubProtocol, Bytes)>) -> Result<Vec<
     }
     let count = all.first().map_or(0, |(_, items)| items.len());
     if count == 0 {
-        return Err("the body holds no stream item for 'json', 'messagepack' or 'blazorpack'".to_owned());
+        return Err("the body has no stream item for 'json', 'messagepack' or 'blazorpack'".to_owned());
     }
     let mut messages = Vec::with_capacity(count);
     let mut all: Vec<_> = all.into_iter().map(|(protocol, items)| (protocol, items.into_iter())).collect();
@@ -108,13 +108,13 @@ fn next_of(items: &mut std::vec::IntoIter<Item>) -> Item {
     items.next().expect("each protocol has as many items as the first")
 }
 
-/// A stream item as its sender framed it, and the value in it.
+/// A stream item as its sender framed it, with its value.
 struct Item {
     framed: Bytes,
     value: Vec<u8>,
 }
 
-/// One item in the encodings that its sender has given.
+/// One item in the encodings of its sender.
 fn message(
     stream: &str,
     encodings: impl Iterator<Item = (HubProtocol, Item)>,
@@ -152,7 +152,7 @@ fn items(protocol: HubProtocol, mut framed: Bytes, stream: &str) -> Result<Vec<I
             HubMessage::StreamItem(_) => {
                 return Err(format!("item {number} in '{name}' is of another stream"));
             }
-            _ => return Err(format!("message {number} in '{name}' is no stream item")),
+            _ => return Err(format!("message {number} in '{name}' is not a stream item")),
         };
         items.push(Item { framed: framed.split_to(used), value });
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::names::{group, hub};
 
 fn instance() -> Instance {
-    Instance::new("test").expect("the name is fine")
+    Instance::new("test").expect("the name is valid")
 }
 
 fn check_route(request: &str, expected: &Expect) {
@@ -23,7 +23,7 @@ fn check_route(request: &str, expected: &Expect) {
 }
 
 #[test]
-fn both_generations_lead_to_the_same_operations() {
+fn both_versions_of_the_api_route_to_the_same_operations() {
     check_route("POST /api/v1/hubs/chat", &expect!["V1 chat Send(All)"]);
     check_route("POST /api/hubs/chat/:send", &expect!["Dated chat Send(All)"]);
     check_route("POST /api/hubs/chat/groups/a%2Fb/%3Asend", &expect![[r#"Dated chat Send(Group("a/b"))"#]]);
@@ -77,11 +77,11 @@ fn both_generations_lead_to_the_same_operations() {
 }
 
 #[test]
-fn other_addresses_and_methods_are_told_apart() {
+fn an_unknown_path_is_404_and_a_wrong_method_is_405() {
     check_route(
         "GET /api/v1/hub/chat",
         &expect![
-            "404 no operation is at '/api/v1/hub/chat'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"
+            "404 there is no operation at '/api/v1/hub/chat'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"
         ],
     );
     check_route(
@@ -95,13 +95,13 @@ fn other_addresses_and_methods_are_told_apart() {
 }
 
 #[test]
-fn a_path_that_is_not_utf8_has_an_error_of_its_own() {
+fn a_path_that_is_not_utf8_has_its_own_error() {
     let rejection = route(&Method::POST, "/api/v1/hubs/chat/users/%ff").unwrap_err();
     assert_eq!((rejection.status.as_u16(), rejection.error.code), (400, "InvalidPath"));
 }
 
 #[test]
-fn words_of_paths_are_matched_without_case_and_names_with_it() {
+fn the_case_of_fixed_segments_is_ignored_but_not_that_of_names() {
     check_route("POST /API/V1/Hubs/Chat/Groups/Groups/:SEND", &expect![[r#"V1 Chat Send(Group("Groups"))"#]]);
     check_route(
         "POST /Api/hubs/chat/CONNECTIONS/Users/Streams/:send/:Complete",
@@ -111,7 +111,7 @@ fn words_of_paths_are_matched_without_case_and_names_with_it() {
 }
 
 #[test]
-fn hubs_have_names_by_the_pattern_and_an_application_in_front() {
+fn a_hub_name_follows_the_pattern_with_the_application_as_prefix() {
     let check = |query: &str, expected: &Expect| {
         let hub = hub_of_client(&Query::parse(Some(query)), &instance());
         let shown = hub.map_or_else(|rejection| rejection.message, |hub| hub.name().to_owned());
@@ -119,7 +119,7 @@ fn hubs_have_names_by_the_pattern_and_an_application_in_front() {
     };
     check("hub=Chat", &expect!["chat"]);
     check("HUB=a%60,.%5B%5D_9&x=1", &expect!["a`,.[]_9"]);
-    check("x=1", &expect!["the query lacks hub=<name>"]);
+    check("x=1", &expect!["the query has no hub; add hub=<name>"]);
     check("hub=a&hub=a", &expect!["the query names more than one hub"]);
     let no_hub = |name: &str| {
         format!(
@@ -137,7 +137,7 @@ fn hubs_have_names_by_the_pattern_and_an_application_in_front() {
 }
 
 #[test]
-fn groups_have_names_of_bounded_length() {
+fn a_group_name_above_the_length_limit_is_refused() {
     assert!(group(" a ").is_ok() && group(&"ü".repeat(1_024)).is_ok());
     assert!(group("").is_err() && group(" \t").is_err() && group(&"a".repeat(1_025)).is_err());
 }
@@ -150,7 +150,7 @@ fn queries_are_decoded_and_their_names_compared_without_case() {
 }
 
 #[test]
-fn the_last_token_and_the_last_id_of_a_query_count() {
+fn the_last_token_and_the_last_id_of_a_query_are_used() {
     let query = Query::parse(Some("access_token=app&id=app&hub=chat&id=ours&Access_Token=ours"));
     assert_eq!((query.access_token(), query.id()), (Some("ours"), Some("ours")));
     let empty = Query::parse(Some("id=&access_token="));
@@ -170,7 +170,7 @@ fn check_message(content_type: &'static str, body: &'static [u8], expected: &Exp
 }
 
 #[test]
-fn json_bodies_are_read_whatever_the_case_of_their_names() {
+fn json_bodies_are_parsed_with_property_names_in_any_case() {
     let json = "application/json; charset=utf-8";
     check_message(
         json,
@@ -223,7 +223,7 @@ fn json_bodies_are_read_whatever_the_case_of_their_names() {
 }
 
 #[test]
-fn payloads_by_protocol_pass_unchanged_and_the_missing_one_can_be_made() {
+fn framed_payloads_pass_unchanged_and_a_missing_protocol_is_translated() {
     let octets = "application/octet-stream";
     let json = b"\x81\xa4json\xc4\x27{\"type\":1,\"target\":\"t\",\"arguments\":[]}\x1e";
     check_message(
@@ -250,7 +250,7 @@ fn payloads_by_protocol_pass_unchanged_and_the_missing_one_can_be_made() {
         b"\x81\xabmessagepack\xc4\x0b\x0a\x95\x01\x80\xc0\xa1t\x91\x81\x90\x01",
         &expect!["400 a key of a map is neither text nor a number"],
     );
-    // A form for Blazor, or the same one twice, makes no difference to clients of the other protocol.
+    // A BlazorPack payload, or the same one twice, makes no difference to clients of the other protocols.
     check_message(
         octets,
         b"\x82\xa4json\xc4\x2f{\"type\":1,\"target\":\"t\",\"arguments\":[\"\\ud800\"]}\x1e\xaablazorpack\xc4\x08\x07\x95\x01\x80\xc0\xa1t\x90",
@@ -272,17 +272,18 @@ fn payloads_by_protocol_pass_unchanged_and_the_missing_one_can_be_made() {
     );
 }
 
-/// Allocations to read a body and make its message: its fields, and the copies. Exact for the pinned compiler and a debug build.
+/// Allocations to parse a body and build its message: its fields, and the copies. Exact for the pinned compiler and a debug
+/// build.
 const BODY_ALLOCATIONS: u64 = 5;
 
 #[test]
-fn a_body_is_read_with_few_allocations() {
+fn a_body_is_parsed_with_few_allocations() {
     let body = Bytes::from(format!(r#"{{"target":"m","arguments":["{}"]}}"#, "x".repeat(85)));
     let headers = HeaderMap::new();
     let mut message = None;
     let counted = allocation_counter::measure(|| {
         message = Payload::read(&headers, &body).and_then(Payload::message).ok();
     });
-    assert!(message.is_some(), "the body is read");
+    assert!(message.is_some(), "the body is valid");
     assert_eq!(counted.count_total, BODY_ALLOCATIONS);
 }

@@ -9,7 +9,7 @@ use super::*;
 
 const NOW: UnixSeconds = 1_700_000_000;
 
-/// A provider whose keys stand in a file.
+/// A provider whose keys are in a file.
 struct World {
     provider: LoginProvider,
     file: PathBuf,
@@ -41,7 +41,7 @@ impl World {
         std::fs::write(&self.file, keys.to_string()).unwrap();
     }
 
-    /// The code of the answer to a token of the key for this algorithm, some seconds after the beginning.
+    /// The error code for a token signed with this algorithm's key, `after_s` seconds after the start.
     async fn ask(&self, after_s: u64, algorithm: &str) -> &'static str {
         let now = NOW + after_s;
         let claims =
@@ -53,7 +53,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_key_that_is_new_is_found_after_a_pause() {
+async fn a_new_key_is_accepted_after_a_pause() {
     let world = World::new();
     world.publish(&["rsa"]);
     assert_eq!(world.ask(0, "RS256").await, "welcome");
@@ -63,7 +63,7 @@ async fn a_key_that_is_new_is_found_after_a_pause() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_withdrawn_is_refused_after_the_refresh() {
+async fn a_withdrawn_key_is_refused_after_the_refresh() {
     let world = World::new();
     world.publish(&["rsa", "ec"]);
     assert_eq!(world.ask(0, "ES256").await, "welcome");
@@ -74,7 +74,7 @@ async fn a_key_that_is_withdrawn_is_refused_after_the_refresh() {
 }
 
 #[tokio::test]
-async fn keys_of_a_provider_that_is_gone_count_for_a_while() {
+async fn keys_of_an_unreachable_provider_are_used_for_a_limited_time() {
     let world = World::new();
     assert_eq!(world.ask(0, "RS256").await, "LoginUnavailable");
     world.publish(&["rsa"]);
@@ -90,7 +90,7 @@ async fn keys_of_a_provider_that_is_gone_count_for_a_while() {
 }
 
 #[tokio::test]
-async fn nobody_waits_while_keys_are_read_again() {
+async fn a_token_is_verified_with_cached_keys_during_a_refresh() {
     let world = World::new();
     world.publish(&["rsa"]);
     assert_eq!(world.ask(0, "RS256").await, "welcome");

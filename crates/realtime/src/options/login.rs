@@ -1,52 +1,53 @@
-//! What is accepted of callers who log in instead of holding an account key.
+//! Options for callers that log in instead of using an account key.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Keys that are made for app servers that log in, so that they can sign their clients' tokens.
+/// Dynamic keys, which are issued to app servers that log in, so that they can sign their clients' tokens. Unknown keys are
+/// refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DynamicKeyOptions {
-    /// How long one key is handed out before the next is made, in seconds. Default: 3600. Since 0.1.0.
+    /// How long one key is issued before the next one is generated, in seconds. Default: 3600. Since 0.1.0.
     pub rotation_s: NonZeroU64,
-    /// How long tokens signed with a key are accepted, in seconds from when it was made: longer than `rotation_s`, an app server's
-    /// use of it (up to 110 minutes in the SDKs) and the life of a client's token (an hour) together; at most 64 times `rotation_s`.
-    /// Default: 21600. Since 0.1.0.
+    /// How long tokens signed with a key are accepted, in seconds from when it was generated: longer than the sum of
+    /// `rotation_s`, the time for which an app server uses it (up to 110 minutes in the SDKs) and the lifetime of a client's
+    /// token (an hour); at most 64 times `rotation_s`. Default: 21600. Since 0.1.0.
     pub lifetime_s: NonZeroU64,
 }
 
-/// The login provider whose tokens apps may show: an OpenID Connect issuer such as Entra ID.
+/// The login provider of apps: an OpenID Connect issuer such as Entra ID.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OpenIdOptions {
-    /// The provider's name, exactly as in the `iss` of its tokens, such as `https://sts.windows.net/<tenant>/`. Default: absent, and
+    /// The issuer, exactly as in the `iss` of its tokens, such as `https://sts.windows.net/<tenant>/`. Default: absent, and
     /// required. Since 0.1.0.
     pub issuer: String,
-    /// What its tokens must be for: one of these is in their `aud`. Default: `https://signalr.azure.com`, which the SDKs ask for.
-    /// Since 0.1.0.
+    /// The accepted audiences: a token must have one of them in its `aud`. Default: `https://signalr.azure.com`, which the SDKs
+    /// request. Since 0.1.0.
     pub audiences: Vec<String>,
     /// File with the provider's public keys, a JSON Web Key Set. Either this or `key_set_url`. Default: absent. Since 0.1.0.
     pub key_set_file: Option<PathBuf>,
-    /// Where the provider publishes its keys; `https`, or `http` on this machine. Default: absent. Since 0.1.0.
+    /// URL of the provider's keys; `https`, or `http` on this machine. Default: absent. Since 0.1.0.
     pub key_set_url: Option<String>,
-    /// How long keys are used before they are read again, in seconds. A token that names an unknown key lets them be read at once, but
-    /// not more than once in 30 seconds. Default: 3600. Since 0.1.0.
+    /// How long keys are used before they are read again, in seconds. A token that names an unknown key causes an earlier read,
+    /// but not more than one in 30 seconds. Default: 3600. Since 0.1.0.
     pub refresh_s: NonZeroU64,
-    /// Who may call: ids that are compared with the claims `oid`, `appid`, `azp` and `sub`. Default: none. Since 0.1.0.
+    /// The accepted callers: ids that are compared with the claims `oid`, `appid`, `azp` and `sub`. Default: none. Since 0.1.0.
     pub callers: Vec<String>,
-    /// Whether a token must have a role (claim `roles` or `role`): `SignalR App Server` to get keys and to be an app server,
-    /// `SignalR REST API Owner` to call REST operations, `SignalR REST API Reader` for those that only read, `SignalR Service Owner` for
+    /// Whether a token must have a role (claim `roles` or `role`): `SignalR App Server` for keys and server connections, `SignalR
+    /// REST API Owner` for REST operations, `SignalR REST API Reader` for those that only read, `SignalR Service Owner` for
     /// everything. Default: false. Since 0.1.0.
     pub roles_required: bool,
-    /// Whether everybody may call to whom the provider gives a token for these audiences. Without it, `callers` or
-    /// `roles_required` must say who may. Default: false. Since 0.1.0.
+    /// Whether every caller is accepted that has a token of the provider for these audiences. If false, `callers` or
+    /// `roles_required` must be set. Default: false. Since 0.1.0.
     pub any_caller: bool,
 }
 
 impl DynamicKeyOptions {
-    /// Most keys that live at one time.
+    /// Most keys that are valid at a time.
     pub(crate) const LIVE_MAX: usize = 64;
 
     pub(crate) fn check(self) -> Result<(), &'static str> {
@@ -74,18 +75,20 @@ impl OpenIdOptions {
             return Err("openid.issuer is missing");
         }
         if self.audiences.is_empty() {
-            return Err("openid.audiences is empty, so that no token would fit");
+            return Err("openid.audiences is empty, so that no token would be accepted; add at least one");
         }
         if self.key_set_file.is_some() == self.key_set_url.is_some() {
-            return Err("one of openid.key_set_file and openid.key_set_url is needed");
+            return Err("set one of openid.key_set_file and openid.key_set_url");
         }
         if self.key_set_url.as_ref().is_some_and(|url| !is_trustworthy(url)) {
             return Err(
-                "openid.key_set_url is neither https nor on this machine: anybody between could forge keys",
+                "openid.key_set_url must be https, or http on this machine; otherwise keys could be forged in transit",
             );
         }
         if self.callers.is_empty() && !self.roles_required && !self.any_caller {
-            return Err("openid says nothing of who may call: set callers, roles_required or any_caller");
+            return Err(
+                "openid does not name the accepted callers; set callers, roles_required or any_caller",
+            );
         }
         Ok(())
     }
@@ -124,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_provider_must_say_whose_keys_and_which_callers_count() {
+    fn a_provider_without_issuer_keys_or_callers_is_refused() {
         let good = OpenIdOptions {
             issuer: "https://login.example".to_owned(),
             key_set_url: Some("https://login.example/keys".to_owned()),
@@ -136,13 +139,12 @@ mod tests {
         check(OpenIdOptions { issuer: String::new(), ..good.clone() }, "openid.issuer is missing");
         check(
             OpenIdOptions { audiences: Vec::new(), ..good.clone() },
-            "openid.audiences is empty, so that no token would fit",
+            "openid.audiences is empty, so that no token would be accepted; add at least one",
         );
-        let one = "one of openid.key_set_file and openid.key_set_url is needed";
+        let one = "set one of openid.key_set_file and openid.key_set_url";
         check(OpenIdOptions { key_set_url: None, ..good.clone() }, one);
         check(OpenIdOptions { key_set_file: Some("keys.json".into()), ..good.clone() }, one);
-        let forged =
-            "openid.key_set_url is neither https nor on this machine: anybody between could forge keys";
+        let forged = "openid.key_set_url must be https, or http on this machine; otherwise keys could be forged in transit";
         for url in ["http://login.example/keys", "ftp://localhost/keys", "keys", ""] {
             check(OpenIdOptions { key_set_url: Some(url.to_owned()), ..good.clone() }, forged);
         }
@@ -152,14 +154,14 @@ mod tests {
         let nobody = OpenIdOptions { callers: Vec::new(), ..good };
         check(
             nobody.clone(),
-            "openid says nothing of who may call: set callers, roles_required or any_caller",
+            "openid does not name the accepted callers; set callers, roles_required or any_caller",
         );
         assert_eq!(OpenIdOptions { any_caller: true, ..nobody.clone() }.check(), Ok(()));
         assert_eq!(OpenIdOptions { roles_required: true, ..nobody }.check(), Ok(()));
     }
 
     #[test]
-    fn dynamic_keys_overlap_and_are_few() {
+    fn dynamic_key_lifetimes_that_do_not_overlap_or_need_too_many_keys_are_refused() {
         let check = |rotation_s, lifetime_s| {
             let seconds = |seconds| NonZeroU64::new(seconds).unwrap();
             let options =

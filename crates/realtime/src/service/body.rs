@@ -1,4 +1,4 @@
-//! Bodies of requests, of bounded size.
+//! Reads request bodies up to a size limit.
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -11,11 +11,11 @@ use super::shared::Shared;
 use crate::error_table;
 use crate::rejection::Rejection;
 
-/// How many times the largest body is read of a larger one.
+/// Of a body above the limit, this many times the limit is read.
 const DISCARD_FACTOR: usize = 8;
 
-/// Reads a whole body of at most `bytes_max` bytes, within the memory limit of the process. Of a larger one, some more is read and
-/// discarded: a sender whose body is not read often sees a broken connection instead of the response.
+/// Reads a whole body of at most `bytes_max` bytes, within the memory limit of the process. If it is larger, some more of it is
+/// read and discarded: a client whose body is not read often sees a broken connection instead of the response.
 pub(crate) async fn read_body(
     shared: &Shared,
     mut body: Body,
@@ -46,7 +46,7 @@ pub(crate) fn body_rejection(error: ReadError) -> Rejection {
     match &error {
         ReadError::TooLarge { .. } => Rejection::new(&error_table::BODY_TOO_LARGE, error.to_string()),
         ReadError::Broken(cause) => {
-            tracing::debug!(cause, "the body of a request broke off");
+            tracing::debug!(cause, "the body of a request was interrupted");
             Rejection::new(&error_table::BROKEN_BODY, error.to_string())
         }
         _ => {

@@ -22,7 +22,7 @@ use crate::to_protocol;
 use caller::{Caller, caller};
 use http_messages::Body;
 
-/// Answers a request below `/client`. Also returns the operation, as a metrics label.
+/// Responds to a request below `/client`. Also returns the operation, as a metrics label.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
     mut request: Request<Body>,
@@ -51,13 +51,13 @@ pub(super) async fn answer(
     let is_refused = answered.is_err();
     let mut response = answered.unwrap_or_else(to_protocol::error_text);
     if is_get && is_refused {
-        // Or the next poll of the same URL would be answered from a cache.
+        // Otherwise the next poll of the same URL could receive a cached response.
         requests::never_cached(&mut response);
     }
     (operation, response)
 }
 
-/// Passes a request to `/client` on to its transport.
+/// Passes a request to `/client` to its transport.
 async fn route(
     shared: &Arc<Shared>,
     request: &mut Request<Body>,

@@ -26,7 +26,7 @@ use crate::rejection::Rejection;
 use crate::to_protocol;
 use request::RestRequest;
 
-/// Answers a request below `/api`. Also returns the operation, as a metrics label.
+/// Responds to a request below `/api`. Also returns the operation, as a metrics label.
 pub(super) async fn answer(shared: &Arc<Shared>, request: Request<Body>) -> (&'static str, Response<Body>) {
     let routed = match route(request.method(), request.uri().path()) {
         Ok(routed) => routed,
@@ -55,8 +55,7 @@ async fn carry_out(
     let expires_at = access::app(shared, &head, operation.purpose()).await?;
     refuse_compressed(&head.headers)?;
     if api == Api::Dated && query.get("api-version").is_none_or(str::is_empty) {
-        let message =
-            "the query lacks api-version=<date>, such as 2022-06-01; paths without it begin with /api/v1";
+        let message = "the query has no api-version; add for example api-version=2022-06-01, or use a path below /api/v1";
         return Err(Rejection::new(&error_table::MISSING_API_VERSION, message).about("api-version"));
     }
     let hub = hub_of_rest(&hub, &query, &shared.instance)?;
@@ -130,7 +129,7 @@ impl RestRequest<'_> {
             Operation::Watch => return self.watch().await,
             Operation::GenerateToken => return self.generate_token(),
             Operation::Health | Operation::AccessKey | Operation::Send(_) => {
-                unreachable!("it was answered above")
+                unreachable!("handled above")
             }
         };
         Ok(http_messages::empty(status))

@@ -23,7 +23,7 @@ const NAME_CHARS_MAX: usize = 256;
 
 const SERVER_ID: HeaderName = HeaderName::from_static("x-asrs-server-id");
 
-/// Answers a request below `/server`. Also returns the operation, as a metrics label.
+/// Responds to a request below `/server`. Also returns the operation, as a metrics label.
 pub(super) async fn answer(shared: &Shared, request: Request<Body>) -> (&'static str, Response<Body>) {
     let path = request.uri().path().trim_end_matches('/');
     let answered = if path == "/server" {
@@ -108,7 +108,7 @@ pub(super) fn is_served(
         ClientHandler::Upstream => Ok(false),
         ClientHandler::Unavailable => {
             let message = format!(
-                "no app server that may answer this client is connected for hub {hub}; start one, or set the service's mode to 'serverless'"
+                "no app server that may serve this client is connected for hub {hub}; start one, or set the service's mode to 'serverless'"
             );
             Err(rejection(message))
         }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_shortened_and_have_no_semicolons() {
+    fn server_names_are_shortened_and_lose_their_semicolons() {
         assert_eq!(name(Some("a;b")).as_deref(), Some("ab"));
         assert_eq!(name(Some("x".repeat(1000).as_str())).unwrap().len(), NAME_CHARS_MAX);
         assert_eq!(name(Some(" ; ")), None);

@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) instance: Instance,
     pub(crate) keys: Arc<Keys>,
-    /// Verifies tokens of the login provider, where one is configured.
+    /// Verifies tokens of the login provider, if one is configured.
     pub(crate) logins: Option<Arc<Logins>>,
     pub(crate) engine: EngineHandle,
     pub(crate) negotiations: Mutex<Negotiations>,
@@ -36,11 +36,11 @@ pub(crate) struct Shared {
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) servers: Servers,
-    /// One task for each client between the response 101 and its shard. `None` once the drain has begun: no task may start then,
-    /// because nothing would await it.
+    /// One task for each client between the response 101 and its shard. `None` after the drain has started: no task may start
+    /// then, because nothing would await it.
     pub(crate) upgrades: Mutex<Option<JoinSet<()>>>,
-    /// Clients that were answered 101 and are not with the engine yet.
-    pub(crate) upgrades_under_way: Gauge,
+    /// Clients that have received the response 101 and are not connected to the engine yet.
+    pub(crate) pending_upgrades: Gauge,
     pub(crate) requests: RequestMetrics,
     pub(crate) bodies: Budget,
 }

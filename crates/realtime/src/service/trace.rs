@@ -1,4 +1,4 @@
-//! The live event stream: a response body that goes on while the service runs, for `:watch` (`rest/watch.rs`) and for
+//! The live event stream: a response body that lasts while the service runs, for `:watch` (`rest/watch.rs`) and for
 //! [`crate::Handle::trace`].
 
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use super::Shared;
 use http_messages::{Body, BoxError};
 use realtime_engine::{Stopped, Target, TraceEvent, TraceEventKind, TraceFilter, TraceSubscription};
 
-/// Why a caller gets no live events.
+/// Why a caller cannot watch events.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The limit on watchers is reached.
@@ -28,14 +28,14 @@ pub enum TraceError {
     Stopped(#[from] Stopped),
 }
 
-/// Interval of keep-alive events while nothing happens: proxies close idle responses, and a watcher that is gone is noticed only by
-/// writing to it.
+/// Interval of keep-alive events while nothing happens: proxies close idle responses, and a watcher that has disconnected is
+/// noticed only by writing to it.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// The format of the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EventFormat {
-    /// One JSON object a line (`application/x-ndjson`).
+    /// One JSON object per line (`application/x-ndjson`).
     JsonLines,
     /// Server-sent events (`text/event-stream`).
     ServerSentEvents,
@@ -48,7 +48,7 @@ pub(crate) async fn trace(shared: &Shared, filter: TraceFilter) -> Result<Body, 
     Ok(event_stream(tap, EventFormat::JsonLines, None, permit))
 }
 
-/// Counts one more watcher while the permit lives.
+/// Counts one more watcher while the permit exists.
 pub(super) fn watcher_permit(shared: &Shared) -> Result<OwnedSemaphorePermit, TraceError> {
     let permit = Arc::clone(&shared.watchers).try_acquire_owned();
     permit.map_err(|_| TraceError::TooManyWatchers(shared.options.watchers_max))
@@ -157,7 +157,7 @@ fn event_json(sight: &TraceEvent) -> Value {
     json
 }
 
-/// The receivers, for people.
+/// The receivers as text.
 fn receiver(to: &Target) -> String {
     match to {
         Target::All => "everybody".to_owned(),

@@ -1,4 +1,4 @@
-//! From a request to a WebSocket: the checks, and the answer 101.
+//! Upgrades a request to a WebSocket: the checks, and the response 101.
 
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -8,14 +8,14 @@ use websocket::accept_upgrade;
 use crate::error_table;
 use crate::rejection::Rejection;
 
-/// A request that may become a WebSocket.
+/// A checked request for a WebSocket.
 pub(super) struct Switch {
     pub(super) upgrade: edge::Upgrade,
     accept: String,
 }
 
 impl Switch {
-    /// Checks the request (RFC 6455, 4.2.1), and takes its connection out of it.
+    /// Checks the request (RFC 6455, 4.2.1), and removes its connection from it.
     pub(super) fn of(request: &mut Request<Body>) -> Result<Self, Rejection> {
         let accept = accept_upgrade(request).map_err(|refused| {
             let rejection = Rejection::new(&error_table::WEBSOCKET_HANDSHAKE, refused.to_string())
@@ -26,13 +26,13 @@ impl Switch {
             }
         })?;
         let upgrade = request.extensions_mut().remove::<edge::Upgrade>().ok_or_else(|| {
-            let message = "this listener cannot hand WebSockets over";
+            let message = "this listener does not support WebSocket upgrades";
             Rejection::new(&error_table::UPGRADE_UNAVAILABLE, message)
         })?;
         Ok(Self { upgrade, accept })
     }
 
-    /// The connection, and the answer after which it is one of WebSockets.
+    /// The connection, and the response 101 after which it is a WebSocket.
     pub(super) fn into_parts(self) -> (edge::Upgrade, Response<Body>) {
         let mut response = http_messages::empty(StatusCode::SWITCHING_PROTOCOLS);
         let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! Calls of functions in a filter.
+//! Parses function calls in a filter.
 
 use super::{Parser, Value};
 use crate::filter::error::FilterError;
@@ -8,7 +8,7 @@ use crate::filter::lex::{Token, error};
 impl Parser<'_> {
     pub(super) fn function(&mut self, word: &str, start: usize) -> Result<Value, FilterError> {
         let name = word.to_ascii_lowercase();
-        self.deeper()?;
+        self.descend()?;
         self.expect(&Token::Open, "'('")?;
         let value = match name.as_str() {
             "tolower" => Value::Text(Text::Lower(self.text_argument(word)?.into())),
@@ -30,7 +30,7 @@ impl Parser<'_> {
             }
             _ => {
                 let what = format!(
-                    "'{word}' is no function; there are tolower, toupper, trim, substring, concat, indexof, length, startswith, endswith and contains"
+                    "'{word}' is not a function; use tolower, toupper, trim, substring, concat, indexof, length, startswith, endswith or contains"
                 );
                 return Err(error(self.text, start, what));
             }
@@ -47,7 +47,7 @@ impl Parser<'_> {
             Value::Text(text) => Number::Length(text),
             Value::Null => Number::Literal(None),
             other => {
-                let what = format!("'length' takes a text or groups, and this is {}", other.kind());
+                let what = format!("'length' needs a text or groups, but this is {}", other.kind());
                 return Err(error(self.text, start, what));
             }
         }))
@@ -79,7 +79,7 @@ impl Parser<'_> {
             Value::Text(text) => Ok(text),
             Value::Null => Ok(Text::Literal(None)),
             other => {
-                let what = format!("'{function}' takes a text, and this is {}", other.kind());
+                let what = format!("'{function}' needs a text, but this is {}", other.kind());
                 Err(error(self.text, start, what))
             }
         }

@@ -1,4 +1,4 @@
-//! From a verified request to the engine's [`ClientAdmission`].
+//! Creates the engine's [`ClientAdmission`] from a verified request.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,25 +16,25 @@ use crate::from_protocol::Query;
 use crate::rejection::Rejection;
 use crate::service::{Shared, server};
 use crate::store::sessions::Session;
-use crate::store::{Negotiated, Taken};
+use crate::store::{ClaimedNegotiation, Negotiated};
 use realtime_engine::{
     ClientAdmission, ClientContext, ConnectionGuard, ConnectionId, ConnectionToken, Hub, RemoteEndpoint,
     UserId,
 };
 
-/// Query parameters of the client that are for this service only.
+/// Query parameters of the client that are not passed on to app servers and upstreams.
 const OWN_QUERY: [&str; 3] = ["access_token", "id", "_"];
 
 /// A connection that is about to open.
 pub(super) struct NewConnection {
-    /// The id of the client's further requests, where it negotiated.
+    /// The connection token of the client's further requests, if it negotiated.
     pub(super) secret: Option<String>,
     pub(super) admission: ClientAdmission,
     /// Bytes that the client has sent by POST already.
     pub(super) early: Vec<u8>,
 }
 
-/// Admits a client with the id that it negotiated, or with a new one where it skipped negotiation.
+/// Admits a client with the connection token that it negotiated, or with a new id if it skipped negotiation.
 pub(super) fn new_connection(
     shared: &Shared,
     caller: Caller<'_>,
@@ -60,7 +60,7 @@ pub(super) fn new_connection(
     };
     let remote = Some(RemoteEndpoint { transport, address });
     let mut admission = admission(hub, connection, &claims);
-    // App servers and upstreams read these, and so does a refresh of the authentication, which needs the connection token.
+    // App servers and upstreams read these claims, and so does a refresh of the authentication, which needs the connection token.
     let has_token = secret.as_deref().is_some_and(|secret| {
         ConnectionToken::parse(secret).is_ok_and(|token| token.connection() == connection)
     });
@@ -75,7 +75,7 @@ pub(super) fn new_connection(
     Ok(NewConnection { secret, admission, early })
 }
 
-/// Claims the id that a client negotiated: it opens one connection.
+/// Claims the connection token that a client negotiated; it opens one connection.
 fn claim_negotiated(
     shared: &Shared,
     secret: &str,
@@ -83,17 +83,17 @@ fn claim_negotiated(
     user_id: Option<&str>,
 ) -> Result<Negotiated, Rejection> {
     let mut negotiations = shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner);
-    match negotiations.take(secret, hub, user_id, Instant::now()) {
-        Taken::Fresh(negotiated) => Ok(negotiated),
-        Taken::Used => Err(id_in_use()),
-        Taken::Unknown => Err(unknown_id()),
+    match negotiations.claim(secret, hub, user_id, Instant::now()) {
+        ClaimedNegotiation::Fresh(negotiated) => Ok(negotiated),
+        ClaimedNegotiation::Used => Err(id_in_use()),
+        ClaimedNegotiation::Unknown => Err(unknown_id()),
     }
 }
 
-/// Accepts further requests of the client with its secret while the guard lives.
+/// Accepts further requests of the client with its connection token while the guard exists.
 pub(super) fn open_session(shared: &Shared, secret: &str, session: Session) -> ConnectionGuard {
     let guard = shared.sessions.insert(secret, session);
-    // Or requests after the end of the session would find a used id instead of an unknown one.
+    // Otherwise requests after the end of the session would find a used token instead of an unknown one.
     shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner).forget(secret);
     guard
 }

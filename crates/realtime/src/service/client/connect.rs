@@ -1,4 +1,4 @@
-//! WebSockets: the first one of a connection, and the one with which a client reconnects statefully.
+//! WebSockets: the first one of a connection, and the one of a stateful reconnect.
 
 use std::sync::{Arc, PoisonError};
 
@@ -15,7 +15,7 @@ use crate::service::upgrade::Switch;
 use crate::store::sessions::{Kind, Session};
 use realtime_engine::{ClientAdmission, ConnectionId, ReattachResult, Transport};
 
-/// What a WebSocket opens.
+/// What a WebSocket is for.
 enum Opens {
     NewConnection(Box<ClientAdmission>),
     /// It replaces the lost WebSocket of this connection.
@@ -50,7 +50,7 @@ fn opens(shared: &Shared, caller: Caller<'_>, headers: &HeaderMap) -> Result<Ope
             if !early.is_empty() {
                 return Err(other_transport());
             }
-            // Only a client with stateful reconnect comes back with its id.
+            // Only a client with stateful reconnect uses its connection token again.
             if let (Some(secret), true) = (secret, admission.stateful) {
                 let connection = admission.connection;
                 let session = Session { connection, hub, user_id, kind: Kind::Stateful };
@@ -64,7 +64,7 @@ fn opens(shared: &Shared, caller: Caller<'_>, headers: &HeaderMap) -> Result<Ope
 /// Hands the socket to the engine once the response is sent, in a task that [`crate::Join`] awaits.
 fn hand_over(shared: &Arc<Shared>, upgrade: edge::Upgrade, opens: Opens) -> Result<(), Rejection> {
     let engine = shared.engine.clone();
-    let under_way = shared.upgrades_under_way.clone();
+    let under_way = shared.pending_upgrades.clone();
     let mut upgrades = shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner);
     let upgrades = upgrades.as_mut().ok_or_else(Rejection::stopping)?;
     // Frees the memory of finished tasks; nothing else joins them before the drain.
@@ -81,10 +81,10 @@ fn hand_over(shared: &Arc<Shared>, upgrade: edge::Upgrade, opens: Opens) -> Resu
             (Ok(socket), Opens::Reconnect(connection)) => {
                 // Dropping the socket makes the client start a new connection.
                 if let Ok(ReattachResult::Gone) | Err(_) = engine.reattach(connection, socket).await {
-                    tracing::debug!(%connection, "a client reconnected too late: its connection has ended");
+                    tracing::debug!(%connection, "a client reconnected after its connection had ended");
                 }
             }
-            (Err(error), _) => tracing::debug!(%error, "a client left before its WebSocket opened"),
+            (Err(error), _) => tracing::debug!(%error, "a client disconnected before its WebSocket opened"),
         }
         under_way.dec();
     });

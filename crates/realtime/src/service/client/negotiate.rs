@@ -21,11 +21,12 @@ use crate::unix_time::unix_now;
 use http_messages::Body;
 use realtime_engine::Hub;
 
-/// In the order in which clients are to try them.
+/// The transports, in the order in which clients try them.
 const TRANSPORTS: [TransportType; 3] =
     [TransportType::WebSockets, TransportType::ServerSentEvents, TransportType::LongPolling];
 
-/// The hub of a client that negotiates, and the app server that its token names, where the client may have to wait for an app server.
+/// The hub of a client that negotiates, and the app server that its token names, if the client may have to wait for an app
+/// server.
 pub(super) fn to_await(shared: &Shared, request: &Request<Body>) -> Option<(Hub, Option<StickyServer>)> {
     let query = Query::parse(request.uri().query());
     if !shared.servers.may_gain_server() || !server::is_of_app_server(&query) {
@@ -36,7 +37,7 @@ pub(super) fn to_await(shared: &Shared, request: &Request<Body>) -> Option<(Hub,
     Some((hub, server::sticky(&claims)))
 }
 
-/// Answers a negotiate request.
+/// Responds to a negotiate request.
 pub(super) fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Response<Body>, Rejection> {
     if *request.method() != Method::POST {
         return Err(Rejection::method("POST, OPTIONS"));
@@ -52,7 +53,7 @@ pub(super) fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Resp
     }
     let version = match negotiate_version(query.get("negotiateVersion"), 0) {
         Ok(version) => version,
-        // By the protocol the error goes into a response with status 200; the client shows it and stops.
+        // The protocol requires the error in a response with status 200; the client shows it and stops.
         Err(error) => return Ok(to_protocol::json(NegotiateResponse::Error(error.to_string()).to_json())),
     };
     let asks_for_state =

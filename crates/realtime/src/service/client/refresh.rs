@@ -1,6 +1,7 @@
-//! A client that refreshes its authentication at the service itself: `POST /client/refresh?hub=…&id=<connectionToken>` with a new token
-//! of this service. Clients that negotiated with their app refresh there, and the app tells us (`servers/execute/logins.rs`,
-//! `service/rest/authentication.rs`). Answers are in the words of ASP.NET Core, which clients compare (reference, 1.8).
+//! A client refreshes its authentication at the service itself: `POST /client/refresh?hub=…&id=<connectionToken>` with a new
+//! token of this service. Clients that negotiated with their app refresh there, and the app calls the service
+//! (`servers/execute/authentication.rs`, `service/rest/authentication.rs`). The texts are those of ASP.NET Core, which clients
+//! compare (reference, 1.8).
 
 use http::{Method, Request, Response, StatusCode};
 use http_messages::Body;
@@ -15,18 +16,18 @@ use crate::to_protocol;
 use crate::unix_time::unix_now;
 use realtime_engine::{ConnectionId, ConnectionToken, Hub, OtherUser};
 
-/// Where the SDK of apps has the connection token; clients of ASP.NET Core have it in the query.
+/// Header in which the SDK of apps has the connection token; clients of ASP.NET Core have it in the query.
 const CONNECTION_TOKEN: &str = "x-signalr-connection-token";
 
-/// What is asked for.
+/// A refresh request.
 pub(super) struct Asked {
     hub: Hub,
-    /// `None` for a token that is none of this service.
+    /// `None` if the token was not issued by this service.
     connection: Option<ConnectionId>,
     claims: identity::Claims,
 }
 
-/// Reads the request; the inner error is an answer in the words of ASP.NET Core.
+/// Parses the request; the inner error is a response with a text of ASP.NET Core.
 pub(super) fn read(
     shared: &Shared,
     request: &Request<Body>,
@@ -37,7 +38,7 @@ pub(super) fn read(
     let query = Query::parse(request.uri().query());
     let header = request.headers().get(CONNECTION_TOKEN).and_then(|value| value.to_str().ok());
     let Some(token) = query.id().or(header).filter(|token| !token.is_empty()) else {
-        let why = "the query lacks id=<connectionToken>";
+        let why = "the query has no id; add id=<connectionToken>";
         return Ok(Err(refused(StatusCode::BAD_REQUEST, "missing_connection_token", why)));
     };
     let connection = ConnectionToken::parse(token).ok().map(ConnectionToken::connection);
@@ -50,7 +51,7 @@ pub(super) fn read(
     }
 }
 
-/// Gives the connection the claims and the end of the new token.
+/// Replaces the claims and the expiry of the connection by those of the new token.
 pub(super) async fn carry_out(shared: &Shared, asked: Asked) -> Result<Response<Body>, Rejection> {
     let Asked { hub, connection, claims } = asked;
     let lifetime_s = authentication::lifetime_s(&claims, unix_now());

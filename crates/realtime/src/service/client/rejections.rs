@@ -1,4 +1,4 @@
-//! Why a client gets no connection.
+//! Rejections of clients that cannot connect.
 
 use std::sync::PoisonError;
 
@@ -12,7 +12,7 @@ pub(super) fn id_in_use() -> Rejection {
     Rejection::new(&error_table::CONNECTION_IN_USE, message)
 }
 
-/// The text is that of ASP.NET Core, which clients compare. docs/errors says more.
+/// The text is that of ASP.NET Core, which clients compare. docs/errors has a longer one.
 pub(super) fn unknown_id() -> Rejection {
     Rejection::not_found("No Connection with that ID")
 }
@@ -23,7 +23,7 @@ pub(super) fn reject_while_stopping(shared: &Shared) -> Result<(), Rejection> {
     if is_stopping { Err(Rejection::stopping()) } else { Ok(()) }
 }
 
-/// Rejects a client while the service drains, and where the connection limits of the service or the hub are reached.
+/// Rejects a client while the service drains, or if the connection limit of the service or the hub is reached.
 pub(super) fn reject_beyond_limits(shared: &Shared, hub: &Hub) -> Result<(), Rejection> {
     reject_while_stopping(shared)?;
     let full = |message: String| Rejection::new(&error_table::TOO_MANY_CONNECTIONS, message);

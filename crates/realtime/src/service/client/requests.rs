@@ -1,5 +1,6 @@
-//! Server-Sent Events and long polling: messages in answers to GET, sent with POST, long polling ended with DELETE. The statuses are
-//! those of ASP.NET Core's `HttpConnectionDispatcher` (reference, 1.3). Each request is authenticated anew.
+//! Server-Sent Events and long polling: messages to the client are in responses to GET, messages from the client in POST
+//! requests; DELETE ends long polling. The statuses are those of ASP.NET Core's `HttpConnectionDispatcher` (reference, 1.3). Each
+//! request is authenticated.
 
 mod parts;
 mod received;
@@ -25,13 +26,13 @@ use crate::rejection::Rejection;
 use crate::service::Shared;
 use crate::service::body::read_body;
 use crate::store::sessions::{Kind, Session};
-use crate::store::{EARLY_BYTES_MAX, Early, Negotiations};
+use crate::store::{EARLY_BYTES_MAX, EarlyBytes, Negotiations};
 use realtime_engine::{
     ConnectionId, EngineHandle, HttpTransport, HttpTransportKind, Hub, PollId, PollResult, Transport,
 };
 use received::{FRAMING_BYTES, plain, response_to};
 
-/// A GET that is answered with an endless stream of events.
+/// Responds to a GET with an endless event stream.
 pub(super) async fn events(
     shared: &Arc<Shared>,
     caller: Caller<'_>,
@@ -52,13 +53,13 @@ pub(super) async fn events(
     let mut response = Response::new(events.boxed_unsync());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    // A proxy that gathers the answer before it passes it on would show nothing at all.
+    // A proxy that buffers the response would deliver nothing.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     never_cached(&mut response);
     Ok(response)
 }
 
-/// A GET that is answered when there are messages.
+/// Responds to a GET when there are messages.
 pub(super) async fn poll(
     shared: &Arc<Shared>,
     caller: Caller<'_>,
@@ -73,7 +74,7 @@ pub(super) async fn poll(
         Found::Http(..) | Found::WebSocket => return Err(other_transport()),
         Found::Nothing => {
             let (_, http_transport) = begin(shared, caller, headers, HttpTransportKind::LongPolling).await?;
-            // Answered at once: it tells the client that the connection is there.
+            // An immediate response: it tells the client that the connection is open.
             http_transport.end_poll(Instant::now());
             return Ok(polled(StatusCode::OK, Vec::new()));
         }
@@ -87,7 +88,7 @@ pub(super) async fn poll(
     })
 }
 
-/// A POST with hub messages of the client.
+/// Responds to a POST with hub messages of the client.
 pub(super) async fn send(
     shared: &Shared,
     caller: &Caller<'_>,
@@ -99,11 +100,11 @@ pub(super) async fn send(
         return Err(Rejection::new(&error_table::WRONG_TRANSPORT, message)
             .with_status(StatusCode::METHOD_NOT_ALLOWED));
     }
-    // Whatever the hub's framing adds to a message of the largest size.
+    // The largest message plus the framing of its hub protocol.
     let bytes_max = shared.options.engine.message_bytes_max as usize + FRAMING_BYTES;
     let Found::Http(connection, http_transport) = found else {
         let payload = read_body(shared, body, bytes_max).await?;
-        return keep_early(shared, caller, &payload);
+        return store_early(shared, caller, &payload);
     };
     if body.size_hint().upper().is_none_or(|bytes| bytes > bytes_max as u64)
         && shared.servers.accepts_parts(&caller.hub, connection)
@@ -118,14 +119,14 @@ pub(super) async fn send(
     response_to(shared.engine.receive(connection, payload.clone()).await?)
 }
 
-/// What a client sends before its first GET, as with requests the handshake may come first: it waits for the connection to begin.
-fn keep_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Response<Body>, Rejection> {
+/// Stores what a client sends before its first GET: with these transports the handshake may arrive before the connection is open.
+fn store_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Response<Body>, Rejection> {
     let secret = caller.query.id().ok_or_else(unknown_id)?;
     let user_id = caller.claims.user_id();
-    match negotiations(shared).keep_early(secret, &caller.hub, user_id, payload, Instant::now()) {
-        Early::Kept => Ok(plain(StatusCode::OK)),
-        Early::Unknown => Err(unknown_id()),
-        Early::TooMuch => {
+    match negotiations(shared).store_early(secret, &caller.hub, user_id, payload, Instant::now()) {
+        EarlyBytes::Stored => Ok(plain(StatusCode::OK)),
+        EarlyBytes::Unknown => Err(unknown_id()),
+        EarlyBytes::TooMuch => {
             let message = format!(
                 "before a client has connected, it may send {EARLY_BYTES_MAX} bytes; connect by a GET first"
             );
@@ -134,7 +135,7 @@ fn keep_early(shared: &Shared, caller: &Caller<'_>, payload: &[u8]) -> Result<Re
     }
 }
 
-/// A DELETE: the goodbye of a long-polling client.
+/// Responds to a DELETE, with which a long-polling client closes its connection.
 pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Response<Body>, Rejection> {
     match session(shared, caller)? {
         Found::Http(connection, http_transport)
@@ -151,15 +152,16 @@ pub(super) async fn delete(shared: &Shared, caller: &Caller<'_>) -> Result<Respo
     }
 }
 
-/// What an id leads to.
+/// The result of looking up a connection token.
 enum Found {
     Http(ConnectionId, Arc<HttpTransport>),
     WebSocket,
-    /// No connection that has begun.
+    /// The connection is not open yet.
     Nothing,
 }
 
-/// The client's session, if it has begun one; refused where it names no id, in the words of ASP.NET Core, which clients compare.
+/// The client's session, if its connection is open. A request without a connection token is rejected with the text of ASP.NET
+/// Core, which clients compare.
 fn session(shared: &Shared, caller: &Caller<'_>) -> Result<Found, Rejection> {
     let missing = || Rejection::new(&error_table::MISSING_CONNECTION_ID, "Connection ID required");
     let secret = caller.query.id().ok_or_else(missing)?;
@@ -177,12 +179,13 @@ fn negotiations(shared: &Shared) -> MutexGuard<'_, Negotiations> {
     shared.negotiations.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a WebSocket was opened with this secret a moment ago. Later it is not known any more: a WebSocket needs no secret.
+/// Whether a WebSocket was opened with this connection token recently. The token is removed later: a WebSocket does not need it
+/// again.
 fn is_used(shared: &Shared, secret: &str, hub: &Hub) -> bool {
     negotiations(shared).is_used(secret, hub, Instant::now())
 }
 
-/// Begins a connection on the id that was negotiated.
+/// Opens a connection with the connection token that was negotiated.
 async fn begin(
     shared: &Shared,
     caller: Caller<'_>,
@@ -196,7 +199,7 @@ async fn begin(
         HttpTransportKind::LongPolling => TransportType::LongPolling,
     };
     let NewConnection { secret, mut admission, early } = new_connection(shared, caller, headers, name)?;
-    let secret = secret.expect("a session was looked for by this id before");
+    let secret = secret.expect("the session was looked up by this token before");
     let (connection, http_transport) = (admission.connection, shared.engine.http_transport(transport));
     let kind = Kind::Http(Arc::clone(&http_transport));
     admission.guard = Some(open_session(shared, &secret, Session { connection, hub, user_id, kind }));
@@ -225,7 +228,7 @@ pub(super) fn never_cached(response: &mut Response<Body>) {
     headers.insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
 }
 
-/// A poll; the transport is told when it ends, however it ends.
+/// A running poll; tells the transport when it ends, also if the request is cancelled.
 struct Polling<'a> {
     http_transport: &'a HttpTransport,
     poll: PollId,
@@ -239,7 +242,7 @@ impl Drop for Polling<'_> {
 
 type Next = Pin<Box<dyn Future<Output = PollResult> + Send>>;
 
-/// The body of a stream of events. When it is dropped, the client is gone.
+/// The body of an event stream. When it is dropped, the client has disconnected.
 struct Events {
     engine: EngineHandle,
     connection: ConnectionId,
@@ -258,7 +261,7 @@ impl http_body::Body for Events {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if !std::mem::replace(&mut self.has_begun, true) {
-            // A comment, so that proxies and browsers take the stream for opened.
+            // A comment, so that proxies and browsers treat the stream as open.
             return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b":\r\n\r\n")))));
         }
         let (http_transport, poll) = (Arc::clone(&self.http_transport), self.poll);
@@ -277,16 +280,16 @@ impl http_body::Body for Events {
 impl Drop for Events {
     fn drop(&mut self) {
         self.http_transport.end_poll(Instant::now());
-        // Where the shard has no room for this now, it finds out by itself that nobody takes messages any more.
+        // If the shard's command queue is full, the shard notices by itself that the client reads no messages any more.
         self.engine.try_leave(self.connection);
     }
 }
 
-/// Each message as one event: a `data:` line for each of its lines, and an empty one.
+/// Formats each message as one event: a `data:` line for each of its lines, and an empty line.
 fn as_events(messages: &[Bytes]) -> Bytes {
     let mut events = BytesMut::new();
     for message in messages {
-        // A stream of events ends a line at each of these; within a hub message they are white space between tokens.
+        // In an event stream both characters end a line; within a hub message they are white space between tokens.
         for line in message.split(|byte| matches!(byte, b'\n' | b'\r')) {
             events.put_slice(b"data: ");
             events.put_slice(line);
@@ -302,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_an_event_however_many_lines_it_has() {
+    fn a_message_of_several_lines_is_one_event() {
         let messages = [Bytes::from_static(b"{}\x1e"), Bytes::from_static(b"{\"a\":[\n1,\r\n2]}\x1e")];
         let expected = b"data: {}\x1e\r\n\r\ndata: {\"a\":[\r\ndata: 1,\r\ndata: \r\ndata: 2]}\x1e\r\n\r\n";
         assert_eq!(as_events(&messages), &expected[..]);

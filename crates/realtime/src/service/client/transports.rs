@@ -1,4 +1,4 @@
-//! Which transports an app allows its clients.
+//! The transports that an app allows its clients.
 
 use identity::Claims;
 use signalr_protocol::TransportType;

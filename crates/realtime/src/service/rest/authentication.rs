@@ -1,5 +1,5 @@
-//! Apps that refresh the authentication of a client's connection, and ask for its claims: the part of the service in the refresh of
-//! serverless clients (azure-signalr, issue 2281). A connection is named by its token, which stands in the body so that no log has it.
+//! Apps refresh the authentication of a client's connection and read its claims: the service's part in the refresh of serverless
+//! clients (azure-signalr, issue 2281). The connection token is in the body, so that it is not in logs of URLs.
 
 use http::Response;
 use http_messages::Body;
@@ -14,7 +14,7 @@ use crate::to_protocol;
 use realtime_engine::{ClientContext, ConnectionId, ConnectionToken, OtherUser};
 
 impl RestRequest<'_> {
-    /// Answers with the claims that the connection has then, from which the app makes the client's next token.
+    /// Responds with the new claims of the connection, from which the app makes the client's next token.
     pub(super) async fn refresh_auth(&self, body: &[u8]) -> Result<Response<Body>, Rejection> {
         let RefreshAuth { token, refresh } = RefreshAuth::read(body)?;
         let connection = connection(&token)?;
@@ -28,7 +28,7 @@ impl RestRequest<'_> {
         }
     }
 
-    /// All claims of a connection.
+    /// Responds with all claims of a connection.
     pub(super) async fn connection_claims(&self, body: &[u8]) -> Result<Response<Body>, Rejection> {
         let connection = connection(&connection_token(body)?)?;
         let client_context = self.shared.engine.client_context(&self.hub, connection).await?;
@@ -45,9 +45,9 @@ fn no_connection() -> Rejection {
     Rejection::new(&error_table::CONNECTION_NOT_FOUND, message).about("connectionToken")
 }
 
-/// `{claims: [{type, value}]}`
+/// The claims as `{claims: [{type, value}]}`.
 fn claims(client_context: &ClientContext) -> Response<Body> {
-    let claims: Vec<Value> = authentication::told(&client_context.claims)
+    let claims: Vec<Value> = authentication::claims_for_app(&client_context.claims)
         .into_iter()
         .map(|(kind, value)| json!({ "type": kind, "value": value }))
         .collect();

@@ -1,4 +1,4 @@
-//! Who belongs to which group.
+//! Memberships of connections and users in groups.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::names::group;
 use crate::rejection::Rejection;
 use realtime_engine::{ConnectionId, Lifetime, Membership, UserId};
 
-/// Longest time in a group that a user can be given: a year, as in the service.
+/// Longest time for which a user can be in a group: a year, as in the real service.
 const SECONDS_MAX: u64 = 366 * 24 * 60 * 60;
 
 impl RestRequest<'_> {
@@ -22,12 +22,12 @@ impl RestRequest<'_> {
         if self.change(connection, name, Membership::Join).await? {
             Ok(StatusCode::OK)
         } else {
-            // The SDK takes this code for an answer, and any other 404 for a fault.
+            // The SDK expects this code, and treats any other 404 as a failure.
             Err(Rejection::new(&error_table::ERROR_CONNECTION_NOT_EXISTED, "the connection does not exist"))
         }
     }
 
-    /// Succeeds as well where the connection is gone: then it is in no group, and the SDK takes any 404 here for a fault.
+    /// Succeeds also if the connection does not exist: it is in no group then, and the SDK treats any 404 here as a failure.
     pub(super) async fn connection_leaves(
         &self,
         connection: &str,
@@ -45,7 +45,7 @@ impl RestRequest<'_> {
         Ok(StatusCode::OK)
     }
 
-    /// Changes one connection's membership; says whether the connection exists.
+    /// Changes one connection's membership; returns whether the connection exists.
     async fn change(&self, connection: &str, name: &str, change: Membership) -> Result<bool, Rejection> {
         let group = group(name)?;
         let Ok(id) = ConnectionId::parse(connection) else { return Ok(false) };
@@ -68,15 +68,14 @@ impl RestRequest<'_> {
         Ok(self.either(StatusCode::OK, StatusCode::NO_CONTENT))
     }
 
-    /// How long a user stays in a group: `ttl`, in seconds. By the vendor's description, 0 reaches only the connections of this
-    /// moment.
+    /// How long a user stays in a group: `ttl`, in seconds. By the vendor's description, 0 adds only the open connections.
     fn lifetime(&self) -> Result<Lifetime, Rejection> {
         let Some(ttl) = self.text("ttl") else { return Ok(Lifetime::Always) };
         match ttl.parse::<u64>() {
             Ok(0) => Ok(Lifetime::Present),
             Ok(seconds) => Ok(Lifetime::For(Duration::from_secs(seconds.min(SECONDS_MAX)))),
             Err(_) => {
-                let message = "ttl is a whole number of seconds, such as ttl=3600";
+                let message = "ttl must be a whole number of seconds, such as ttl=3600";
                 Err(Rejection::new(&error_table::INVALID_TTL, message).about("ttl"))
             }
         }

@@ -1,4 +1,4 @@
-//! Tokens and keys that apps are given.
+//! Tokens and keys that are issued to apps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,26 +21,26 @@ use crate::store::keys::{KeyChange, KeyError, KeyRotation};
 use crate::to_protocol;
 use crate::unix_time::unix_now;
 
-/// Longest life of a token that a client can be given, in minutes: a year.
+/// Longest lifetime of a client's token, in minutes: a year.
 const MINUTES_MAX: u64 = 366 * 24 * 60;
 
-/// How long a client's token lives unless something else is asked for (the vendor's description of the operation).
+/// Default lifetime of a client's token (the vendor's description of the operation).
 const MINUTES: u64 = 60;
 
 impl RestRequest<'_> {
-    /// `{token}`: lets one client into the hub, by the name under which this request reached us.
+    /// Responds with `{token}`, a client token for the hub, with the host name of the request as audience.
     pub(super) fn generate_token(&self) -> Result<Response<Body>, Rejection> {
         let minutes = match self.text("minutesToExpire") {
             None => MINUTES,
             Some(text) => {
                 let minutes = text.parse().ok().filter(|minutes| (1..=MINUTES_MAX).contains(minutes));
                 minutes.ok_or_else(|| {
-                    let message = format!("minutesToExpire is a whole number from 1 to {MINUTES_MAX}");
+                    let message = format!("minutesToExpire must be a whole number from 1 to {MINUTES_MAX}");
                     Rejection::new(&error_table::INVALID_MINUTES_TO_EXPIRE, message).about("minutesToExpire")
                 })?
             }
         };
-        // What the client may do without a backend; the vendor's other real-time service has the same parameter.
+        // The roles of the client; the vendor's other real-time service has the same parameter.
         let claims: Claims = self.query.all("role").map(|role| ("role", role)).collect();
         let uri = &self.head.uri;
         let (scheme, authority) =
@@ -61,14 +61,14 @@ impl RestRequest<'_> {
     }
 }
 
-/// `{AccessKey, KeyId}`: a key for an app server that logged in, with which it signs its clients' tokens.
+/// Responds with `{AccessKey, KeyId}`: a key with which an app server that logged in signs its clients' tokens.
 pub(super) async fn access_key(shared: &Arc<Shared>, head: &Parts) -> Result<Response<Body>, Rejection> {
     access::app(shared, head, Purpose::Serve).await?;
-    let key = shared.keys.hand_out(unix_now()).await.map_err(|error| Rejection::store_failed(&error))?;
+    let key = shared.keys.issue(unix_now()).await.map_err(|error| Rejection::store_failed(&error))?;
     Ok(to_protocol::json(json!({ "AccessKey": key.key.expose(), "KeyId": key.id }).to_string()))
 }
 
-/// What a request to change the account keys says.
+/// The body of a request to change the account keys.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Rotate {
@@ -93,8 +93,9 @@ pub(crate) async fn answer_key_rotation(shared: &Arc<Shared>, request: Request<B
 async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Response<Body>, Rejection> {
     access::app(shared, head, Purpose::Own).await?;
     let body = read_body(shared, body, shared.options.body_bytes_max).await?;
-    let rotate: Rotate = serde_json::from_slice(&body)
-        .map_err(|error| Rejection::new(&error_table::INVALID_BODY, format!("the body: {error}")))?;
+    let rotate: Rotate = serde_json::from_slice(&body).map_err(|error| {
+        Rejection::new(&error_table::INVALID_BODY, format!("the body is invalid: {error}"))
+    })?;
     let change = |which: Which, given: Option<&String>| match given {
         Some(key) if !rotate.renew.contains(&which) => {
             AccessKey::new(key.as_str()).map(KeyChange::Set).map_err(|error| {
@@ -103,7 +104,8 @@ async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Respon
             })
         }
         Some(_) => {
-            Err(Rejection::new(&error_table::INVALID_KEY, "a key is either renewed or given").about("renew"))
+            Err(Rejection::new(&error_table::INVALID_KEY, "a key can be renewed or set, not both")
+                .about("renew"))
         }
         None if rotate.renew.contains(&which) => Ok(KeyChange::Renew),
         None => Ok(KeyChange::Keep),
@@ -117,7 +119,7 @@ async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Respon
         KeyError::Store(_) => Rejection::store_failed(&error),
     })?;
     tracing::info!(
-        "the account keys were changed; tokens of a key that was replaced are refused from now on"
+        "the account keys were changed; tokens signed with a replaced key are refused from now on"
     );
     let secondary = keys.secondary.as_ref().map(AccessKey::expose);
     Ok(to_protocol::json(json!({ "primary": keys.primary.expose(), "secondary": secondary }).to_string()))

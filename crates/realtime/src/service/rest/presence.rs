@@ -1,4 +1,4 @@
-//! Who is there: existence checks, lists, counts.
+//! Presence: existence checks, lists and counts.
 
 use http::{Response, StatusCode};
 use http_messages::Body;
@@ -45,7 +45,7 @@ impl RestRequest<'_> {
         }
     }
 
-    /// `{value: [{connectionId, userId?}], nextLink?}`, as the vendor lists the connections of a group.
+    /// Responds with `{value: [{connectionId, userId?}], nextLink?}`, as the vendor lists the connections of a group.
     pub(super) async fn list_connections(&self, of: To) -> Result<Response<Body>, Rejection> {
         let page = Page::read(self.query)?;
         let after = page.after.as_deref().map(ConnectionId::parse).transpose().map_err(|_| wrong_token())?;
@@ -53,7 +53,7 @@ impl RestRequest<'_> {
             To::All => ListScope::Hub,
             To::Group(name) => ListScope::Group(group(&name)?),
             To::User(user) => ListScope::User(UserId::new(&user)),
-            To::Connection(_) => unreachable!("no path leads to the connections of a connection"),
+            To::Connection(_) => unreachable!("no route lists the connections of a connection"),
         };
         let count = page.entries() + 1;
         let mut members = self.shared.engine.list_members(&self.hub, &scope, after, count).await?;
@@ -69,12 +69,12 @@ impl RestRequest<'_> {
         Ok(self.page(&page, value.collect(), last.as_deref()))
     }
 
-    /// `{value: [{userId, connections}], nextLink?}`.
+    /// Responds with `{value: [{userId, connections}], nextLink?}`.
     pub(super) async fn list_users(&self) -> Result<Response<Body>, Rejection> {
         self.list_names(NameKind::Users, "userId").await
     }
 
-    /// `{value: [{group, connections}], nextLink?}`.
+    /// Responds with `{value: [{group, connections}], nextLink?}`.
     pub(super) async fn list_groups(&self) -> Result<Response<Body>, Rejection> {
         self.list_names(NameKind::Groups, "group").await
     }
@@ -90,7 +90,7 @@ impl RestRequest<'_> {
         Ok(self.page(&page, value, last))
     }
 
-    /// `{connections, users, groups}`.
+    /// Responds with `{connections, users, groups}`.
     pub(super) async fn count(&self) -> Result<Response<Body>, Rejection> {
         let counts = self.shared.engine.counts(&self.hub).await?;
         let (connections, users, groups) = (counts.connections, counts.users(), counts.groups());
@@ -108,6 +108,6 @@ impl RestRequest<'_> {
 }
 
 fn wrong_token() -> Rejection {
-    let message = "the continuationToken is none that a list has given; follow nextLink as it is";
+    let message = "the continuationToken was not returned by this list; follow nextLink unchanged";
     Rejection::new(&error_table::INVALID_CONTINUATION_TOKEN, message).about("continuationToken")
 }

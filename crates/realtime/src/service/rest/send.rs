@@ -1,4 +1,4 @@
-//! Messages to clients, calls of their methods, and the end of their connections.
+//! Sends messages to clients, invokes their methods, and closes their connections.
 
 use std::time::{Duration, Instant};
 
@@ -20,23 +20,23 @@ use realtime_engine::{
     Publish, StreamOf, StreamState, Target,
 };
 
-/// Bytes of items that go to a client at once.
+/// Bytes of stream items that are passed to a client at a time.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// How long one request waits for a client that takes less than it is sent.
+/// How long one request waits for a client that reads slowly.
 const STREAM_PATIENCE: Duration = Duration::from_secs(10);
 
 impl RestRequest<'_> {
     pub(super) async fn send(&self, to: To, body: &Bytes) -> Result<StatusCode, Rejection> {
         let message = Payload::read(&self.head.headers, body)?.message()?;
-        // Who is not there gets nothing, and the sender is told nothing (reference, 2.1).
+        // Receivers that are not connected get nothing, and the response does not say so (reference, 2.1).
         if let Some(target) = target(to)? {
             self.publish(target, message).await?;
         }
         Ok(StatusCode::ACCEPTED)
     }
 
-    /// Items of a stream that a client asked for; with `completed=true` the last ones.
+    /// Sends items of a stream that a client started; with `completed=true` they are the last ones.
     pub(super) async fn stream_items(
         &self,
         connection: &str,
@@ -46,13 +46,14 @@ impl RestRequest<'_> {
         let stream = stream_id(stream)?;
         let items = stream_items(stream, &self.head.headers, body)?;
         let completed = self.text("completed").map_or(Ok(false), truth).map_err(|()| {
-            Rejection::new(&error_table::INVALID_COMPLETED, "completed is true or false").about("completed")
+            Rejection::new(&error_table::INVALID_COMPLETED, "completed must be true or false")
+                .about("completed")
         })?;
         let end = completed.then(|| end_of(stream, None));
         self.send_in_stream(connection, stream, items, end).await
     }
 
-    /// The end of a stream that a client asked for; with a reason it is an error.
+    /// Ends a stream that a client started; with a reason, the end is an error.
     pub(super) async fn stream_end(&self, connection: &str, stream: &str) -> Result<StatusCode, Rejection> {
         let stream = stream_id(stream)?;
         // The vendor's description says `reason`, and its SDK sends `error`.
@@ -60,7 +61,7 @@ impl RestRequest<'_> {
         self.send_in_stream(connection, stream, Vec::new(), Some(end_of(stream, reason))).await
     }
 
-    /// Sends items in pieces, so that a client that reads slowly is waited for, and not given up.
+    /// Sends items in parts, and waits for a client that reads slowly between them.
     async fn send_in_stream(
         &self,
         connection: &str,
@@ -88,7 +89,7 @@ impl RestRequest<'_> {
                 StreamState::NoConnection => return Err(no_connection()),
                 StreamState::NotOpen => {
                     let message = format!(
-                        "the connection has no open stream '{stream}': its client did not ask for it, has cancelled it, or it has ended; {sent} of {count} items were sent"
+                        "the connection has no open stream '{stream}': its client did not start it, has cancelled it, or it has ended; {sent} of {count} items were sent"
                     );
                     return Err(Rejection::new(&error_table::ERROR_STREAM_NOT_EXISTED, message));
                 }
@@ -97,7 +98,7 @@ impl RestRequest<'_> {
         Ok(StatusCode::ACCEPTED)
     }
 
-    /// The trace that the caller's request belongs to.
+    /// The trace context of the caller's request.
     fn trace(&self) -> Option<TraceContext> {
         let traceparent = self.head.headers.get("traceparent").and_then(|value| value.to_str().ok());
         traceparent.and_then(TraceContext::parse)
@@ -115,7 +116,7 @@ impl RestRequest<'_> {
         Ok(self.shared.engine.publish(publish).await?)
     }
 
-    /// Commands for the connections that a filter chooses, or for all.
+    /// Executes commands for the connections that a filter selects, or for all.
     pub(super) async fn execute(&self, body: &Bytes) -> Result<StatusCode, Rejection> {
         let filter = self.text("filter").map(Filter::parse).transpose().map_err(|error| {
             Rejection::new(&error_table::INVALID_FILTER, error.to_string()).about("filter")
@@ -132,7 +133,7 @@ impl RestRequest<'_> {
         Ok(StatusCode::ACCEPTED)
     }
 
-    /// Calls a method of one client and answers with its result.
+    /// Invokes a method of one client and responds with its result.
     pub(super) async fn invoke(&self, connection: &str, body: &Bytes) -> Result<Response<Body>, Rejection> {
         let payload = Payload::read(&self.head.headers, body)?;
         let engine = &self.shared.engine;
@@ -168,7 +169,7 @@ impl RestRequest<'_> {
             _ => StatusCode::NO_CONTENT,
         };
         let allow_reconnect = self.text("allowReconnect").map_or(Ok(true), truth).map_err(|()| {
-            let message = "allowReconnect is true or false";
+            let message = "allowReconnect must be true or false";
             Rejection::new(&error_table::INVALID_ALLOW_RECONNECT, message).about("allowReconnect")
         })?;
         let closing = CloseRequest { reason: self.text("reason").map(Into::into), allow_reconnect };
@@ -179,18 +180,18 @@ impl RestRequest<'_> {
     }
 }
 
-/// A flag of a query.
+/// Parses a boolean parameter.
 fn truth(text: &str) -> Result<bool, ()> {
     text.to_ascii_lowercase().parse().map_err(|_| ())
 }
 
-/// A part of what a request sends in a stream.
+/// A part of the items that a request sends in a stream.
 struct Piece {
     messages: Vec<OutgoingMessage>,
     is_end: bool,
 }
 
-/// Cuts items into pieces of [`PIECE_BYTES`]; the last one takes the end along.
+/// Splits items into parts of [`PIECE_BYTES`]; the last part also has the end.
 fn pieces(items: Vec<OutgoingMessage>, end: Option<OutgoingMessage>) -> Vec<Piece> {
     let (mut pieces, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
     for item in items {
@@ -198,7 +199,7 @@ fn pieces(items: Vec<OutgoingMessage>, end: Option<OutgoingMessage>) -> Vec<Piec
             pieces.push(Piece { messages: std::mem::take(&mut messages), is_end: false });
             bytes = 0;
         }
-        // What a frame adds to an item.
+        // Bytes that a frame adds to an item.
         bytes += item.bytes() + 50;
         messages.push(item);
     }
@@ -212,12 +213,12 @@ fn end_of(stream: &str, reason: Option<&str>) -> OutgoingMessage {
     match reason {
         Some(reason) => OutgoingMessage::completion_error(stream, reason),
         None => {
-            OutgoingMessage::completion(stream, None).expect("without a result there is nothing to refuse")
+            OutgoingMessage::completion(stream, None).expect("a completion without a result is always valid")
         }
     }
 }
 
-/// `{result?, protocol?}`: the protocol is named where the result could not be made JSON, which is then in base64.
+/// The result as `{result?, protocol?}`: if it cannot be converted to JSON, it is in base64, and `protocol` has its format.
 fn answer(protocol: HubProtocol, result: Option<Bytes>) -> Result<String, Rejection> {
     use base64::Engine as _;
     let Some(result) = result else { return Ok("{}".to_owned()) };
@@ -226,7 +227,7 @@ fn answer(protocol: HubProtocol, result: Option<Bytes>) -> Result<String, Reject
         HubProtocol::MessagePack => {
             let mut json = Vec::new();
             msgpack_to_json(&result, &mut json).map_err(|error| {
-                let message = format!("the client's result cannot be said in JSON: {error}");
+                let message = format!("the client's result cannot be expressed in JSON: {error}");
                 Rejection::new(&error_table::CLIENT_INVOCATION_FAILED, message)
             })?;
             json
@@ -242,7 +243,7 @@ fn answer(protocol: HubProtocol, result: Option<Bytes>) -> Result<String, Reject
     Ok(format!("{{\"result\":{json}}}"))
 }
 
-/// The completion as the client sent it, in its own protocol and framed.
+/// The completion as the client sent it, framed in its own protocol.
 fn completion(
     protocol: HubProtocol,
     invocation_id: &str,
@@ -267,8 +268,8 @@ fn refused(error: ClientInvokeError) -> Rejection {
             Rejection::new(&error_table::ERROR_CONNECTION_NOT_EXISTED, message)
         }
         ClientInvokeError::Untranslatable => Rejection::new(&error_table::INVALID_BODY, message),
-        // The SDK repeats a message whose answer is above 500. A call that took too long was carried out perhaps, and must not be
-        // repeated: the vendor's own timeouts are 500, for this reason.
+        // The SDK repeats a message whose status is above 500. An invocation that timed out may have been executed and must not
+        // be repeated; the vendor's own time-outs have status 500 for this reason.
         ClientInvokeError::Timeout => Rejection::new(&error_table::INVOCATION_TIMEOUT, message),
         ClientInvokeError::TooMany => Rejection::new(&error_table::TOO_MANY_INVOCATIONS, message),
         ClientInvokeError::Stopped => Rejection::stopping(),

@@ -1,4 +1,4 @@
-//! `:watch`: the connection events of a hub, live, as lines of JSON or as server-sent events.
+//! `:watch`: the live connection events of a hub, as lines of JSON or as server-sent events.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use http_messages::Body;
 use realtime_engine::{ConnectionId, TraceFilter, UserId};
 
 impl RestRequest<'_> {
-    /// A response that goes on while the caller's token is valid and the service runs.
+    /// A response that lasts until the caller's token expires or the service shuts down.
     pub(super) async fn watch(&self) -> Result<Response<Body>, Rejection> {
         let permit = watcher_permit(self.shared)
             .map_err(|error| Rejection::new(&error_table::TOO_MANY_WATCHERS, error.to_string()))?;

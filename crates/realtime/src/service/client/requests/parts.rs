@@ -12,8 +12,8 @@ use crate::service::Shared;
 use crate::service::body::{body_rejection, discard};
 use realtime_engine::{ConnectionId, EngineHandle, HttpTransport, ReceiveResult};
 
-/// A connection whose app server has the first parts of a message. If the rest cannot follow, the connection must end, or the app server
-/// would read the client's next message as the rest. Dropped when the request is cancelled.
+/// A connection whose app server has received the first parts of a message. If the rest cannot follow, the connection must close,
+/// because the app server would read the client's next message as the rest. Dropped when the request is cancelled.
 struct UnfinishedMessage<'a> {
     engine: &'a EngineHandle,
     connection: Option<ConnectionId>,
@@ -30,7 +30,7 @@ pub(super) async fn send(
     let patience_bytes = bytes_max.saturating_mul(2) as u64;
     let bytes = body.size_hint().lower();
     if bytes > bytes_max as u64 {
-        // A sender whose body is not read often sees a broken connection instead of the response.
+        // A client whose body is not read often sees a broken connection instead of the response.
         if bytes <= patience_bytes {
             discard(body, patience_bytes).await;
         }

@@ -9,16 +9,16 @@ use crate::service::client::rejections::unknown_id;
 use http_messages::Body;
 use realtime_engine::ReceiveResult;
 
-/// Bytes that the framing of a hub protocol adds to one message at most.
+/// Most bytes that the framing of a hub protocol adds to one message.
 pub(super) const FRAMING_BYTES: usize = 8;
 
-/// The response to a POST whose messages were given to the engine.
+/// The response to a POST whose messages the engine has received.
 pub(super) fn response_to(received: ReceiveResult) -> Result<Response<Body>, Rejection> {
     match received {
         ReceiveResult::Accepted => Ok(plain(StatusCode::OK)),
         ReceiveResult::Gone => Err(unknown_id()),
         ReceiveResult::Busy => {
-            let message = "too many requests of this connection wait for its app server; send again when they are answered";
+            let message = "too many requests of this connection wait for its app server; send again when they have a response";
             Err(Rejection::new(&error_table::TOO_MANY_REQUESTS, message))
         }
     }
