@@ -19,7 +19,7 @@ pub enum PayloadsError {
     #[error("the '{0}' message is not one framed hub message")]
     Message(&'static str),
     /// It has no message for a supported protocol.
-    #[error("the body holds no message for 'json' or 'messagepack'")]
+    #[error("the body has no message for 'json' or 'messagepack'")]
     Empty,
 }
 
@@ -163,7 +163,7 @@ mod tests {
         };
         check(b"{}", "the body is not a MessagePack map of protocol name to message");
         check(b"\x81\xa4json\xc4\x02{}", "the 'json' message is not one framed hub message");
-        check(b"\x80", "the body holds no message for 'json' or 'messagepack'");
+        check(b"\x80", "the body has no message for 'json' or 'messagepack'");
         check(
             b"\x81\xabmessagepack\xc4\x03\x05\x91\x06",
             "the 'messagepack' message is not one framed hub message",

@@ -1,4 +1,4 @@
-//! Pages of any origin may call every address of the service, with any header and method, and read what went wrong (CORS).
+//! CORS: pages of any origin may call every path of the service, with any header and method, and read error responses.
 
 use http::StatusCode;
 use http::header::{
@@ -12,7 +12,7 @@ use crate::fixture::{Fixture, body, options, request};
 const PAGE: &str = "https://app.example";
 
 #[tokio::test]
-async fn a_preflight_allows_the_headers_and_the_method_that_are_asked_for() {
+async fn a_preflight_allows_the_requested_headers_and_method() {
     let fixture = Fixture::start(options()).await;
     for path in [
         "/client/negotiate?hub=chat",
@@ -42,7 +42,7 @@ async fn a_preflight_allows_the_headers_and_the_method_that_are_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_may_read_every_error() {
+async fn error_responses_allow_the_origin_of_the_page() {
     let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let long = "x".repeat(5_000);
@@ -66,7 +66,7 @@ async fn a_page_may_read_every_error() {
         assert_eq!(answer.headers[ACCESS_CONTROL_ALLOW_ORIGIN], PAGE, "{method} {path} {status}");
         assert_eq!(answer.headers[ACCESS_CONTROL_ALLOW_CREDENTIALS], "true", "{method} {path} {status}");
     }
-    // This answer is the listener's, who knows nothing of services.
+    // This response comes from the listener, which has no CORS rules.
     let mut socket = RawSocket::connect(&listening.authority).await.unwrap();
     let request =
         format!("GET /client/ HTTP/1.1\r\nhost: a/b\r\norigin: {PAGE}\r\nconnection: close\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Connection events over HTTP: in order, again and again, into the dead letters, and late after a crash.
+//! Connection events over HTTP: in order, retried, as dead letters, and late after a crash.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use testkit::HubClient;
 
 use crate::fixture::{Fixture, Listening, client_token};
 use crate::upstream::{call, completion, connect, say, with_template};
-use crate::webhook::{Door, Webhook};
+use crate::webhook::{ClosedPort, Webhook};
 
 fn events_options(webhook: &Webhook) -> Options {
     let mut options = with_template(webhook, "*");
@@ -20,7 +20,7 @@ fn events_options(webhook: &Webhook) -> Options {
     options
 }
 
-/// Says goodbye, and waits until the service has.
+/// Sends a close frame, and waits for that of the service.
 async fn leave(mut client: HubClient) {
     client.send(b"{\"type\":7}\x1e").await.unwrap();
     while client.next().await.unwrap().is_some() {}
@@ -41,7 +41,7 @@ async fn dead_letters(listening: &Listening, expected: Expect) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_hears_of_a_client_before_between_and_after_its_calls() {
+async fn connected_precedes_the_invocations_of_a_client_and_disconnected_follows_them() {
     let mut webhook = Webhook::start();
     let listening = Fixture::start(events_options(&webhook)).await.listen();
     let mut ada = connect(&listening, HubProtocol::Json, &[("nameid", "ada")]).await;
@@ -52,8 +52,8 @@ async fn an_upstream_hears_of_a_client_before_between_and_after_its_calls() {
     assert_eq!(connected.header("x-asrs-category"), "connections");
     assert_eq!(connected.header("x-asrs-user-id"), "ada");
     let id = connected.header("x-asrs-connection-id");
-    // The call waits until the upstream knows who calls.
-    assert!(webhook.is_quiet());
+    // The invocation waits until the upstream has received `connected`.
+    assert!(webhook.has_no_request());
     connected.answer(200, "");
     assert_eq!(webhook.take(200, "").await, r#"send {"type":1,"target":"send","arguments":[]}"#);
     leave(ada).await;
@@ -66,7 +66,7 @@ async fn an_upstream_hears_of_a_client_before_between_and_after_its_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_told_again_until_the_upstream_is_back() {
+async fn an_event_is_retried_until_the_upstream_is_back() {
     let mut webhook = Webhook::start();
     let listening = Fixture::start(events_options(&webhook)).await.listen();
     let ada = connect(&listening, HubProtocol::Json, &[]).await;
@@ -84,7 +84,7 @@ async fn an_event_is_told_again_until_the_upstream_is_back() {
     listening.stop().await;
 }
 
-/// Connection events go to one webhook, and calls to another one, so that the test can wait for either.
+/// Connection events are sent to one webhook and invocations to another, so that the test can wait for either.
 struct Apart {
     events: Webhook,
     calls: Webhook,
@@ -102,7 +102,7 @@ impl Apart {
     }
 }
 
-/// Calls, and sees that the call is answered.
+/// Invokes a method, and checks that it completes.
 async fn ask(client: &mut HubClient, calls: &mut Webhook, id: u32) {
     say(client, &call(id, "ask")).await;
     assert!(calls.take(200, completion(id)).await.starts_with("ask "));
@@ -110,20 +110,20 @@ async fn ask(client: &mut HubClient, calls: &mut Webhook, id: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connected_that_fails_does_not_silence_its_client() {
+async fn invocations_are_sent_after_the_first_connected_failed() {
     for status in [500, 503, 429, 404] {
         let Apart { mut events, mut calls, options } = Apart::new();
         let listening = Fixture::start(options).await.listen();
         let mut ada = connect(&listening, HubProtocol::Json, &[]).await;
         say(&mut ada, &call(1, "ask")).await;
         let first = events.next().await;
-        // The call waits for the first attempt, and for no other one.
-        assert!(calls.is_quiet());
+        // The invocation waits for the first attempt only.
+        assert!(calls.has_no_request());
         first.answer(status, "");
         assert!(calls.take(200, completion(1)).await.starts_with("ask "));
         assert_eq!(ada.next_json().await.unwrap()["result"], 1);
         if status != 404 {
-            // While a later attempt is under way, and after it has failed as well.
+            // While a later attempt is running, and after it has failed as well.
             let second = events.next().await;
             ask(&mut ada, &mut calls, 2).await;
             second.answer(status, "");
@@ -139,8 +139,8 @@ async fn a_connected_that_fails_does_not_silence_its_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connected_that_nobody_takes_does_not_silence_its_client() {
-    let (door, Apart { mut events, mut calls, mut options }) = (Door::closed(), Apart::new());
+async fn invocations_are_sent_when_no_template_matches_connected() {
+    let (door, Apart { mut events, mut calls, mut options }) = (ClosedPort::closed(), Apart::new());
     options.upstream.templates[0].url_template = format!("http://{}/", door.authority());
     let listening = Fixture::start(options).await.listen();
     let mut ada = connect(&listening, HubProtocol::Json, &[]).await;
@@ -153,8 +153,8 @@ async fn a_connected_that_nobody_takes_does_not_silence_its_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_to_an_upstream_that_is_down_fail_at_once_after_the_first_attempt_of_connected() {
-    let (door, webhook) = (Door::closed(), Webhook::start());
+async fn invocations_fail_at_once_after_the_first_connected_found_the_upstream_down() {
+    let (door, webhook) = (ClosedPort::closed(), Webhook::start());
     let mut options = events_options(&webhook);
     options.upstream.templates[0].url_template = format!("http://{}/", door.authority());
     options.events.attempts_max = 1_000_000.try_into().unwrap();
@@ -172,8 +172,8 @@ async fn calls_to_an_upstream_that_is_down_fail_at_once_after_the_first_attempt_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connected_that_gets_no_answer_does_not_silence_its_client() {
-    // By the time that a request may take, and by the time that calls wait.
+async fn invocations_are_sent_after_connected_timed_out() {
+    // By the request timeout, and by the time limit for which invocations wait.
     for (request_ms, connected_wait_ms) in [(100, 1_000_000), (1_000_000, 100)] {
         let Apart { mut events, mut calls, mut options } = Apart::new();
         options.upstream.request_timeout_ms = request_ms.try_into().unwrap();
@@ -183,7 +183,7 @@ async fn a_connected_that_gets_no_answer_does_not_silence_its_client() {
         let mut ada = connect(&listening, HubProtocol::Json, &[]).await;
         let unanswered = events.next().await;
         for id in 1..=3 {
-            // The webhook answers within the time of a request, or the call would fail.
+            // The webhook responds within the request timeout, or the invocation would fail.
             say(&mut ada, &call(id, "ask")).await;
             calls.take(200, completion(id)).await;
             assert_eq!(ada.next_json().await.unwrap()["invocationId"], id.to_string());
@@ -196,8 +196,8 @@ async fn a_connected_that_gets_no_answer_does_not_silence_its_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_that_is_down_and_comes_back_hears_what_it_missed() {
-    let (door, mut webhook) = (Door::closed(), Webhook::start());
+async fn an_upstream_that_was_down_receives_the_missed_events() {
+    let (door, mut webhook) = (ClosedPort::closed(), Webhook::start());
     let mut options = events_options(&webhook);
     options.upstream.templates[0].url_template = format!("http://{}/", door.authority());
     options.events.attempts_max = 1_000_000.try_into().unwrap();
@@ -211,22 +211,22 @@ async fn an_upstream_that_is_down_and_comes_back_hears_what_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_upstream_refuses_or_never_takes_becomes_a_dead_letter() {
+async fn an_event_that_is_refused_or_never_delivered_becomes_a_dead_letter() {
     let mut webhook = Webhook::start();
     let mut options = events_options(&webhook);
     options.events.attempts_max = 3.try_into().unwrap();
     let listening = Fixture::start(options).await.listen();
     let mut ada = connect(&listening, HubProtocol::Json, &[("nameid", "ada")]).await;
-    // Refused: the same would come of it again.
+    // Refused: a retry would be refused too.
     assert!(webhook.take(404, "").await.starts_with("connected "));
-    // Calls go on without it.
+    // Invocations are sent without it.
     say(&mut ada, &json!({ "type": 1, "target": "send", "arguments": [] })).await;
     assert!(webhook.take(200, "").await.starts_with("send "));
     leave(ada).await;
     for _ in 0..3 {
         assert!(webhook.take(500, "").await.starts_with("disconnected "));
     }
-    // The drain waits for what is under way: for the letter.
+    // The drain waits for running jobs, and so for the dead letter.
     let handle = listening.fixture.handle.clone();
     let mut page = handle.dead_letters(None, 100).await.unwrap();
     while page.letters.len() < 2 {
@@ -236,8 +236,8 @@ async fn what_an_upstream_refuses_or_never_takes_becomes_a_dead_letter() {
     dead_letters(
         &listening,
         expect![[r#"
-            connected chat ada - 1 the upstream answered with status 404
-            disconnected chat ada ClientClosed 3 the upstream answered with status 500
+            connected chat ada - 1 the upstream responded with status 404
+            disconnected chat ada ClientClosed 3 the upstream responded with status 500
         "#]],
     )
     .await;
@@ -255,7 +255,7 @@ async fn what_an_upstream_refuses_or_never_takes_becomes_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_tells_the_ends_of_all_clients() {
+async fn a_drain_delivers_disconnected_for_all_clients() {
     let mut webhook = Webhook::start();
     let listening = Fixture::start(events_options(&webhook)).await.listen();
     let mut clients = Vec::new();
@@ -289,13 +289,13 @@ async fn a_drain_tells_the_ends_of_all_clients() {
 }
 
 #[test]
-fn after_a_crash_the_ends_of_open_connections_are_told_late() {
+fn after_a_crash_disconnected_is_delivered_for_open_connections() {
     let folder = tempfile::tempdir().unwrap();
     let outer = tokio::runtime::Runtime::new().unwrap();
     let _guard = outer.enter();
     let mut webhook = Webhook::start();
     let options = events_options(&webhook);
-    // The first life has a runtime of its own, which goes without any drain.
+    // The first process has its own runtime, which is dropped without a drain.
     let inner = tokio::runtime::Runtime::new().unwrap();
     let (path, first_options) = (folder.path().to_owned(), options.clone());
     let (listening, ada) = inner.block_on(async move {

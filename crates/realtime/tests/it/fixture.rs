@@ -18,7 +18,7 @@ use trace::Tracer;
 
 pub(crate) const KEY: &str = "a-key-for-tests";
 
-/// A service that nobody listens for.
+/// A service without a listener.
 pub(crate) struct Fixture {
     pub(crate) service: Service,
     pub(crate) handle: Handle,
@@ -30,7 +30,7 @@ pub(crate) struct Fixture {
     folder: Option<tempfile::TempDir>,
 }
 
-/// How long a drain waits for clients and app servers that do not answer a close, in milliseconds: most test clients are dropped or do
+/// How long a drain waits for the close frames of clients and app servers, in milliseconds: most test clients are dropped or do
 /// nothing while the service drains.
 const CLOSE_TIMEOUT_MS: u64 = 100;
 
@@ -52,12 +52,12 @@ impl Fixture {
         fixture
     }
 
-    /// A service whose state lies in a folder that outlives it.
+    /// A service whose state is in a folder that is not removed with it.
     pub(crate) async fn start_in(options: Options, folder: &Path) -> Self {
         Self::start_with(options, folder, http_messages::Budget::default()).await
     }
 
-    /// The same, with room for bodies that the test has too.
+    /// The same, with a memory budget for bodies that the test shares.
     pub(crate) async fn start_with(options: Options, folder: &Path, bodies: http_messages::Budget) -> Self {
         Self::start_on(options, &state_embedded::Options::default(), folder, bodies).await
     }
@@ -94,7 +94,7 @@ impl Fixture {
         response
     }
 
-    /// Sends a request and shows the answer: status, the headers that matter, body.
+    /// Sends a request and formats the response: status, the relevant headers, body.
     pub(crate) async fn shown(&self, request: Request<Body>) -> String {
         shown(self.send(request).await).await
     }
@@ -123,7 +123,7 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// Ends the service, then the listener.
+    /// Drains the service, then ends the listener.
     pub(crate) async fn stop(self) -> (Tracer, Registry) {
         self.fixture.join.drain(Duration::from_secs(10)).await;
         drop(self.stop);
@@ -137,7 +137,7 @@ pub(crate) fn body(bytes: impl Into<bytes::Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// `METHOD /path?query` as a request with an absolute address, as the listener makes it.
+/// `METHOD /path?query` as a request with an absolute URL, as the listener makes it.
 pub(crate) fn request(line: &str) -> http::request::Builder {
     let (method, path) = line.split_once(' ').expect("a method and a path");
     Request::builder().method(method).uri(format!("http://localhost:8888{path}"))
@@ -147,7 +147,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is right").as_secs()
 }
 
-/// A token for an audience, good for a minute.
+/// A token for an audience, valid for a minute.
 pub(crate) fn token(audience: &str, claims: &[(&str, &str)]) -> String {
     let claims: Claims = claims.iter().copied().collect();
     let key = AccessKey::new(KEY).expect("the key is not empty");

@@ -1,4 +1,4 @@
-//! Methods that the service answers itself: groups by the roles of a token, and what a client missed.
+//! Methods that the service handles itself: groups by the roles of a token, and recovery of missed messages.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ fn rule(text: &str) -> HistoryRule {
     serde_json::from_str(text).unwrap()
 }
 
-/// Keeps three messages to the hub, and five of every group.
-fn keeping() -> Options {
+/// Stores three messages to the hub, and five of every group.
+fn storing() -> Options {
     let rules = [r#"{"hub":"chat","messages":3}"#, r#"{"hub":"chat","group":"*","messages":5}"#];
     Options { history: rules.map(rule).into(), ..options() }
 }
@@ -27,7 +27,7 @@ async fn client(listening: &Listening, roles: &[&str]) -> HubClient {
     HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap()
 }
 
-/// What a client got: its calls in short, and the answer to its own call with the id "1".
+/// What a client received: its invocations in short, and the completion of its own invocation with the id "1".
 struct Heard {
     calls: Vec<String>,
     answer: Value,
@@ -75,7 +75,7 @@ fn group(name: &str) -> Target {
 }
 
 #[tokio::test]
-async fn a_token_lets_its_client_join_and_send_and_nothing_else() {
+async fn a_client_may_only_join_and_send_to_the_groups_of_its_roles() {
     let listening = Fixture::start(options()).await.listen();
     let mut ada = client(&listening, &["chappe.joinLeaveGroup.a", "webpubsub.sendToGroup"]).await;
     let mut ben = client(&listening, &["chappe.joinLeaveGroup", "chappe.sendToGroup.b"]).await;
@@ -91,24 +91,24 @@ async fn a_token_lets_its_client_join_and_send_and_nothing_else() {
             .contains("role chappe.sendToGroup.a")
     );
     assert!(error(&mut ben, "chappe.sendToGroup", json!(["b"])).await.contains("second argument"));
-    assert!(error(&mut ben, "chappe.joinGroup", json!([7])).await.contains("named by a string"));
+    assert!(error(&mut ben, "chappe.joinGroup", json!([7])).await.contains("must be a string"));
     assert!(error(&mut ben, "chappe.joinGroup", json!([])).await.contains("first argument"));
-    assert!(error(&mut ben, "chappe.fly", json!([])).await.contains("no method of this service"));
+    assert!(error(&mut ben, "chappe.fly", json!([])).await.contains("not a method of this service"));
     invoke(&mut ada, "chappe.sendToGroup", json!(["b", "m", 1, "x"])).await;
     assert_eq!(ben.arguments_of("m").await.unwrap(), json!([1, "x"]));
     let heard = invoke(&mut ben, "chappe.sendToGroup", json!(["b", "m"])).await;
     let heard =
         if heard.calls.is_empty() { short(&ben.next_json().await.unwrap()) } else { heard.calls.join(" ") };
-    assert_eq!(heard, "m()", "whoever sends to its own group hears itself");
+    assert_eq!(heard, "m()", "a client that sends to its own group receives the message too");
     let mut none = client(&listening, &["admin"]).await;
     assert!(error(&mut none, "chappe.joinGroup", json!(["a"])).await.contains("has no role"));
-    assert!(error(&mut none, "chappe.follow", json!(["a"])).await.contains("are not kept"));
+    assert!(error(&mut none, "chappe.follow", json!(["a"])).await.contains("are not stored"));
     listening.stop().await;
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_gets_what_it_missed_in_order() {
-    let listening = Fixture::start(keeping()).await.listen();
+async fn a_client_that_reconnects_receives_missed_messages_in_order() {
+    let listening = Fixture::start(storing()).await.listen();
     let roles = ["chappe.joinLeaveGroup.g"];
     let mut first = client(&listening, &roles).await;
     let followed = invoke(&mut first, "chappe.follow", json!(["g"])).await.answer;
@@ -130,7 +130,7 @@ async fn a_client_that_comes_back_gets_what_it_missed_in_order() {
     assert_eq!(heard.answer["result"]["gap"], false);
     send(&listening.fixture, group("g"), 5).await;
     assert_eq!(second.arguments_of("m").await.unwrap(), json!([5]));
-    // Five are kept, so the first one is gone for whoever asks from the start, and that is said.
+    // Five are stored, so the first one is missing for a client that reads from the start, and the response says so.
     for number in 6..=8 {
         send(&listening.fixture, group("g"), number).await;
     }
@@ -140,16 +140,17 @@ async fn a_client_that_comes_back_gets_what_it_missed_in_order() {
     assert_eq!(heard.answer["result"]["gap"], true);
     let mut other = client(&listening, &[]).await;
     let refused = |heard: &Heard| heard.answer["error"].as_str().unwrap().to_owned();
-    assert!(refused(&invoke(&mut other, "chappe.follow", json!(["g"])).await).contains("no member"));
+    assert!(refused(&invoke(&mut other, "chappe.follow", json!(["g"])).await).contains("not a member"));
     assert!(
-        refused(&invoke(&mut other, "chappe.follow", json!([null, "x"])).await).contains("a position is")
+        refused(&invoke(&mut other, "chappe.follow", json!([null, "x"])).await)
+            .contains("the position is invalid")
     );
     listening.stop().await;
 }
 
 #[tokio::test]
-async fn a_hub_keeps_its_messages_too_and_nothing_comes_twice() {
-    let listening = Fixture::start(keeping()).await.listen();
+async fn messages_to_a_hub_are_stored_and_not_delivered_twice() {
+    let listening = Fixture::start(storing()).await.listen();
     send(&listening.fixture, Target::All, 1).await;
     let mut client = client(&listening, &[]).await;
     let here = invoke(&mut client, "chappe.follow", json!([null])).await.answer["result"]["position"].clone();
@@ -157,7 +158,7 @@ async fn a_hub_keeps_its_messages_too_and_nothing_comes_twice() {
     assert!(invoke(&mut client, "chappe.unfollow", json!([null])).await.calls.is_empty());
     send(&listening.fixture, Target::All, 2).await;
     assert_eq!(short(&client.next_json().await.unwrap()), "m(2)");
-    // It has had the second one, so that only the first is missing.
+    // It has received the second one, so that only the first is missing.
     let heard = invoke(&mut client, "chappe.follow", json!([null, format!("{epoch}-0")])).await;
     assert_eq!(
         (heard.calls, heard.answer["result"]["messages"].as_u64()),
@@ -170,8 +171,8 @@ async fn a_hub_keeps_its_messages_too_and_nothing_comes_twice() {
 }
 
 #[tokio::test]
-async fn a_position_of_a_log_that_is_lost_gives_what_there_is_and_says_so() {
-    let listening = Fixture::start(keeping()).await.listen();
+async fn a_position_of_a_lost_log_returns_all_messages_with_a_gap() {
+    let listening = Fixture::start(storing()).await.listen();
     send(&listening.fixture, Target::All, 1).await;
     for position in ["0-0", "0-17"] {
         let mut client = client(&listening, &[]).await;
@@ -182,11 +183,11 @@ async fn a_position_of_a_log_that_is_lost_gives_what_there_is_and_says_so() {
 }
 
 async fn start_again(folder: &Path) -> Listening {
-    Fixture::start_in(keeping(), folder).await.listen()
+    Fixture::start_in(storing(), folder).await.listen()
 }
 
 #[tokio::test]
-async fn what_was_kept_is_there_after_a_restart() {
+async fn stored_messages_are_delivered_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let listening = start_again(folder.path()).await;
     let mut before = client(&listening, &[]).await;
@@ -205,10 +206,9 @@ async fn what_was_kept_is_there_after_a_restart() {
     listening.stop().await;
 }
 
-/// While one follows, others publish as fast as they can: what is replayed and what is live must meet without a seam.
-/// 120 messages, of which a damaged log keeps 97, and 60 new ones: position 120 is in the log again, and means another message.
+/// 120 messages, of which a damaged log has 97, and 60 new ones: position 120 exists again, and means another message.
 #[tokio::test]
-async fn positions_of_a_log_that_lost_its_end_are_told_of_a_gap() {
+async fn a_position_after_the_end_of_a_damaged_log_reports_a_gap() {
     let folder = tempfile::tempdir().unwrap();
     let many = || Options { history: vec![rule(r#"{"hub":"chat","messages":1000}"#)], ..options() };
     let log = folder.path().join("journal/0000000000000001.log");
@@ -240,12 +240,12 @@ async fn positions_of_a_log_that_lost_its_end_are_told_of_a_gap() {
     let heard = invoke(&mut after, "chappe.follow", json!([null, format!("{epoch}-120")])).await;
     assert_eq!(heard.answer["result"]["gap"], true);
     let kept = (1..=97).chain(1001..=1060).map(|number| format!("m({number})"));
-    assert_eq!(heard.calls, kept.collect::<Vec<_>>(), "what there is comes, once and in order");
+    assert_eq!(heard.calls, kept.collect::<Vec<_>>(), "stored messages are delivered once and in order");
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn catching_up_and_new_messages_meet_without_a_seam() {
+async fn recovered_and_new_messages_join_without_a_gap_or_duplicate() {
     let rules = vec![rule(r#"{"hub":"chat","group":"g","messages":100000}"#)];
     let listening = Fixture::start(Options { history: rules, ..options() }).await.listen();
     const COUNT: u32 = 1000;
@@ -273,7 +273,7 @@ async fn catching_up_and_new_messages_meet_without_a_seam() {
         let call =
             json!({ "type": 1, "invocationId": "1", "target": "chappe.follow", "arguments": ["g", from] });
         client.send(format!("{call}\u{1e}").as_bytes()).await.unwrap();
-        // Goes away in the middle, at another place each time.
+        // Disconnects during the recovery, at a different message each time.
         for _ in 0..300 {
             if next == COUNT {
                 break;
@@ -294,7 +294,7 @@ async fn catching_up_and_new_messages_meet_without_a_seam() {
         if next == COUNT {
             break;
         }
-        // It asks from where it was told that it is; the message behind comes again.
+        // It follows from its last position; the message after it is delivered again.
         let told = position.as_deref().and_then(|position| position.split('-').nth(1)?.parse().ok());
         next = told.unwrap_or(0).min(next);
     }
@@ -302,13 +302,13 @@ async fn catching_up_and_new_messages_meet_without_a_seam() {
     listening.stop().await;
 }
 
-/// Keeps messages of two groups at most, and each for long.
-fn keeping_two() -> Options {
+/// Stores messages of at most two groups, and each for a long time.
+fn storing_two() -> Options {
     let rules = [r#"{"hub":"chat"}"#, r#"{"hub":"chat","group":"*","seconds":86400}"#];
     Options { history: rules.map(rule).into(), history_groups_max: 2, ..options() }
 }
 
-/// A figure of the exposition.
+/// The value of a metric.
 fn figure(fixture: &Fixture, name: &str) -> u64 {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &fixture.registry).unwrap();
@@ -322,19 +322,19 @@ async fn position(client: &mut HubClient, group: Value) -> Value {
 }
 
 #[tokio::test]
-async fn groups_beyond_the_bound_get_their_messages_unkept_and_no_log_with_messages_goes() {
+async fn messages_to_groups_above_the_limit_are_sent_unstored_and_no_log_with_messages_is_removed() {
     let folder = tempfile::tempdir().unwrap();
-    let listening = Fixture::start_in(keeping_two(), folder.path()).await.listen();
+    let listening = Fixture::start_in(storing_two(), folder.path()).await.listen();
     let mut client = client(&listening, &["chappe.joinLeaveGroup"]).await;
     let first = position(&mut client, json!("a")).await;
     let second = position(&mut client, json!("b")).await;
     send(&listening.fixture, group("b"), 1).await;
     assert_eq!(short(&client.next_json().await.unwrap()), "m(1)");
     assert_eq!(client.next_json().await.unwrap()["target"], "chappe.position");
-    // The log of "a" never held a message, so that another group takes its place.
+    // The log of "a" never had a message, so that another group replaces it.
     send(&listening.fixture, group("c"), 2).await;
     assert_eq!(figure(&listening.fixture, "realtime_history_groups"), 2);
-    // Now both hold messages.
+    // Now both have messages.
     invoke(&mut client, "chappe.joinGroup", json!(["d"])).await;
     for number in 3..=4 {
         send(&listening.fixture, group("d"), number).await;
@@ -348,7 +348,7 @@ async fn groups_beyond_the_bound_get_their_messages_unkept_and_no_log_with_messa
         let heard = invoke(&mut client, "chappe.follow", refused).await;
         let error = heard.answer["error"].as_str().unwrap();
         assert!(
-            error.contains("are not kept now") && error.contains("realtime.history_groups_max"),
+            error.contains("are not stored now") && error.contains("realtime.history_groups_max"),
             "{error}"
         );
     }
@@ -357,9 +357,9 @@ async fn groups_beyond_the_bound_get_their_messages_unkept_and_no_log_with_messa
     send(&listening.fixture, Target::All, 5).await;
     assert_eq!(short(&client.next_json().await.unwrap()), "m(5)");
     let hub = position(&mut client, Value::Null).await;
-    assert!(hub.as_str().unwrap().ends_with("-1"), "a hub's log does not count: {hub}");
+    assert!(hub.as_str().unwrap().ends_with("-1"), "a hub's log does not count towards the limit: {hub}");
     listening.stop().await;
-    let listening = Fixture::start_in(keeping_two(), folder.path()).await.listen();
+    let listening = Fixture::start_in(storing_two(), folder.path()).await.listen();
     assert_eq!(figure(&listening.fixture, "realtime_history_groups"), 2);
     let mut client = self::client(&listening, &["chappe.joinLeaveGroup"]).await;
     let heard = invoke(&mut client, "chappe.follow", json!(["b", second])).await;
@@ -367,19 +367,19 @@ async fn groups_beyond_the_bound_get_their_messages_unkept_and_no_log_with_messa
     let heard = invoke(&mut client, "chappe.follow", json!(["c", "0-0"])).await;
     assert_eq!(heard.calls, ["m(2)"]);
     let heard = invoke(&mut client, "chappe.follow", json!(["e"])).await;
-    assert!(heard.answer["error"].as_str().unwrap().contains("are not kept now"));
+    assert!(heard.answer["error"].as_str().unwrap().contains("are not stored now"));
     listening.stop().await;
 }
 
 #[tokio::test]
-async fn a_group_whose_log_was_removed_begins_anew_and_says_so() {
-    let one = Options { history_groups_max: 1, ..keeping_two() };
+async fn a_client_of_a_removed_log_follows_a_new_one_with_a_gap() {
+    let one = Options { history_groups_max: 1, ..storing_two() };
     let listening = Fixture::start(one).await.listen();
     let mut follower = client(&listening, &["chappe.joinLeaveGroup"]).await;
     let before = position(&mut follower, json!("a")).await;
     let mut other = client(&listening, &["chappe.joinLeaveGroup"]).await;
     position(&mut other, json!("b")).await;
-    // It followed before, and goes on in the new log.
+    // It followed the removed log, and continues in the new one.
     send(&listening.fixture, group("a"), 1).await;
     assert_eq!(short(&follower.next_json().await.unwrap()), "m(1)");
     let told = follower.next_json().await.unwrap()["arguments"][1].clone();
@@ -388,20 +388,23 @@ async fn a_group_whose_log_was_removed_begins_anew_and_says_so() {
     assert_eq!((heard.calls.len(), &heard.answer["result"]["gap"]), (0, &json!(false)));
     send(&listening.fixture, group("a"), 2).await;
     assert_eq!(short(&follower.next_json().await.unwrap()), "m(2)");
-    // A position in the log that was removed may have missed something.
+    // A position in the removed log may have missed messages.
     let mut late = client(&listening, &["chappe.joinLeaveGroup"]).await;
     let heard = invoke(&mut late, "chappe.follow", json!(["a", before])).await;
     assert_eq!(heard.calls, ["m(1)", "m(2)"]);
     assert_eq!(heard.answer["result"]["gap"], true);
     let mut stranger = client(&listening, &[]).await;
     let heard = invoke(&mut stranger, "chappe.follow", json!(["c"])).await;
-    assert!(heard.answer["error"].as_str().unwrap().contains("no member"), "it makes no log");
+    assert!(
+        heard.answer["error"].as_str().unwrap().contains("not a member"),
+        "a refused client creates no log"
+    );
     listening.stop().await;
 }
 
 #[tokio::test]
-async fn many_groups_at_one_time_stay_within_the_bound() {
-    let listening = Fixture::start(keeping_two()).await.listen();
+async fn concurrent_messages_to_many_groups_stay_within_the_limit_of_logs() {
+    let listening = Fixture::start(storing_two()).await.listen();
     let sending = (0..300).map(|number| {
         let fixture = &listening.fixture;
         async move { send(fixture, group(&format!("g{number}")), number).await }

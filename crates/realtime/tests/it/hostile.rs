@@ -1,4 +1,4 @@
-//! Clients that break rules on purpose: each is told what it did and goes, and the service goes on for everybody else.
+//! Clients that violate the protocol on purpose: each receives an error and is closed, and other clients are still served.
 
 mod frames;
 mod limits;
@@ -14,7 +14,7 @@ use testkit::{Http, HubClient, RawSocket};
 
 use crate::fixture::{Listening, client_token, options, token};
 
-/// A masked frame as hostile clients write them: nothing is checked. `first` is the whole first byte.
+/// A masked frame as hostile clients write them, unchecked. `first` is the whole first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x5a, 0x00, 0xff, 0x21];
     let mut bytes = vec![first];
@@ -55,7 +55,7 @@ async fn connected(listening: &Listening, protocol: HubProtocol) -> RawSocket {
     socket
 }
 
-/// A client that keeps the rules connects, is sent a message, and has it.
+/// Checks that a well-behaved client can connect and receive a message.
 async fn still_serves(listening: &Listening) {
     let path = format!("/client/?hub=good&access_token={}", client_token("good", &[]));
     let mut client = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap();

@@ -1,4 +1,4 @@
-//! The tests of `realtime` from outside, in one binary so that it is linked once.
+//! Tests of `realtime` through its public interfaces, in one binary so that it is linked once.
 
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 

@@ -1,4 +1,4 @@
-//! Negotiate and connect, up to the answer.
+//! Negotiate and connect, up to the response.
 
 use expect_test::{Expect, expect};
 use http::header::AUTHORIZATION;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::fixture::{Fixture, body, client_token, now, options, request, token};
 
-/// Sends `line` with a bearer token and shows the answer.
+/// Sends `line` with a bearer token and checks the response.
 async fn check(fixture: &Fixture, line: &str, token: &str, expected: &Expect) {
     let mut request = request(line);
     if !token.is_empty() {
@@ -25,7 +25,7 @@ async fn negotiated(fixture: &Fixture, line: &str, token: &str) -> Value {
 }
 
 #[tokio::test]
-async fn negotiate_answers_by_version() {
+async fn the_negotiate_response_depends_on_the_version() {
     let fixture = Fixture::start(options()).await;
     let token = client_token("chat", &[]);
     let v1 = negotiated(&fixture, "POST /client/negotiate?hub=Chat&negotiateVersion=1", &token).await;
@@ -45,7 +45,7 @@ async fn negotiate_answers_by_version() {
 }
 
 #[tokio::test]
-async fn refused_tokens_say_why() {
+async fn a_refused_token_has_the_reason_in_the_response() {
     let fixture = Fixture::start(options()).await;
     let good = client_token("chat", &[]);
     let at = "POST /client/negotiate?hub=chat&negotiateVersion=1";
@@ -112,7 +112,7 @@ async fn refused_tokens_say_why() {
 }
 
 #[tokio::test]
-async fn refused_addresses_say_what_is_there() {
+async fn an_unknown_path_or_method_is_refused_with_the_valid_ones() {
     let fixture = Fixture::start(options()).await;
     let good = client_token("chat", &[]);
     check(
@@ -131,7 +131,7 @@ async fn refused_addresses_say_what_is_there() {
         &good,
         &expect![[r#"
         400
-        the query lacks hub=<name>"#]],
+        the query has no hub; add hub=<name>"#]],
     )
     .await;
     check(
@@ -158,7 +158,7 @@ async fn refused_addresses_say_what_is_there() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_told_apart() {
+async fn an_expired_token_has_its_own_error() {
     let fixture = Fixture::start(Options { token_leeway_s: 0, ..options() }).await;
     let key = identity::AccessKey::new(crate::fixture::KEY).unwrap();
     let audience = "http://localhost/client/?hub=chat";
@@ -197,7 +197,7 @@ async fn pages_of_any_origin_may_negotiate() {
 }
 
 #[tokio::test]
-async fn requests_without_an_id_or_with_another_verb_are_turned_away() {
+async fn requests_without_a_connection_token_or_with_another_method_are_refused() {
     let fixture = Fixture::start(options()).await;
     let token = client_token("chat", &[]);
     check(
@@ -236,7 +236,7 @@ async fn requests_without_an_id_or_with_another_verb_are_turned_away() {
 }
 
 #[tokio::test]
-async fn too_many_waiting_negotiations_are_turned_away() {
+async fn negotiations_above_the_limit_are_refused() {
     let fixture = Fixture::start(Options { negotiations_max: 1, ..options() }).await;
     let token = client_token("chat", &[]);
     negotiated(&fixture, "POST /client/negotiate?hub=chat", &token).await;
@@ -273,7 +273,7 @@ async fn a_strict_audience_names_the_host() {
 }
 
 #[tokio::test]
-async fn access_that_is_handed_out_fits_and_takes_a_user_along() {
+async fn an_issued_client_token_is_accepted_and_has_the_user() {
     let fixture = Fixture::start(options()).await;
     let claims: identity::Claims = [("aud", "mine"), ("role", "admin")].into_iter().collect();
     let minute = std::time::Duration::from_secs(60);
@@ -288,7 +288,7 @@ async fn access_that_is_handed_out_fits_and_takes_a_user_along() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_header_counts_before_one_in_the_query() {
+async fn a_token_in_the_header_has_precedence_over_one_in_the_query() {
     let fixture = Fixture::start(options()).await;
     let (good, other) = (client_token("chat", &[]), client_token("other", &[]));
     let at = |token: &str| format!("POST /client/negotiate?hub=chat&negotiateVersion=1&access_token={token}");

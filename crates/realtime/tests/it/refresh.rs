@@ -1,6 +1,6 @@
-//! Authentication refresh: connections that live on with new claims and a new end, on every transport, for clients of app servers and of
-//! upstreams. What an app does with a refresh (reference, 1.8) is done here by hand: it asks the service, and makes the client's next
-//! token from the claims in the answer.
+//! Authentication refresh: connections continue with new claims and a new expiry, on every transport, for clients of app servers
+//! and of upstreams. The tests do what an app does (reference, 1.8): they call the service, and make the client's next token from
+//! the claims in the response.
 
 mod requests;
 mod served;
@@ -17,36 +17,36 @@ use testkit::HubClient;
 
 use crate::fixture::{Fixture, KEY, body, now, options, request};
 
-/// How long the clients' first tokens are good: for as long as a slow machine takes to connect and refresh them.
+/// Lifetime of the clients' first tokens: long enough to connect and refresh them on a slow machine.
 const FIRST_TOKEN_S: u64 = 5;
 
-/// Tokens end when they say so, and polls are short.
+/// Tokens have no leeway, and polls are short.
 fn refresh_options() -> Options {
     Options { token_leeway_s: 0, poll_interval_ms: 20, ..options() }
 }
 
-/// A client's token that ends at a moment.
+/// A client's token that expires at a given time.
 fn token_until(claims: &[(&str, &str)], expires_at: u64) -> String {
     let claims: Claims = claims.iter().copied().collect();
     let key = AccessKey::new(KEY).unwrap();
     identity::sign(&claims, "http://localhost/client/?hub=chat", now(), expires_at, &key, Algorithm::Hs256)
 }
 
-/// The token of a client whose connection ends with its login.
+/// The token of a client whose connection ends when its authentication expires.
 fn ending_token(claims: &[(&str, &str)], expires_at: u64) -> String {
     let end = expires_at.to_string();
     let ending = [("asrs.s.coae", "true"), ("asrs.s.aeo", end.as_str())];
     token_until(&[claims, &ending].concat(), expires_at)
 }
 
-/// Waits for the second after a token's last one: the connection closes at its beginning, and requests accept the token in it.
+/// Waits for the second after a token's last one: the connection closes at its start, and requests accept the token within it.
 async fn until_expired(expires_at: u64) {
     while now() <= expires_at {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// The client's next token, as the SDK makes it: of all claims, under their short names, and of those that have one name only one.
+/// The client's next token, as the SDK makes it: all claims, under their short names, and each name once.
 fn next_token(claims: &[(String, String)]) -> String {
     let short = |kind: &str| {
         match kind.rsplit_once("/claims/").map_or("", |(_, name)| name) {
@@ -63,7 +63,7 @@ fn next_token(claims: &[(String, String)]) -> String {
     token_until(&claims, now() + 60)
 }
 
-/// Negotiates: the secret of the connection.
+/// Negotiates; returns the connection token.
 async fn negotiate(fixture: &Fixture, token: &str, more: &str) -> String {
     let line = format!("POST /client/negotiate?hub=chat{more}");
     let request = request(&line).header(AUTHORIZATION, format!("Bearer {token}")).body(body("")).unwrap();
@@ -77,7 +77,7 @@ fn path_of(secret: &str, token: &str) -> String {
     format!("/client/?hub=chat&id={secret}&access_token={token}")
 }
 
-/// What ends a client: its Close message.
+/// The Close message that ends a client.
 async fn close_of(client: &mut HubClient) -> Value {
     loop {
         let message = client.next_json().await.unwrap();

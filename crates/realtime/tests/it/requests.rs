@@ -1,4 +1,4 @@
-//! The transports that are made of requests: Server-Sent Events and long polling, verb by verb.
+//! The HTTP transports, Server-Sent Events and long polling, method by method.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::fixture::{Fixture, body, client_token, options, request, shown, token
 const HANDSHAKE: &str = "{\"protocol\":\"json\",\"version\":1}\u{1e}";
 const CALL: &str = "{\"type\":1,\"invocationId\":\"7\",\"target\":\"t\",\"arguments\":[]}\u{1e}";
 
-/// A client of requests: a token and an id.
+/// A client of an HTTP transport: a token and a connection token.
 struct Client<'a> {
     fixture: &'a Fixture,
     token: String,
@@ -47,7 +47,7 @@ impl<'a> Client<'a> {
         shown(self.send(method, "*/*", text).await).await
     }
 
-    /// What polls bring until a text is among it: a poll may come before the shard's writes, and time out.
+    /// What polls return until it contains a text: a poll may arrive before the shard's writes, and time out.
     async fn polls_until(&self, text: &str) -> String {
         let mut got = String::new();
         while !got.contains(text) {
@@ -76,7 +76,7 @@ async fn publish(fixture: &Fixture, text: &str) {
 }
 
 #[tokio::test]
-async fn long_polling_goes_from_poll_to_poll() {
+async fn long_polling_delivers_messages_over_consecutive_polls() {
     let fixture = Fixture::start(Options { poll_interval_ms: 20, ..options() }).await;
     let client = Client::negotiate(&fixture, &[]).await;
     let first = client.send("GET", "*/*", "").await;
@@ -101,9 +101,9 @@ async fn long_polling_goes_from_poll_to_poll() {
 }
 
 #[tokio::test]
-async fn the_handshake_may_come_before_the_first_get() {
+async fn a_handshake_sent_before_the_first_get_is_accepted() {
     let fixture = Fixture::start(Options { poll_interval_ms: 20, ..options() }).await;
-    // In pieces, too.
+    // In parts, too.
     let polling = Client::negotiate(&fixture, &[]).await;
     let (one, two) = HANDSHAKE.split_at(10);
     polling.check("POST", one, &expect!["200"]).await;
@@ -123,7 +123,7 @@ async fn the_handshake_may_come_before_the_first_get() {
 }
 
 #[tokio::test]
-async fn a_poll_before_the_handshake_is_answered_after_the_interval() {
+async fn a_poll_before_the_handshake_returns_after_the_poll_interval() {
     let fixture = Fixture::start(Options { poll_interval_ms: 20, ..options() }).await;
     let client = Client::negotiate(&fixture, &[]).await;
     client.check("GET", "", &expect!["200"]).await;
@@ -133,7 +133,7 @@ async fn a_poll_before_the_handshake_is_answered_after_the_interval() {
 }
 
 #[tokio::test]
-async fn a_poll_that_offers_http2_is_a_poll() {
+async fn a_poll_that_offers_an_http2_upgrade_is_handled_as_a_poll() {
     let fixture = Fixture::start(options()).await;
     let client = Client::negotiate(&fixture, &[]).await;
     let line = format!("GET /client/?hub=chat&id={}", client.id);
@@ -145,14 +145,14 @@ async fn a_poll_that_offers_http2_is_a_poll() {
 }
 
 #[tokio::test]
-async fn a_newer_poll_ends_the_older_one_and_delete_ends_the_newest() {
+async fn a_newer_poll_supersedes_the_older_one_and_delete_ends_the_newest() {
     let fixture = Fixture::start(Options { poll_interval_ms: 60_000, ..options() }).await;
     let client = Client::negotiate(&fixture, &[]).await;
     client.check("GET", "", &expect!["200"]).await;
     client.check("POST", HANDSHAKE, &expect!["200"]).await;
     assert_eq!(client.shown("GET", "").await, "200\n{}\u{1e}");
     let newer = async {
-        // The older one is polled first; what it waits for does not come.
+        // The older one is polled first; its messages do not arrive.
         tokio::task::yield_now().await;
         let delete = async {
             tokio::task::yield_now().await;
@@ -165,7 +165,7 @@ async fn a_newer_poll_ends_the_older_one_and_delete_ends_the_newest() {
 }
 
 #[tokio::test]
-async fn a_close_reaches_a_client_that_polls_later() {
+async fn a_close_message_is_delivered_to_a_later_poll() {
     let fixture = Fixture::start(options()).await;
     let client = Client::negotiate(&fixture, &[]).await;
     client.check("GET", "", &expect!["200"]).await;
@@ -191,7 +191,7 @@ async fn a_close_reaches_a_client_that_polls_later() {
 }
 
 #[tokio::test]
-async fn a_refusal_reaches_a_client_that_polls_later() {
+async fn a_refused_handshake_is_delivered_to_a_later_poll() {
     let fixture = Fixture::start(options()).await;
     let client = Client::negotiate(&fixture, &[]).await;
     client.check("GET", "", &expect!["200"]).await;
@@ -209,7 +209,7 @@ async fn event(events: &mut Body) -> Option<String> {
 }
 
 #[tokio::test]
-async fn events_stream_until_either_side_ends_them() {
+async fn an_event_stream_lasts_until_the_service_or_the_client_closes_it() {
     let fixture = Fixture::start(options()).await;
     let client = Client::negotiate(&fixture, &[]).await;
     let response = client.send("GET", "text/event-stream", "").await;
@@ -239,14 +239,14 @@ async fn events_stream_until_either_side_ends_them() {
     other.check("POST", HANDSHAKE, &expect!["200"]).await;
     event(&mut events).await;
     drop(events);
-    // A client that closes its stream is gone at once.
+    // A client that closes its stream is disconnected at once.
     while other.shown("POST", "{\"type\":6}\u{1e}").await == "200" {}
     let hub = fixture.handle.hub("chat").unwrap();
     assert_eq!(fixture.handle.engine().connection_count(Some(&hub)).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn each_request_needs_the_clients_own_token_and_id() {
+async fn each_request_needs_the_clients_own_access_and_connection_token() {
     let fixture = Fixture::start(options()).await;
     let mut client = Client::negotiate(&fixture, &[("nameid", "ada")]).await;
     client.check("GET", "", &expect!["200"]).await;
@@ -266,7 +266,7 @@ async fn each_request_needs_the_clients_own_token_and_id() {
 }
 
 #[tokio::test]
-async fn a_token_says_which_transports_it_allows() {
+async fn a_transport_that_the_token_does_not_allow_is_refused() {
     let fixture = Fixture::start(options()).await;
     let sse_only = [("asrs.s.htt", "2")];
     let token = client_token("chat", &sse_only);
@@ -281,7 +281,7 @@ async fn a_token_says_which_transports_it_allows() {
 }
 
 #[tokio::test]
-async fn a_token_is_replaced_while_its_connection_lives() {
+async fn a_client_refreshes_its_token_while_connected() {
     let fixture = Fixture::start(options()).await;
     let soon = (crate::fixture::now() + 100).to_string();
     let claims = [("nameid", "ada"), ("asrs.s.coae", "True"), ("asrs.s.aeo", soon.as_str())];
@@ -296,7 +296,7 @@ async fn a_token_is_replaced_while_its_connection_lives() {
     let id = format!("&id={}", client.id);
     let answer = refresh(&id, &client.token).await;
     let answer: Value = serde_json::from_str(answer.strip_prefix("200\n").unwrap()).unwrap();
-    // The token itself ends before the login does.
+    // The token itself expires before the authentication does.
     assert!((50..=60).contains(&answer["tokenLifetimeSeconds"].as_u64().unwrap()), "{answer}");
     let other = client_token("chat", &[("nameid", "ben")]);
     assert!(refresh(&id, &other).await.starts_with("403\n{\"error\":\"permission_change_rejected\""));

@@ -1,4 +1,4 @@
-//! The REST interface, as far as it needs no connected client.
+//! The REST API, as far as it needs no connected client.
 
 mod closing;
 mod execute;
@@ -24,7 +24,7 @@ use realtime::Options;
 
 use crate::fixture::{Fixture, body, client_token, options, request, token};
 
-/// Sends `line`, with a token for exactly its address, and shows the answer.
+/// Sends `line`, with a token for exactly its URL, and checks the response.
 async fn check(fixture: &Fixture, line: &str, content: &str, expected: &Expect) {
     let path = line.split_once(' ').unwrap().1;
     let token = token(&format!("http://localhost{path}"), &[]);
@@ -39,7 +39,7 @@ async fn check(fixture: &Fixture, line: &str, content: &str, expected: &Expect) 
 const MESSAGE: &str = r#"{"target":"news","arguments":[1]}"#;
 
 #[tokio::test]
-async fn sending_to_nobody_is_accepted() {
+async fn a_send_without_receivers_is_accepted() {
     let fixture = Fixture::start(options()).await;
     for line in [
         "POST /api/v1/hubs/chat?excluded=x&excluded=y",
@@ -54,7 +54,7 @@ async fn sending_to_nobody_is_accepted() {
 }
 
 #[tokio::test]
-async fn what_is_absent_has_the_code_that_the_sdks_look_for() {
+async fn an_object_that_does_not_exist_has_the_code_that_the_sdks_expect() {
     let fixture = Fixture::start(options()).await;
     check(
         &fixture,
@@ -113,7 +113,7 @@ async fn what_is_absent_has_the_code_that_the_sdks_look_for() {
 }
 
 #[tokio::test]
-async fn users_are_in_groups_whether_connected_or_not() {
+async fn a_user_is_in_a_group_without_being_connected() {
     let fixture = Fixture::start(options()).await;
     check(&fixture, "PUT /api/v1/hubs/chat/groups/g/users/ada?ttl=60", "", &expect!["202"]).await;
     check(&fixture, "GET /api/v1/hubs/chat/groups/g/users/ada", "", &expect!["200"]).await;
@@ -157,7 +157,7 @@ async fn users_are_in_groups_whether_connected_or_not() {
         &expect![[r#"
             400
             x-ms-error-code: InvalidTtl
-            {"code":"InvalidTtl","message":"ttl is a whole number of seconds, such as ttl=3600","target":"ttl"}"#]],
+            {"code":"InvalidTtl","message":"ttl must be a whole number of seconds, such as ttl=3600","target":"ttl"}"#]],
     )
     .await;
     check(&fixture, "PUT /api/v1/hubs/chat/groups/g/users/ada?ttl=0", "", &expect!["202"]).await;
@@ -167,7 +167,7 @@ async fn users_are_in_groups_whether_connected_or_not() {
         {"code":"InvalidGroup","message":"invalid group name; use 1 to 1024 characters, not only white space"}"#]]).await;
 }
 
-/// Room for bodies that is all taken, as long as the second value lives.
+/// A memory budget that is used up while the second value exists.
 async fn without_room() -> (Budget, Vec<BufferedBody>) {
     let options = http_messages::Options {
         memory_bytes_max: 1024 * 1024,
@@ -201,7 +201,7 @@ async fn a_body_without_capacity_gets_503_with_retry_after() {
 }
 
 #[tokio::test]
-async fn bad_requests_say_what_is_wrong() {
+async fn an_invalid_request_is_refused_with_the_reason() {
     let fixture = Fixture::start(Options { body_bytes_max: 64, ..options() }).await;
     check(&fixture, "POST /api/v1/hubs/chat", "{", &expect![[r#"
         400
@@ -224,7 +224,7 @@ async fn bad_requests_say_what_is_wrong() {
     check(&fixture, "POST /api/hubs/chat/:send", MESSAGE, &expect![[r#"
         400
         x-ms-error-code: MissingApiVersion
-        {"code":"MissingApiVersion","message":"the query lacks api-version=<date>, such as 2022-06-01; paths without it begin with /api/v1","target":"api-version"}"#]]).await;
+        {"code":"MissingApiVersion","message":"the query has no api-version; add for example api-version=2022-06-01, or use a path below /api/v1","target":"api-version"}"#]]).await;
     check(
         &fixture,
         "PATCH /api/v1/hubs/chat",
@@ -239,15 +239,15 @@ async fn bad_requests_say_what_is_wrong() {
     check(&fixture, "POST /api/v2/hubs/chat", "", &expect![[r#"
         404
         x-ms-error-code: NotFound
-        {"code":"NotFound","message":"no operation is at '/api/v2/hubs/chat'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"}"#]]).await;
+        {"code":"NotFound","message":"there is no operation at '/api/v2/hubs/chat'; operations are below /api/v1/hubs/<hub> and /api/hubs/<hub>"}"#]]).await;
     check(&fixture, "GET /elsewhere", "", &expect![[r#"
         404
         x-ms-error-code: NotFound
-        {"code":"NotFound","message":"nothing is at '/elsewhere'; clients connect at /client/?hub=<hub>, app servers at /server/?hub=<hub>, apps send at /api/v1/hubs/<hub>"}"#]]).await;
+        {"code":"NotFound","message":"there is nothing at '/elsewhere'; clients connect at /client/?hub=<hub>, app servers at /server/?hub=<hub>, apps send at /api/v1/hubs/<hub>"}"#]]).await;
 }
 
 #[tokio::test]
-async fn only_the_holder_of_a_key_may_send() {
+async fn a_send_without_a_valid_app_token_is_refused() {
     let fixture = Fixture::start(options()).await;
     let check = async |token: Option<String>, expected: Expect| {
         let mut request = request("POST /api/v1/hubs/chat");
@@ -275,7 +275,7 @@ async fn only_the_holder_of_a_key_may_send() {
 }
 
 #[tokio::test]
-async fn a_caller_that_the_process_vouches_for_needs_no_token() {
+async fn a_caller_with_a_principal_of_this_process_needs_no_token() {
     let fixture = Fixture::start(options()).await;
     let check = async |principal: Principal, status: u16| {
         let request = request("POST /api/v1/hubs/chat").extension(principal).body(body(MESSAGE)).unwrap();
@@ -283,7 +283,7 @@ async fn a_caller_that_the_process_vouches_for_needs_no_token() {
     };
     check(Principal::InProcess { name: "functions" }, 202).await;
     check(Principal::AccessKey(Default::default()), 202).await;
-    // Neither a hub's client nor the holder of a function key is an app of this service.
+    // Neither a client of a hub nor the holder of a function key is an app of this service.
     check(Principal::FunctionKey { name: "default".into() }, 401).await;
     let claims = identity::Claims::new();
     let client = identity::ClientIdentity { hub: "chat".to_owned(), user_id: None, claims };
@@ -310,7 +310,7 @@ async fn requests_are_counted_by_operation_and_status() {
 }
 
 #[tokio::test]
-async fn users_leave_groups_in_both_generations() {
+async fn users_leave_groups_in_both_api_versions() {
     let fixture = Fixture::start(options()).await;
     let put = "PUT /api/v1/hubs/chat/groups/g/users/ada";
     let absent = expect![[r#"

@@ -44,12 +44,12 @@ async fn server(listening: &Listening, name: &str) -> ScriptedAppServer {
     ScriptedAppServer::connect(&listening.authority, &introduction(name)).await.unwrap()
 }
 
-/// Where a client with these claims connects without negotiation.
+/// The path at which a client with these claims connects without negotiation.
 fn client_path(claims: &[(&str, &str)]) -> String {
     format!("/client/?hub=chat&access_token={}", client_token("chat", claims))
 }
 
-/// A client of an app server, which answers its handshake, and its connection id.
+/// A client of an app server, which accepts its handshake, and its connection id.
 async fn client(
     listening: &Listening,
     server: &mut ScriptedAppServer,
@@ -70,7 +70,7 @@ async fn json_client(
     client(listening, server, claims, HubProtocol::Json).await
 }
 
-/// Negotiates: the status, and the answer or its text.
+/// Negotiates; returns the status, and the response or its text.
 async fn negotiate(listening: &Listening, claims: &[(&str, &str)]) -> (u16, Value) {
     let authorization = format!("Bearer {}", client_token("chat", claims));
     let http = Http::new(&listening.authority);
@@ -79,7 +79,7 @@ async fn negotiate(listening: &Listening, claims: &[(&str, &str)]) -> (u16, Valu
     (answer.status.as_u16(), answer.json().unwrap_or_else(|_| answer.text().into()))
 }
 
-/// Negotiates until the answer has this status: the service notices a change of servers in a moment.
+/// Negotiates until the response has this status: the service notices a change of app servers after a moment.
 async fn until_negotiate(listening: &Listening, status: u16) {
     let asking = async { while negotiate(listening, &[]).await.0 != status {} };
     tokio::time::timeout(testkit::PATIENCE, asking).await.expect("the status comes");
@@ -90,7 +90,7 @@ async fn say(client: &mut HubClient, message: &Value) {
     client.send(format!("{message}\u{1e}").as_bytes()).await.unwrap();
 }
 
-/// What ends a client: its Close message. `None` if the connection ended without one.
+/// The Close message that ends a client. `None` if the connection ended without one.
 async fn close_of(client: &mut HubClient) -> Option<Value> {
     while let Some(message) = client.next().await.unwrap() {
         let message: Value = serde_json::from_slice(&message).unwrap();
@@ -101,7 +101,7 @@ async fn close_of(client: &mut HubClient) -> Option<Value> {
     None
 }
 
-/// A call of `news` with one number, in both encodings, framed.
+/// An invocation of `news` with one number, in both encodings, framed.
 fn news(number: u8) -> Vec<(&'static str, Vec<u8>)> {
     let json = format!("{{\"type\":1,\"target\":\"news\",\"arguments\":[{number}]}}\u{1e}");
     assert!(number < 128, "one byte in MessagePack");
@@ -117,7 +117,7 @@ fn x() -> Extensions<'static> {
     Extensions::default()
 }
 
-/// The arguments of the next `news` of a client of JSON.
+/// The arguments of the next `news` of a JSON client.
 async fn heard(client: &mut HubClient) -> Value {
     client.arguments_of("news").await.context("no news").unwrap()
 }

@@ -1,4 +1,4 @@
-//! The whole way: negotiate, connect over a real listener, and receive what apps send.
+//! End to end: negotiate, connect over a real listener, and receive messages from apps.
 
 use anyhow::Context;
 use expect_test::{Expect, expect};
@@ -26,7 +26,7 @@ impl Client {
         Self { hub, id, protocol }
     }
 
-    /// The next message: JSON as it is, MessagePack as hexadecimal digits.
+    /// The next message: JSON as text, MessagePack as hexadecimal digits.
     async fn received(&mut self) -> String {
         let message = self.hub.next().await.unwrap().unwrap();
         match self.protocol {
@@ -51,7 +51,7 @@ async fn negotiate(
     Ok((text("connectionId")?, text("connectionToken")?, token))
 }
 
-/// Sends a REST request with a token for its address; answers the status.
+/// Sends a REST request with a token for its URL; returns the status.
 async fn rest(listening: &Listening, line: &str, body: Value, headers: &[(&str, &str)]) -> u16 {
     let (method, path) = line.split_once(' ').unwrap();
     let authorization = format!("Bearer {}", token(&format!("http://service{path}"), &[]));
@@ -70,11 +70,11 @@ async fn check(client: &mut Client, expected: &Expect) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_find_their_receivers_in_both_protocols() {
+async fn messages_reach_their_receivers_in_both_protocols() {
     let listening = Fixture::start(options()).await.listen();
     let mut ada = Client::connect(&listening, &[("asrs.s.uid", "ada")], HubProtocol::Json).await;
     let mut bob = Client::connect(&listening, &[("nameid", "bob")], HubProtocol::MessagePack).await;
-    // Each receiver sees exactly its own messages, in order; one that got a message too many would show it next.
+    // Each receiver gets exactly its own messages, in order; an unexpected message would be received next.
     let path = format!("/api/v1/hubs/chat/groups/g/connections/{}", bob.id);
     assert_eq!(rest(&listening, &format!("PUT {path}"), Value::Null, &[]).await, 200);
     assert_eq!(rest(&listening, "POST /api/v1/hubs/chat/users/ada", news(1), &[]).await, 202);
@@ -98,7 +98,7 @@ async fn messages_find_their_receivers_in_both_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn presence_is_told_and_connections_are_closed_with_a_reason() {
+async fn presence_is_reported_and_connections_are_closed_with_a_reason() {
     let listening = Fixture::start(options()).await.listen();
     let mut ada = Client::connect(&listening, &[("sub", "ada")], HubProtocol::Json).await;
     let connection = format!("/api/v1/hubs/chat/connections/{}", ada.id);
@@ -117,7 +117,7 @@ async fn presence_is_told_and_connections_are_closed_with_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_in_a_group_takes_later_connections_along() {
+async fn later_connections_of_a_user_are_in_the_groups_of_the_user() {
     let listening = Fixture::start(options()).await.listen();
     let put = "PUT /api/v1/hubs/chat/groups/g/users/ada";
     assert_eq!(rest(&listening, put, Value::Null, &[]).await, 202);
@@ -129,7 +129,7 @@ async fn a_user_in_a_group_takes_later_connections_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_from_this_process_arrive_and_carry_their_trace() {
+async fn messages_from_this_process_are_delivered_with_their_trace() {
     let listening = Fixture::start(options()).await.listen();
     let mut ada = Client::connect(&listening, &[], HubProtocol::Json).await;
     let trace = TraceContext::root();
@@ -177,7 +177,7 @@ async fn messages_from_this_process_arrive_and_carry_their_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_app_server_blazorpack_is_refused_in_words() {
+async fn without_an_app_server_blazorpack_is_refused_with_the_reason() {
     let listening = Fixture::start(options()).await.listen();
     let (_, secret, token) = negotiate(&listening, &[]).await.unwrap();
     let path = format!("/client/?hub=chat&id={secret}&access_token={token}");
@@ -187,7 +187,7 @@ async fn without_an_app_server_blazorpack_is_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_connects_once_and_only_its_own_user() {
+async fn a_connection_token_is_accepted_once_and_only_from_its_user() {
     let listening = Fixture::start(options()).await.listen();
     let check = async |path: &str, expected: Expect| {
         let outcome = HubClient::connect(&listening.authority, path, HubProtocol::Json).await;
@@ -212,9 +212,9 @@ async fn an_id_connects_once_and_only_its_own_user() {
         expect!["the upgrade was answered HTTP/1.1 404 Not Found"],
     )
     .await;
-    // Without an id, negotiation was skipped.
+    // Without a connection token, negotiation was skipped.
     check(&format!("/client/?hub=chat&access_token={token}"), expect!["connected"]).await;
-    // Version 0 has one id for all purposes.
+    // Version 0 has one id as connection id and connection token.
     let authorization = format!("Bearer {token}");
     let http = Http::new(&listening.authority);
     let v0 = http.send("POST", "/client/negotiate?hub=chat", &[("authorization", &authorization)], "").await;
@@ -224,7 +224,7 @@ async fn an_id_connects_once_and_only_its_own_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_sender_of_a_body_that_is_too_large_hears_so() {
+async fn a_body_above_the_limit_is_refused_with_413() {
     let listening = Fixture::start(options()).await.listen();
     let large = json!({ "target": "news", "arguments": ["x".repeat(4 * 1024 * 1024)] });
     assert_eq!(rest(&listening, "POST /api/v1/hubs/chat", large, &[]).await, 413);
@@ -232,7 +232,7 @@ async fn the_sender_of_a_body_that_is_too_large_hears_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_service_says_so_before_the_upgrade() {
+async fn at_the_connection_limit_a_client_is_refused_before_the_upgrade() {
     let mut options = options();
     options.engine.connections_max = 1;
     let listening = Fixture::start(options).await.listen();
@@ -247,13 +247,13 @@ async fn a_full_service_says_so_before_the_upgrade() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drain_tells_clients_to_come_back_and_turns_new_ones_away() {
+async fn a_drain_closes_clients_with_reconnect_and_refuses_new_ones() {
     let listening = Fixture::start(options()).await.listen();
     let mut ada = Client::connect(&listening, &[], HubProtocol::Json).await;
     let service = listening.fixture.service.clone();
     let hears = async {
         check(&mut ada, &expect![[r#"{"type":7,"allowReconnect":true}"#]]).await;
-        // The service waits for its clients to go.
+        // The service waits for its clients to disconnect.
         drop(ada);
     };
     tokio::join!(listening.stop(), hears);
@@ -268,7 +268,7 @@ async fn a_drain_tells_clients_to_come_back_and_turns_new_ones_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_sets_how_long_the_handshake_may_take() {
+async fn a_claim_sets_the_handshake_timeout() {
     let listening = Fixture::start(options()).await.listen();
     let token = client_token("chat", &[("asrs.s.cht", "1")]);
     let path = format!("/client/?hub=chat&access_token={token}");

@@ -1,4 +1,4 @@
-//! Calls of clients that go to an upstream over HTTP, and what comes back, with an upstream that the test answers by hand.
+//! Invocations of clients that are sent to an upstream over HTTP, and its responses; the test plays the upstream.
 
 mod answers;
 mod recorded;
@@ -22,7 +22,7 @@ pub(crate) struct Stage {
     pub(crate) webhook: Webhook,
 }
 
-/// Options with one template for the webhook; calls only, unless the pattern says otherwise.
+/// Options with one template for the webhook; invocations only, unless the pattern says otherwise.
 pub(crate) fn with_template(webhook: &Webhook, category_pattern: &str) -> Options {
     let mut options = options();
     options.upstream.templates = vec![TemplateOptions {
@@ -79,7 +79,7 @@ pub(crate) fn completion(id: u32) -> String {
     format!("{{\"type\":3,\"invocationId\":\"{id}\",\"result\":{id}}}\u{1e}")
 }
 
-/// The next message of a client that speaks JSON.
+/// Checks the next message of a JSON client.
 pub(crate) async fn check(client: &mut HubClient, expected: Expect) {
     expected.assert_eq(&client.next_json().await.unwrap().to_string());
 }
@@ -92,7 +92,7 @@ fn signature(key: &str, connection_id: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_reaches_the_upstream_with_all_its_headers() {
+async fn an_invocation_is_sent_to_the_upstream_with_all_its_headers() {
     let mut stage = Stage::with(|options| options.secondary_key = Some("the other key".to_owned())).await;
     let claims = [("nameid", "jürgen"), ("name", "Müller, Jürgen"), ("role", "a")];
     let mut client = stage.client(HubProtocol::Json, &claims).await;
@@ -157,7 +157,7 @@ async fn both_protocols_are_passed_on_without_their_framing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_of_one_client_go_one_after_the_other_and_those_of_others_beside_them() {
+async fn invocations_of_one_client_are_sent_in_sequence_and_those_of_others_in_parallel() {
     let mut stage = Stage::start().await;
     let (mut ada, mut bob) = (stage.ada().await, stage.ada().await);
     for id in 1..=3 {
@@ -165,10 +165,10 @@ async fn calls_of_one_client_go_one_after_the_other_and_those_of_others_beside_t
     }
     let first = stage.webhook.next().await;
     say(&mut bob, &call(9, "bob")).await;
-    // While the first one of ada is under way, bob's is too, and ada's second is not.
+    // While ada's first invocation is running, bob's is too, and ada's second is not.
     assert!(stage.webhook.take(200, completion(9)).await.starts_with("bob "));
     check(&mut bob, expect![[r#"{"type":3,"invocationId":"9","result":9}"#]]).await;
-    assert!(stage.webhook.is_quiet());
+    assert!(stage.webhook.has_no_request());
     assert_eq!(first.shown(), format!("ada {}", call(1, "ada")));
     first.answer(200, completion(1));
     for id in 2..=3 {
@@ -182,7 +182,7 @@ async fn calls_of_one_client_go_one_after_the_other_and_those_of_others_beside_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_no_template_matches_says_what_to_do() {
+async fn an_invocation_that_no_template_matches_fails_with_what_to_do() {
     let stage = Stage::with(|options| options.upstream.templates[0].event_pattern = "send".to_owned()).await;
     let mut ada = stage.ada().await;
     say(&mut ada, &call(1, "other")).await;
@@ -202,11 +202,11 @@ async fn a_call_that_no_template_matches_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_calls_faster_than_it_is_answered_is_not_read_and_loses_nothing() {
+async fn reading_from_a_client_with_too_many_queued_invocations_is_paused_and_none_is_lost() {
     let mut stage =
         Stage::with(|options| options.upstream.connection_queued_max = 2.try_into().unwrap()).await;
     let mut ada = stage.ada().await;
-    // Without ids, so that nobody would be told of one that is lost.
+    // Without ids, so that a lost one would not be noticed by the client.
     for number in 0..500 {
         say(&mut ada, &json!({ "type": 1, "target": "note", "arguments": [number] })).await;
     }
@@ -221,7 +221,7 @@ async fn a_client_that_calls_faster_than_it_is_answered_is_not_read_and_loses_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_clients_may_have_so_many_calls_waiting() {
+async fn invocations_above_the_limit_over_all_clients_are_refused() {
     let mut stage = Stage::with(|options| options.upstream.queued_max = 1.try_into().unwrap()).await;
     let (mut ada, mut bob) = (stage.ada().await, stage.ada().await);
     say(&mut ada, &call(1, "ada")).await;
@@ -230,7 +230,7 @@ async fn all_clients_may_have_so_many_calls_waiting() {
     check(
         &mut bob,
         expect![[
-            r#"{"type":3,"invocationId":"2","error":"too many calls wait for upstreams; try again later"}"#
+            r#"{"type":3,"invocationId":"2","error":"too many invocations wait for upstreams; try again later"}"#
         ]],
     )
     .await;
@@ -241,7 +241,7 @@ async fn all_clients_may_have_so_many_calls_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_uploads_may_be_answered_when_everything_is_there() {
+async fn an_invocation_with_uploads_may_complete_with_the_last_item() {
     let mut stage = Stage::with(|_| {}).await;
     let mut ada = stage.ada().await;
     let sum = |id: &str, streams: &[&str]| json!({ "type": 1, "invocationId": id, "target": "sum", "arguments": [], "streamIds": streams });
@@ -260,7 +260,7 @@ async fn a_call_that_uploads_may_be_answered_when_everything_is_there() {
     ] {
         say(&mut ada, &message).await;
     }
-    // Not yet, not yet, not yet; then with the end of the last of its streams.
+    // Status 202 three times; then the completion with the end of the last stream.
     stage.webhook.take(202, "").await;
     stage.webhook.take(204, "").await;
     stage.webhook.take(204, "").await;
@@ -268,11 +268,11 @@ async fn a_call_that_uploads_may_be_answered_when_everything_is_there() {
     assert_eq!(last.header("x-chappe-invocation-id"), "1");
     last.answer(200, completion(1));
     check(&mut ada, expect![[r#"{"type":3,"invocationId":"1","result":1}"#]]).await;
-    // An upstream that has nothing to say at the end has no result.
+    // An empty response to the last item completes the invocation without a result.
     stage.webhook.take(202, "").await;
     stage.webhook.take(204, "").await;
     check(&mut ada, expect![[r#"{"type":3,"invocationId":"2"}"#]]).await;
-    // One that answers at once is not asked again: what follows is only told.
+    // If the first response completes the invocation, the responses to later items are ignored.
     stage.webhook.take(200, completion(3)).await;
     check(&mut ada, expect![[r#"{"type":3,"invocationId":"3","result":3}"#]]).await;
     stage.webhook.take(500, "").await;
@@ -285,16 +285,16 @@ async fn a_call_that_uploads_may_be_answered_when_everything_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_requests_are_under_way_than_may() {
+async fn concurrent_requests_are_limited() {
     let mut stage = Stage::with(|options| options.upstream.in_flight_max = 1.try_into().unwrap()).await;
     let (mut ada, mut bob) = (stage.ada().await, stage.ada().await);
     say(&mut ada, &call(1, "ada")).await;
     let first = stage.webhook.next().await;
     say(&mut bob, &call(2, "bob")).await;
-    // Bob's ping is answered by nobody, but what follows his call proves that the service has read it.
+    // Bob's ping has no response, but the error for the message after his invocation shows that the service has read it.
     say(&mut bob, &call(3, &"x".repeat(2000))).await;
     assert_eq!(bob.next_json().await.unwrap()["invocationId"], "3");
-    assert!(stage.webhook.is_quiet());
+    assert!(stage.webhook.has_no_request());
     first.answer(200, completion(1));
     assert!(stage.webhook.take(200, completion(2)).await.starts_with("bob "));
     assert_eq!(ada.next_json().await.unwrap()["result"], 1);
@@ -304,7 +304,7 @@ async fn no_more_requests_are_under_way_than_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_was_sent_before_the_client_left_still_arrives() {
+async fn an_invocation_sent_before_the_client_disconnected_is_still_delivered() {
     let mut stage = Stage::start().await;
     let mut ada = stage.ada().await;
     for id in 1..=2 {
@@ -318,10 +318,10 @@ async fn a_call_that_was_sent_before_the_client_left_still_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn templates_that_cannot_work_are_found_before_anything_starts() {
+async fn an_invalid_template_fails_the_start() {
     let mut options = options();
     options.upstream.templates =
         vec![TemplateOptions { url_template: "nowhere".to_owned(), ..TemplateOptions::default() }];
     let error = options.check().unwrap_err();
-    assert_eq!(error.to_string(), "upstream template 1: `nowhere` is no absolute http or https address");
+    assert_eq!(error.to_string(), "upstream template 1: `nowhere` is not an absolute http or https address");
 }

@@ -1,4 +1,4 @@
-//! An upstream that a test answers by hand: each request waits until the test says what comes of it.
+//! An upstream that a test plays: each request waits until the test responds.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-type Answer = oneshot::Sender<(StatusCode, HeaderMap, http_messages::Body)>;
+type PendingResponse = oneshot::Sender<(StatusCode, HeaderMap, http_messages::Body)>;
 
 /// A webhook on a free port of loopback.
 pub(crate) struct Webhook {
@@ -22,36 +22,36 @@ pub(crate) struct Webhook {
     _stop: oneshot::Sender<()>,
 }
 
-/// A request that waits for its answer. Dropped without one, it is answered with status 500.
+/// A request that waits for its response. If it is dropped, the response has status 500.
 pub(crate) struct Received {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    answer: Answer,
+    answer: PendingResponse,
 }
 
-/// The parts of an answer that has begun. Dropped, it ends.
+/// The body of a response in parts. Dropping it ends the body.
 pub(crate) struct Parts(mpsc::Sender<Result<Bytes, http_messages::BoxError>>);
 
 impl Parts {
     pub(crate) async fn send(&self, part: impl Into<Bytes>) {
-        self.try_send(part).await.expect("the answer is read");
+        self.try_send(part).await.expect("the response is read");
     }
 
-    /// As `send`, where the answer may not be read any more.
+    /// As `send`, if the response may not be read any more.
     pub(crate) async fn try_send(&self, part: impl Into<Bytes>) -> Result<(), ()> {
         let sent = timeout(testkit::PATIENCE, self.0.send(Ok(part.into()))).await;
-        sent.expect("somebody reads, or nobody will").map_err(drop)
+        sent.expect("the part is read or the body is dropped within the time limit").map_err(drop)
     }
 
-    /// Breaks the answer off.
-    pub(crate) async fn break_off(self) {
+    /// Interrupts the response.
+    pub(crate) async fn interrupt(self) {
         let _ = self.0.send(Err("broken off".into())).await;
     }
 
-    /// Waits until nobody reads it any more.
-    pub(crate) async fn given_up(&self) {
-        timeout(testkit::PATIENCE, self.0.closed()).await.expect("the answer is given up");
+    /// Waits until the response is not read any more.
+    pub(crate) async fn until_dropped(&self) {
+        timeout(testkit::PATIENCE, self.0.closed()).await.expect("the body is dropped within the time limit");
     }
 }
 
@@ -69,10 +69,10 @@ impl http_body::Body for PartsBody {
     }
 }
 
-/// A port of loopback that refuses connections, and is nobody else's, until it is opened.
-pub(crate) struct Door(TcpSocket);
+/// A reserved port of loopback that refuses connections until it is opened.
+pub(crate) struct ClosedPort(TcpSocket);
 
-impl Door {
+impl ClosedPort {
     pub(crate) fn closed() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).expect("a free port");
@@ -83,7 +83,7 @@ impl Door {
         self.0.local_addr().unwrap().to_string()
     }
 
-    /// From now on it leads to a webhook.
+    /// Forwards connections to a webhook from now on.
     pub(crate) fn open(self, webhook: &Webhook) {
         let (listener, target) = (self.0.listen(16).unwrap(), webhook.authority.clone());
         tokio::spawn(async move {
@@ -118,7 +118,7 @@ impl Webhook {
         next.expect("a request comes").expect("the webhook serves")
     }
 
-    /// The next request, which is answered at once: `event body`.
+    /// The next request as `event body`; responds at once.
     pub(crate) async fn take(&mut self, status: u16, body: impl Into<Bytes>) -> String {
         let received = self.next().await;
         let shown = received.shown();
@@ -126,8 +126,8 @@ impl Webhook {
         shown
     }
 
-    /// Whether nothing has come that was not looked at.
-    pub(crate) fn is_quiet(&mut self) -> bool {
+    /// Whether no further request has arrived.
+    pub(crate) fn has_no_request(&mut self) -> bool {
         self.requests.try_recv().is_err()
     }
 }
@@ -140,11 +140,11 @@ impl Received {
     pub(crate) fn answer_with(self, status: u16, headers: HeaderMap, body: impl Into<Bytes>) {
         let status = StatusCode::from_u16(status).unwrap();
         let body = Full::new(body.into()).map_err(|never| match never {}).boxed_unsync();
-        // Whoever asked may have given up.
+        // The service may have cancelled the request.
         let _ = self.answer.send((status, headers, body));
     }
 
-    /// Begins an answer with status 200, whose parts follow.
+    /// Starts a response with status 200, whose parts follow.
     pub(crate) fn answer_in_parts(self) -> Parts {
         let (send, parts) = mpsc::channel(1);
         let _ = self.answer.send((StatusCode::OK, HeaderMap::new(), PartsBody(parts).boxed_unsync()));
@@ -157,7 +157,7 @@ impl Received {
         value.unwrap_or_default()
     }
 
-    /// Its event and its body.
+    /// The event and the body.
     pub(crate) fn shown(&self) -> String {
         let body = match self.header("content-type").as_str() {
             "application/json" => String::from_utf8_lossy(&self.body).into_owned(),

@@ -1,4 +1,4 @@
-//! Frames and hub messages that break rules, or keep them in the least convenient way.
+//! Frames and hub messages that violate the protocol, or follow it in unusual ways.
 
 use realtime::Options;
 use signalr_protocol::HubProtocol;
@@ -9,7 +9,7 @@ use crate::fixture::Fixture;
 const JSON: HubProtocol = HubProtocol::Json;
 const MESSAGEPACK: HubProtocol = HubProtocol::MessagePack;
 
-/// Messages of at most this many bytes, so that tests need not send megabytes.
+/// Messages of at most this many bytes, so that tests do not need to send megabytes.
 const BYTES_MAX: u32 = 20_000;
 
 fn small() -> Options {
@@ -21,7 +21,7 @@ fn text(payload: &str) -> Vec<u8> {
     frame(0x81, payload.as_bytes())
 }
 
-/// The head of a frame whose payload never comes.
+/// The header of a frame whose payload is never sent.
 fn announced(first: u8, length: u64) -> Vec<u8> {
     let mut bytes = vec![first, 0xff];
     bytes.extend(length.to_be_bytes());
@@ -30,7 +30,7 @@ fn announced(first: u8, length: u64) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_broken_rule_of_framing_has_its_close_code() {
+async fn each_violation_of_websocket_framing_has_its_close_code() {
     let listening = Fixture::start(small()).await.listen();
     let reserved = "close 1002 a reserved bit is set, but no extension was agreed on";
     let opcode = "close 1002 the opcode is reserved";
@@ -43,7 +43,7 @@ async fn each_broken_rule_of_framing_has_its_close_code() {
     let halves = [frame(0x02, &[b'x'; 12_000]), frame(0x80, &[b'x'; 12_000])].concat();
     let mut cases: Vec<(Vec<u8>, &str)> = vec![
         (b"\x81\x02{}".to_vec(), "close 1002 a client's frame is not masked"),
-        // A message that the extension permessage-deflate has compressed: it was never agreed on.
+        // A message compressed with permessage-deflate, which was not negotiated.
         (frame(0xc1, b"\xaa\x56\x2a\x01\x00"), reserved),
         (frame(0xa1, b"x"), reserved),
         (frame(0x91, b"x"), reserved),
@@ -88,7 +88,7 @@ async fn each_broken_rule_of_framing_has_its_close_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_goodbye_is_echoed_and_nothing_after_it_counts() {
+async fn a_close_frame_is_echoed_and_later_frames_are_ignored() {
     let listening = Fixture::start(small()).await.listen();
     for (body, expected) in [
         (&b""[..], "close 1000 "),
@@ -107,17 +107,17 @@ async fn a_goodbye_is_echoed_and_nothing_after_it_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn legal_games_with_fragments_change_nothing() {
+async fn unusual_but_valid_fragmentation_is_accepted() {
     let listening = Fixture::start(small()).await.listen();
     let mut socket = connected(&listening, JSON).await;
     let call = "{\"type\":1,\"invocationId\":\"\u{e9}\",\"target\":\"x\",\"arguments\":[]}\u{1e}";
-    // Nobody answers calls here; what counts is that the call arrived whole.
+    // No upstream is configured; the error shows that the invocation arrived whole.
     let answered = |heard: &str| {
         let answer =
             "text {\"type\":3,\"invocationId\":\"\u{e9}\",\"error\":\"no upstream is configured for ";
         assert!(heard.starts_with(answer), "{heard}");
     };
-    // Ten thousand fragments without a byte, with pings between, and the message one byte at a time behind them.
+    // Ten thousand empty fragments with pings between, and then the message one byte at a time.
     let mut bytes = frame(0x01, b"");
     for number in 0..10_000 {
         bytes.extend(frame(0x00, b""));
@@ -134,7 +134,7 @@ async fn legal_games_with_fragments_change_nothing() {
         assert_eq!(socket.heard().await.unwrap(), expected);
     }
     answered(&socket.heard().await.unwrap());
-    // Byte by byte over the network, two messages in one frame, one message over two frames.
+    // Byte by byte over the network, two messages in one frame, one message in two frames.
     for byte in text(call) {
         socket.send(&[byte]).await.unwrap();
     }
@@ -150,7 +150,7 @@ async fn legal_games_with_fragments_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fragments_without_bytes_and_without_end_take_no_memory() {
+async fn endless_empty_fragments_use_no_memory() {
     let listening = Fixture::start(small()).await.listen();
     let mut socket = connected(&listening, JSON).await;
     socket.send(&frame(0x01, b"")).await.unwrap();
@@ -158,7 +158,7 @@ async fn fragments_without_bytes_and_without_end_take_no_memory() {
     for _ in 0..200 {
         socket.send(&thousand).await.unwrap();
     }
-    // It is still a client, which is answered, and nothing is kept of what it sent but that a message is under way.
+    // The connection is open and answers pings; of the empty fragments only the fact that a message has started is stored.
     socket.send(&frame(0x89, b"there?")).await.unwrap();
     assert_eq!(socket.heard().await.unwrap(), "pong there?");
     still_serves(&listening).await;
@@ -167,7 +167,7 @@ async fn fragments_without_bytes_and_without_end_take_no_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handshakes_that_are_none_are_refused_in_words() {
+async fn an_invalid_handshake_is_refused_with_a_text() {
     let listening = Fixture::start(small()).await.listen();
     let malformed =
         r#"the first message must be a handshake such as {\"protocol\":\"json\",\"version\":1}"#.to_owned();
@@ -199,7 +199,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
         let mut socket = opened(&listening).await;
         socket.send(&frame(0x81, record)).await.unwrap();
         if expected.is_empty() {
-            // Not whole yet: it waits, and takes the rest.
+            // Incomplete: the service waits for the rest, and accepts it.
             socket.send(&frame(0x81, b"}\x1e")).await.unwrap();
             assert_eq!(socket.heard().await.unwrap(), "text {}\u{1e}");
             continue;
@@ -222,7 +222,7 @@ async fn unreadable_hub_messages_close_with_the_reason() {
         (text("nonsense\u{1e}"), json),
         (text("[6]\u{1e}"), "Unexpected JSON Token Type 'Array'. Expected a JSON Object."),
         (text("{\"type\":1}}\u{1e}"), json),
-        // Of two with one name the last counts, as in most readers.
+        // If a name occurs twice, the last value is used, as in most parsers.
         (text("{\"type\":6,\"type\":1}\u{1e}"), "Missing required property 'target'."),
         (text("{\"type\":-1}\u{1e}"), number),
         (text("{\"type\":\"1\"}\u{1e}"), number),
@@ -240,7 +240,7 @@ async fn unreadable_hub_messages_close_with_the_reason() {
         (text("{\"type\":3,\"result\":1}\u{1e}"), "Missing required property 'invocationId'."),
         (text("{}\u{1e}"), "Missing required property 'type'."),
         (text(&deep), json),
-        // Text that is none, in frames that need be none.
+        // Invalid UTF-8 in a binary frame.
         (frame(0x82, b"{\"type\":1,\"target\":\"x\",\"arguments\":[\"\xff\"]}\x1e"), json),
         (large, "a message of more than 20000 bytes is not allowed"),
     ];

@@ -1,4 +1,5 @@
-//! Limits of hubs, users, groups and connections, from outside: each says what it is, and harms nobody else.
+//! Limits of hubs, users, groups and connections, over the network: each error names the limit, and other clients are not
+//! affected.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
@@ -20,7 +21,7 @@ async fn start(change: impl FnOnce(&mut realtime_engine::Options)) -> Listening 
     Fixture::start(Options { engine, ..options() }).await.listen()
 }
 
-/// A client of a hub after its handshake, or the head of the answer that refused it.
+/// A client of a hub after its handshake, or the head of the response that refused it.
 async fn join(listening: &Listening, hub: &str, user: &str) -> Result<RawSocket, String> {
     let path = format!("/client/?hub={hub}&access_token={}", client_token(hub, &[("sub", user)]));
     let (mut socket, head) = RawSocket::upgrade(&listening.authority, &path, "").await.unwrap();
@@ -45,7 +46,7 @@ async fn rest(listening: &Listening, method: &str, path: &str) -> (StatusCode, S
     (answer.status, answer.text())
 }
 
-/// Sends until it is told to stop; answers what it is told.
+/// Sends until the connection closes; returns what was received.
 async fn flood(socket: &mut RawSocket, bytes: &[u8], times: usize) -> Vec<String> {
     for _ in 0..times {
         if socket.send(bytes).await.is_err() {
@@ -56,7 +57,7 @@ async fn flood(socket: &mut RawSocket, bytes: &[u8], times: usize) -> Vec<String
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hub_that_is_full_turns_newcomers_away_until_one_leaves() {
+async fn a_hub_at_its_connection_limit_refuses_clients_until_one_disconnects() {
     let listening = start(|engine| {
         engine.hub_connections_max = NonZeroU32::new(3);
         let small = realtime_engine::HubOptions { connections_max: NonZeroU32::new(1), ..Default::default() };
@@ -71,7 +72,7 @@ async fn a_hub_that_is_full_turns_newcomers_away_until_one_leaves() {
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     let told = "hub chat is at its limit of 3 connections; try again later";
     assert_eq!(negotiate(&listening, "chat").await, (429, told.to_owned()));
-    // Other hubs are others; one has a limit of its own.
+    // Other hubs are not affected; one has its own limit.
     let _small = join(&listening, "small", "ada").await.unwrap();
     assert_eq!(negotiate(&listening, "small").await.0, 429);
     still_serves(&listening).await;
@@ -88,7 +89,7 @@ async fn a_hub_that_is_full_turns_newcomers_away_until_one_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_newcomers_never_exceeds_the_limit() {
+async fn many_simultaneous_clients_never_exceed_the_connection_limit() {
     let listening = start(|engine| engine.hub_connections_max = NonZeroU32::new(20)).await;
     let listening = std::sync::Arc::new(listening);
     let mut storm = tokio::task::JoinSet::new();
@@ -102,12 +103,12 @@ async fn a_storm_of_newcomers_never_exceeds_the_limit() {
                 return None;
             }
             socket.send(&frame(0x81, b"{\"protocol\":\"json\",\"version\":1}\x1e")).await.unwrap();
-            // Those who were let in at the same moment are sorted out when they arrive.
+            // Clients that passed the check at the same moment are checked again by the shard.
             (socket.heard().await.unwrap() == "text {}\u{1e}").then_some(socket)
         });
     }
     let inside: Vec<RawSocket> = storm.join_all().await.into_iter().flatten().collect();
-    assert_eq!(inside.len(), 20, "as many as may, and no more");
+    assert_eq!(inside.len(), 20, "exactly the limit");
     let engine = listening.fixture.handle.engine();
     assert_eq!(engine.connection_count(None).await.unwrap(), 20);
     drop(inside);
@@ -115,14 +116,14 @@ async fn a_storm_of_newcomers_never_exceeds_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_sends_too_many_messages_is_told_and_closed() {
+async fn a_client_above_the_message_rate_is_closed_with_an_error() {
     let listening = start(|engine| engine.connection_messages_per_second = Some(50)).await;
     let mut calm = connected(&listening, HubProtocol::Json).await;
     let mut rogue = connected(&listening, HubProtocol::Json).await;
     let heard = flood(&mut rogue, &frame(0x81, CALL.as_bytes()), 200).await;
     let told = "text {\"type\":7,\"error\":\"more than 50 messages a second are not allowed\"}\u{1e}";
     assert_eq!(heard, [told, "close 1000 "]);
-    // The same in one frame, and over MessagePack.
+    // The same in one frame, and with MessagePack.
     let mut rogue = connected(&listening, HubProtocol::Json).await;
     assert_eq!(flood(&mut rogue, &frame(0x81, CALL.repeat(200).as_bytes()), 1).await, [told, "close 1000 "]);
     let mut rogue = connected(&listening, HubProtocol::MessagePack).await;
@@ -136,13 +137,13 @@ async fn who_sends_too_many_messages_is_told_and_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_sends_too_many_bytes_is_told_and_closed() {
+async fn a_client_above_the_byte_rate_is_closed_with_an_error() {
     let listening = start(|engine| engine.connection_bytes_per_second = Some(10_000)).await;
     let mut rogue = connected(&listening, HubProtocol::Json).await;
     let large = format!("{{\"type\":1,\"target\":\"x\",\"arguments\":[\"{}\"]}}\u{1e}", "x".repeat(3_000));
     let told = "text {\"type\":7,\"error\":\"more than 10000 bytes a second are not allowed\"}\u{1e}";
     assert_eq!(flood(&mut rogue, &frame(0x81, large.as_bytes()), 10).await, [told, "close 1000 "]);
-    // A message that never ends counts as well.
+    // An incomplete message counts too.
     let mut rogue = connected(&listening, HubProtocol::Json).await;
     assert_eq!(flood(&mut rogue, &frame(0x81, &[b'x'; 3_000]), 10).await, [told, "close 1000 "]);
     still_serves(&listening).await;
@@ -150,12 +151,12 @@ async fn who_sends_too_many_bytes_is_told_and_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_of_one_user_share_its_rate_and_nobody_elses() {
+async fn connections_of_one_user_share_a_rate_and_other_users_are_not_affected() {
     let listening = start(|engine| engine.user_messages_per_second = Some(40)).await;
     let (mut first, mut second) =
         (join(&listening, "chat", "ada").await.unwrap(), join(&listening, "chat", "ada").await.unwrap());
     let mut other = join(&listening, "chat", "bob").await.unwrap();
-    // Neither sends too much by itself.
+    // Neither exceeds the rate alone.
     for _ in 0..30 {
         let _ = first.send(&frame(0x81, CALL.as_bytes())).await;
         let _ = second.send(&frame(0x81, CALL.as_bytes())).await;
@@ -175,7 +176,7 @@ async fn connections_of_one_user_share_its_rate_and_nobody_elses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_is_in_as_many_groups_as_it_may() {
+async fn a_connection_cannot_join_groups_above_the_limit() {
     let listening = start(|engine| engine.connection_groups_max = NonZeroU32::new(5).unwrap()).await;
     let http = Http::new(&listening.authority);
     let token = client_token("chat", &[("sub", "ada")]);
@@ -195,7 +196,7 @@ async fn a_connection_is_in_as_many_groups_as_it_may() {
     }
     let (status, text) = put(5).await;
     assert!(status.is_client_error() && text.contains("TooManyGroups"), "{status}: {text}");
-    // The same one again takes no place, and leaving one makes room.
+    // Joining a group again does not count, and leaving one allows another.
     assert_eq!(put(0).await.0, 200);
     let path = format!("/api/v1/hubs/chat/groups/g0/connections/{id}");
     assert_eq!(rest(&listening, "DELETE", &path).await.0, 200);
@@ -206,7 +207,7 @@ async fn a_connection_is_in_as_many_groups_as_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_only_pings_is_closed_where_the_hub_wants_more() {
+async fn a_client_that_only_pings_is_closed_if_the_hub_requires_messages() {
     let listening = start(|engine| {
         engine.idle_timeout_ms = NonZeroU64::new(600);
         engine.handshake_timeout_ms = 500;

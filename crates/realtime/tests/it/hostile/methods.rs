@@ -1,5 +1,5 @@
-//! The methods that this process answers, called by clients that may not, or with nonsense: each call is answered with an error, and
-//! the client stays.
+//! The methods that this process handles, invoked by clients without a role or with invalid arguments: each invocation completes
+//! with an error, and the client stays connected.
 
 use signalr_protocol::HubProtocol;
 use testkit::RawSocket;
@@ -7,7 +7,7 @@ use testkit::RawSocket;
 use super::{connected, frame, options, still_serves};
 use crate::fixture::{Fixture, Listening, client_token};
 
-/// Calls a method; answers what the client hears.
+/// Invokes a method; returns what the client receives.
 async fn call(socket: &mut RawSocket, method: &str, arguments: &str) -> String {
     let message = format!(
         "{{\"type\":1,\"invocationId\":\"7\",\"target\":\"{method}\",\"arguments\":{arguments}}}\u{1e}"
@@ -27,9 +27,9 @@ async fn with_roles(listening: &Listening, roles: &[&str]) -> RawSocket {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_no_role_can_do_nothing() {
+async fn a_client_without_the_exact_role_is_refused() {
     let listening = Fixture::start(options()).await.listen();
-    // Roles that look like the right ones, and are not.
+    // Roles that are similar to the right ones.
     let almost = [
         "chappe",
         "chappe.",
@@ -58,7 +58,7 @@ async fn who_has_no_role_can_do_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nonsense_is_answered_with_an_error() {
+async fn invalid_arguments_complete_with_an_error() {
     let listening = Fixture::start(options()).await.listen();
     let mut socket = with_roles(&listening, &["chappe.joinLeaveGroup", "chappe.sendToGroup"]).await;
     let long = format!("[\"{}\"]", "g".repeat(1_025));
@@ -95,7 +95,7 @@ async fn nonsense_is_answered_with_an_error() {
         );
         assert!(heard.len() < 1_000, "{heard}");
     }
-    // Calls that nobody waits for, and streams, of the same methods.
+    // Invocations without an id, and streams, of the same methods.
     let quiet = "{\"type\":1,\"target\":\"chappe.joinGroup\",\"arguments\":[1]}\u{1e}";
     let stream =
         "{\"type\":4,\"invocationId\":\"8\",\"target\":\"chappe.joinGroup\",\"arguments\":[\"g\"]}\u{1e}";
@@ -111,7 +111,7 @@ async fn nonsense_is_answered_with_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn methods_of_the_service_are_called_in_any_case() {
+async fn methods_of_the_service_are_invoked_in_any_case() {
     let listening = Fixture::start(options()).await.listen();
     let mut socket = with_roles(&listening, &["chappe.joinLeaveGroup"]).await;
     for method in ["chappe.joinGroup", "Chappe.JoinGroup", "CHAPPE.LEAVEGROUP"] {

@@ -1,4 +1,4 @@
-//! Addresses, names, fields and bodies that make no sense, or several senses.
+//! URLs, names, header fields and bodies that are invalid or ambiguous.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use testkit::{Http, RawSocket};
 use super::{options, still_serves};
 use crate::fixture::{Fixture, Listening, client_token, token};
 
-/// Negotiates with a query; answers status and text, without what is secret.
+/// Negotiates with a query; returns status and text, without secrets.
 async fn negotiated(listening: &Listening, query: &str, token: &str) -> String {
     let authorization = format!("Bearer {token}");
     let path = format!("/client/negotiate?{query}");
@@ -25,7 +25,7 @@ fn no_hub(name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hub_names_are_one_thing_only() {
+async fn an_ambiguous_or_invalid_hub_name_is_refused() {
     let listening = Fixture::start(options()).await.listen();
     let token = client_token("chat", &[]);
     let long = "h".repeat(129);
@@ -42,12 +42,12 @@ async fn hub_names_are_one_thing_only() {
         ("hub=%zz", no_hub("%zz")),
         ("hub=%", no_hub("%")),
         ("hub=ch%C3%A4t", no_hub("ch\u{e4}t")),
-        // The letter that lower-cases to an ASCII one is no letter here.
+        // The Kelvin sign, which lower-cases to an ASCII letter, is not allowed.
         ("hub=%E2%84%AA", no_hub("\u{212a}")),
         (format!("hub={long}").as_str(), no_hub(&long[..128])),
-        ("", "400 the query lacks hub=<name>".to_owned()),
-        ("&&&=&=hub", "400 the query lacks hub=<name>".to_owned()),
-        ("hubs=chat", "400 the query lacks hub=<name>".to_owned()),
+        ("", "400 the query has no hub; add hub=<name>".to_owned()),
+        ("&&&=&=hub", "400 the query has no hub; add hub=<name>".to_owned()),
+        ("hubs=chat", "400 the query has no hub; add hub=<name>".to_owned()),
         ("hub=chat&hub=other", "400 the query names more than one hub".to_owned()),
         ("hub=chat&HUB=chat", "400 the query names more than one hub".to_owned()),
         ("hub=chat&h%75b=", "400 the query names more than one hub".to_owned()),
@@ -65,7 +65,7 @@ async fn hub_names_are_one_thing_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_of_negotiate_that_are_none_are_told_in_the_answer() {
+async fn an_invalid_negotiate_version_is_an_error_in_the_response() {
     let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let authorization = format!("Bearer {}", client_token("chat", &[]));
@@ -92,7 +92,7 @@ async fn versions_of_negotiate_that_are_none_are_told_in_the_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paths_lead_where_they_say_and_nowhere_else() {
+async fn paths_are_decoded_once_and_not_normalized() {
     let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let authorization = format!("Bearer {}", client_token("chat", &[]));
@@ -125,7 +125,7 @@ async fn paths_lead_where_they_say_and_nowhere_else() {
     for path in ["/CLIENT/negotiate?hub=chat", "/Client/Negotiate/?hub=chat"] {
         assert_eq!(http.send("POST", path, &fields, "").await.unwrap().status, 200, "{path}");
     }
-    // What a path names is what stands there, decoded once.
+    // A name in a path is decoded exactly once.
     let body = r#"{"target":"x","arguments":[]}"#;
     for (path, status) in [
         ("/api/v1/hubs/chat/users/..%2F..%2Fother", 202),
@@ -145,7 +145,7 @@ async fn paths_lead_where_they_say_and_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn extensions_are_not_agreed_on() {
+async fn websocket_extensions_are_not_negotiated() {
     let listening = Fixture::start(options()).await.listen();
     let path = format!("/client/?hub=chat&access_token={}", client_token("chat", &[]));
     for offer in [
@@ -163,7 +163,7 @@ async fn extensions_are_not_agreed_on() {
     listening.stop().await;
 }
 
-/// Sends a message with these fields; answers status, code and the whole answer.
+/// Sends a message with these header fields; returns status, code and the whole response.
 async fn sent(listening: &Listening, fields: &[(&str, &str)], body: Vec<u8>) -> (u16, String, String) {
     let path = "/api/v1/hubs/chat";
     let authorization = format!("Bearer {}", token(&format!("http://localhost{path}"), &[]));
@@ -175,7 +175,7 @@ async fn sent(listening: &Listening, fields: &[(&str, &str)], body: Vec<u8>) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn compressed_bodies_are_refused_unread() {
+async fn a_compressed_body_is_refused_without_decompression() {
     let listening = Fixture::start(options()).await.listen();
     let json = ("content-type", "application/json");
     // The start of a megabyte of zeros, compressed.
@@ -194,7 +194,7 @@ async fn compressed_bodies_are_refused_unread() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_make_no_message_are_told_what_is_wrong() {
+async fn an_invalid_body_is_refused_with_the_reason() {
     let listening = Fixture::start(Options { body_bytes_max: 10_000, ..options() }).await.listen();
     let json = [("content-type", "application/json")];
     let octets = [("content-type", "application/octet-stream")];
@@ -216,7 +216,7 @@ async fn bodies_that_make_no_message_are_told_what_is_wrong() {
         "{\"target\":\"x\",\"arguments\":[\"\u{1e}\"]}",
         &deep,
         &deeper,
-        // Quoted in what is told, with six characters for one.
+        // Quoted in the error, with six characters for one.
         &format!("\"{}\"", "\u{7f}".repeat(9_000)),
     ] {
         let (status, code, text) = sent(&listening, &json, body.into()).await;
@@ -253,14 +253,14 @@ async fn bodies_that_make_no_message_are_told_what_is_wrong() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_negotiations_is_bounded_and_passes() {
+async fn negotiations_above_the_limit_are_refused_until_earlier_ones_expire() {
     let lifetime = Duration::from_millis(1_500);
     let options =
         Options { negotiations_max: 200, negotiation_lifetime_ms: lifetime.as_millis() as u64, ..options() };
     let listening = Fixture::start(options).await.listen();
     let token = client_token("chat", &[]);
     let path = format!("/client/negotiate?hub=chat&access_token={token}");
-    // One connection, many requests: as many as a flood over many connections has, without its ports.
+    // One connection with many requests: as many as a flood over many connections, without using many ports.
     let mut socket = RawSocket::connect(&listening.authority).await.unwrap();
     let request = format!("POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
     let last = request.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
@@ -273,12 +273,12 @@ async fn a_flood_of_negotiations_is_bounded_and_passes() {
     let answers = flood.await;
     let taken = answers.matches("HTTP/1.1 200 ").count();
     let refused = answers.matches("HTTP/1.1 429 ").count();
-    assert_eq!(taken + refused, 1_000, "each is answered");
-    // On a slow machine the first ones end while the last ones come; there are never more than the bound at a time.
+    assert_eq!(taken + refused, 1_000, "each request has a response");
+    // On a slow machine the first ones expire while the last ones arrive; the limit applies at any one time.
     let generations = began.elapsed().as_millis() as usize / lifetime.as_millis() as usize + 1;
     assert!((200..=200 * generations).contains(&taken), "{taken} in {:?}", began.elapsed());
     assert!(answers.contains("too many clients have negotiated and not connected"));
-    // The flood ends by itself, and then there is room again.
+    // The negotiations expire, and then further ones are accepted.
     let http = Http::new(&listening.authority);
     let again = async {
         while http.send("POST", &path, &[], "").await.unwrap().status != 200 {

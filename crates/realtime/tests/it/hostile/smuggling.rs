@@ -1,39 +1,39 @@
-//! Requests whose end two readers could see in different places. Behind a proxy that reads them otherwise, a second request would
-//! be smuggled in; here each is answered once and its connection ends.
+//! Requests whose end two parsers could see at different positions. Behind a proxy that parses them differently, a second request
+//! would be smuggled in; here each has one response and its connection closes.
 
 use testkit::RawSocket;
 
 use super::still_serves;
 use crate::fixture::{Fixture, Listening, client_token, options};
 
-/// A request that must not be answered: what would be smuggled.
+/// A smuggled request; it must have no response.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
 
-/// Sends bytes and gives the status of each answer up to the end of the connection, which the service must see to.
+/// Sends bytes and returns the status of each response up to the end of the connection, which the service must close.
 async fn statuses(listening: &Listening, bytes: &str) -> (Vec<u16>, String) {
     let mut socket = RawSocket::connect(&listening.authority).await.unwrap();
     socket.send(bytes.as_bytes()).await.unwrap();
     let text = socket.text_to_end().await.unwrap();
-    // The answer may also speak of HTTP/1.1 in its text.
+    // The text of a response may also contain HTTP/1.1.
     let places = text.match_indices("HTTP/1.1 ");
     let heads = places.filter_map(|(at, _)| text.get(at + 9..at + 12)?.parse().ok());
     (heads.collect(), text)
 }
 
-/// A negotiate request with these fields and what follows its head.
+/// A negotiate request with these header fields and what follows its head.
 fn negotiate(fields: &str, rest: &str) -> String {
     let path = format!("/client/negotiate?hub=chat&access_token={}", client_token("chat", &[]));
     format!("POST {path} HTTP/1.1\r\nhost: h\r\n{fields}\r\n{rest}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_lengths_never_make_two_requests() {
+async fn a_request_with_two_lengths_has_one_response_and_ends_its_connection() {
     let listening = Fixture::start(options()).await.listen();
     let both = "content-length: 4\r\ntransfer-encoding: chunked\r\n";
     let swapped = "transfer-encoding: chunked\r\ncontent-length: 4\r\n";
     let chunk = format!("0\r\n\r\n{SMUGGLED}");
     for (fields, rest, expected) in [
-        // Chunked counts (RFC 9112, 6.3), and the connection ends behind it, so that nothing can follow.
+        // Chunked is used (RFC 9112, 6.3), and the connection closes after it, so that nothing can follow.
         (both, chunk.as_str(), 200),
         (swapped, chunk.as_str(), 200),
         ("content-length: 0\r\ncontent-length: 54\r\n", SMUGGLED, 400),
@@ -66,7 +66,7 @@ async fn two_lengths_never_make_two_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chunks_that_lie_end_their_connection() {
+async fn an_invalid_chunk_ends_the_connection() {
     let listening = Fixture::start(options()).await.listen();
     let path = "/api/v1/hubs/chat";
     let token = crate::fixture::token(&format!("http://h{path}"), &[]);
@@ -89,14 +89,14 @@ async fn chunks_that_lie_end_their_connection() {
         assert_eq!(statuses, [400], "{rest:?}: {text}");
         assert!(text.contains("BrokenBody") && !text.contains("smuggled"), "{rest:?}: {text}");
     }
-    // An endless extension of a chunk, and endless trailers, are cut.
+    // An endless chunk extension and endless trailers are cut off.
     for rest in [format!("1;{}", "x".repeat(100_000)), format!("0\r\n{}", "a: b\r\n".repeat(30_000))] {
         let request = format!(
             "POST {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n\
              content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{rest}"
         );
         let mut socket = RawSocket::connect(&listening.authority).await.unwrap();
-        // It may close before all of it is taken.
+        // The service may close before it has read everything.
         let _ = socket.send(request.as_bytes()).await;
         let text = socket.text_to_end().await.unwrap();
         assert!(!text.contains("HTTP/1.1 2"), "{text}");
@@ -106,7 +106,7 @@ async fn chunks_that_lie_end_their_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn request_lines_that_are_none_end_their_connection() {
+async fn an_invalid_request_line_ends_the_connection() {
     let listening = Fixture::start(options()).await.listen();
     for line in [
         "GET /a /b HTTP/1.1",
@@ -124,16 +124,16 @@ async fn request_lines_that_are_none_end_their_connection() {
         assert!(statuses.iter().all(|status| *status == 400) && statuses.len() < 2, "{line:?}: {text}");
         assert!(!text.contains("smuggled"), "{line:?}: {text}");
     }
-    // A single line feed ends a line (RFC 9112, 2.2); then the body is where it says, and the next request behind it.
+    // A single line feed ends a line (RFC 9112, 2.2); the body and the next request are parsed as usual.
     let body = "x".repeat(SMUGGLED.len());
     let path = format!("/client/negotiate?hub=chat&access_token={}", client_token("chat", &[]));
     let bare = format!("POST {path} HTTP/1.1\nhost: h\ncontent-length: {}\n\n{body}{SMUGGLED}", body.len());
     let (seen, text) = statuses(&listening, &bare).await;
     assert_eq!(seen, [200, 404], "{text}");
-    // Two requests that are two are two.
+    // Two valid requests have two responses.
     let (seen, text) = statuses(&listening, &(negotiate("content-length: 0\r\n", "") + SMUGGLED)).await;
     assert_eq!(seen, [200, 404], "{text}");
-    // One host only, and one that is a name.
+    // Exactly one Host, with a valid name.
     for fields in
         ["", "host: a\r\nhost: a\r\n", "host: a b\r\n", "host: http://a/\r\n", "host: a@b\r\n", "host: \r\n"]
     {

@@ -1,4 +1,4 @@
-//! Games with tokens, over the wire: at negotiate, at the WebSocket, and at the REST interface.
+//! Invalid and misused tokens over the network: at negotiate, at the WebSocket, and at the REST API.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use crate::fixture::{Fixture, KEY, Listening, client_token, now, token};
 
 const AUDIENCE: &str = "http://localhost/client/?hub=chat";
 
-/// Signs anything, with any key, as HS256.
+/// Signs any header and payload with any key, as HS256.
 fn signed(header: &str, payload: &str, key: &str) -> String {
     let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), text.as_bytes());
@@ -24,7 +24,7 @@ fn payload(audience: &str, more: &str) -> String {
     format!(r#"{{"aud":"{audience}","exp":{}{more}}}"#, now() + 60)
 }
 
-/// What a client is told at each of its three doors, which must be the same: status and text.
+/// Status and text of the refusal, which must be the same in all three requests of a client.
 async fn refusal(listening: &Listening, token: &str) -> String {
     let http = Http::new(&listening.authority);
     let authorization = format!("Bearer {token}");
@@ -48,7 +48,7 @@ async fn refusal(listening: &Listening, token: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_that_are_not_ours_open_no_door() {
+async fn tokens_not_signed_with_an_access_key_are_refused_everywhere() {
     let listening = Fixture::start(options()).await.listen();
     let good = client_token("chat", &[]);
     let (good_signed, good_signature) = good.rsplit_once('.').unwrap();
@@ -61,7 +61,7 @@ async fn tokens_that_are_not_ours_open_no_door() {
     let malformed = |what: &str| format!("401 the token is malformed: {what}");
     let header = "the header is not a JSON object in base64url";
     let cases: Vec<(String, String)> = vec![
-        // Unsigned, by every spelling.
+        // Unsigned, in every spelling.
         (bare(r#"{"alg":"none"}"#), algorithm("none")),
         (bare(r#"{"alg":"None"}"#), algorithm("None")),
         (bare(r#"{"alg":"nOnE","typ":"JWT"}"#), algorithm("nOnE")),
@@ -69,7 +69,7 @@ async fn tokens_that_are_not_ours_open_no_door() {
         (bare("{}"), malformed("the header has no 'alg'")),
         (bare(r#"{"alg":["HS256"]}"#), malformed("the header has no 'alg'")),
         (bare(HS256), signature.clone()),
-        // Signed, by somebody or by another way.
+        // Signed with another key or algorithm.
         (signed(HS256, &claims, "another key"), signature.clone()),
         (signed(HS256, &claims, ""), signature.clone()),
         (signed(r#"{"alg":"HS512"}"#, &claims, KEY), signature.clone()),
@@ -80,7 +80,7 @@ async fn tokens_that_are_not_ours_open_no_door() {
             signed(r#"{"alg":"HS256","crit":["exp"],"exp":1}"#, &claims, KEY),
             "401 the token's header has 'crit', which names extensions that are not supported".to_owned(),
         ),
-        // Keys and addresses of keys that the token brings along are not looked at.
+        // Keys and key URLs in the token are ignored.
         (
             signed(
                 r#"{"alg":"HS256","jwk":{"kty":"oct","k":"YW5vdGhlciBrZXk"},"kid":"../../etc/passwd"}"#,
@@ -116,7 +116,7 @@ async fn tokens_that_are_not_ours_open_no_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_for_another_time_or_place_open_no_door() {
+async fn tokens_with_another_audience_or_time_are_refused_everywhere() {
     let listening = Fixture::start(options()).await.listen();
     let place =
         |audience: &str| format!("401 the token's audience '{audience}' does not match this resource");
@@ -155,7 +155,7 @@ async fn tokens_for_another_time_or_place_open_no_door() {
         ),
         (format!(r#"{aud},"exp":1600000000.5}}"#), "401 the token expired at 1600000000 (Unix time), "),
     ] {
-        // How long ago it was changes from one door to the next.
+        // The error has the age of the token, which differs between the requests.
         let token = without(claims.clone());
         let http = Http::new(&listening.authority);
         let path = format!("/client/negotiate?hub=chat&access_token={token}");
@@ -168,13 +168,13 @@ async fn tokens_for_another_time_or_place_open_no_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_tokens_that_are_good_pass() {
+async fn unusual_but_valid_tokens_are_accepted() {
     let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let far = format!(r#"{{"aud":"{AUDIENCE}","exp":1e300}}"#);
     let several = format!(r#"{{"aud":["x","{AUDIENCE}"],"exp":{}}}"#, now() + 60);
     let fraction = format!(r#"{{"aud":"{AUDIENCE}","exp":{}.75}}"#, now() + 60);
-    // A caller whose clock is a little ahead is not locked out, and nobody looks at the others.
+    // A caller whose clock is a little ahead is accepted, and other claims are not checked.
     let (ahead, far_ahead) = (now() + 60, now() + 3_600);
     let future = payload(AUDIENCE, &format!(r#","nbf":{ahead},"iat":{far_ahead},"iss":"nobody""#));
     let cased = payload("HTTPS://Elsewhere:1/prefix/client/?x=1&HUB=CHAT", "");
@@ -188,13 +188,13 @@ async fn odd_tokens_that_are_good_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn giant_tokens_are_refused_unread() {
+async fn a_token_above_the_length_limit_is_refused() {
     let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     for (bytes, bytes_max, path) in [
         (4_097, 4_096, "/client/negotiate?hub=chat"),
         (30_000, 4_096, "/client/negotiate?hub=chat"),
-        // As long as the address, encoded, beside the limit.
+        // The URL, encoded, is not counted towards the limit.
         (8_217, 8_192 + 24, "/api/v1/hubs/chat"),
         (30_000, 8_192 + 24, "/api/v1/hubs/chat"),
     ] {
@@ -204,7 +204,7 @@ async fn giant_tokens_are_refused_unread() {
         assert_eq!(answer.status, 413, "{}", answer.text());
         assert!(answer.text().contains(&expected), "{}", answer.text());
     }
-    // A head beyond the limit of the listener does not even get here.
+    // A head above the limit of the listener does not reach the service.
     let authorization = format!("Bearer {}", "a".repeat(40_000));
     let path = "/client/negotiate?hub=chat";
     let answer = http.send("POST", path, &[("authorization", &authorization)], "").await.unwrap();
@@ -214,7 +214,7 @@ async fn giant_tokens_are_refused_unread() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_opens_only_the_door_it_was_made_for() {
+async fn a_token_is_accepted_only_for_its_own_audience() {
     let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let body = r#"{"target":"x","arguments":[]}"#;
@@ -238,7 +238,7 @@ async fn a_token_opens_only_the_door_it_was_made_for() {
             assert_eq!(answer.json().unwrap()["code"], "TokenAudience");
         }
     }
-    // An app's token in the query is none: addresses end up in logs.
+    // The token of an app is not accepted in the query: URLs are logged.
     let path = "/api/v1/hubs/chat";
     let query = format!("{path}?access_token={}", token(&format!("http://localhost{path}"), &[]));
     let answer = http.send("POST", &query, &[("content-type", "application/json")], body).await.unwrap();
@@ -250,7 +250,7 @@ async fn a_token_opens_only_the_door_it_was_made_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_tokens_and_odd_schemes_are_read_one_way_only() {
+async fn with_several_tokens_exactly_one_is_used() {
     let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let (good, bad) = (client_token("chat", &[]), client_token("other", &[]));
@@ -259,7 +259,7 @@ async fn several_tokens_and_odd_schemes_are_read_one_way_only() {
         let answer = http.send("POST", &at(query), fields, "").await.unwrap();
         assert_eq!(answer.status.as_u16(), status, "{query} {fields:?}: {}", answer.text());
     };
-    // The last of several counts, however its name is written: clients append theirs to the app's own query.
+    // The last of several in the query is used, in any case of the name: clients append theirs to the app's own query.
     check(&format!("&access_token={bad}&Access_Token={good}"), &[], 200).await;
     check(&format!("&access_token={good}&access_token={bad}"), &[], 401).await;
     check(&format!("&ACCESS_TOKEN={good}"), &[], 200).await;
@@ -269,13 +269,13 @@ async fn several_tokens_and_odd_schemes_are_read_one_way_only() {
     check(&format!("&access_token=%20{good}"), &[], 401).await;
     check(&format!("&access_token={good}%00"), &[], 401).await;
     check("&access_token=%zz%ff%", &[], 401).await;
-    // A header that is no bearer token counts as none; one that is counts before the query.
+    // A header without a bearer token counts as absent; one with a bearer token takes precedence over the query.
     check(&format!("&access_token={good}"), &[("authorization", "Basic YTpi")], 200).await;
     check(&format!("&access_token={good}"), &[("authorization", "Bearer")], 200).await;
     check(&format!("&access_token={good}"), &[("authorization", "Bearer x")], 401).await;
     check("", &[("authorization", &format!("BEARER   {good}"))], 200).await;
     check("", &[("authorization", &good)], 401).await;
-    // Of two headers the first counts, so that nobody reads one and checks the other.
+    // Of two headers the first is used, so that two parsers cannot disagree.
     let (one, two) = (format!("Bearer {good}"), format!("Bearer {bad}"));
     check("", &[("x-first", "1"), ("authorization", &one)], 200).await;
     let request = format!(
@@ -290,10 +290,10 @@ async fn several_tokens_and_odd_schemes_are_read_one_way_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ended_token_opens_nothing_even_when_it_was_good() {
+async fn an_expired_token_is_refused_everywhere() {
     let listening = Fixture::start(options()).await.listen();
     let key = AccessKey::new(KEY).unwrap();
-    // Beyond the leeway for clocks.
+    // Outside the leeway for clocks.
     let ended = identity::sign(&Claims::new(), AUDIENCE, now() - 600, now() - 10, &key, Algorithm::Hs256);
     let told = refusal_in_words(&listening, &ended).await;
     assert!(told.starts_with(&format!("401 the token expired at {}", now() - 10).as_str()[..30]), "{told}");

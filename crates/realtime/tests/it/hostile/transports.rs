@@ -1,4 +1,4 @@
-//! Server-Sent Events and long polling, used as nobody should: without ids, twice, too much, too little, too slowly.
+//! Misuse of Server-Sent Events and long polling: without ids, twice, too much, too little, too slowly.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::fixture::{Fixture, Listening, client_token, token};
 
 const HANDSHAKE: &str = "{\"protocol\":\"json\",\"version\":1}\u{1e}";
 
-/// A client that has negotiated, and does what it likes.
+/// A client that has negotiated and violates the protocol.
 #[derive(Clone)]
 struct Rogue {
     http: Http,
@@ -51,7 +51,7 @@ impl Rogue {
         expected.assert_eq(format!("{} {}", answer.status.as_u16(), answer.text()).trim_end());
     }
 
-    /// Long polling up to the answer to the handshake.
+    /// Long polling up to the handshake response.
     async fn polling(listening: &Listening) -> Self {
         let rogue = Self::negotiate(listening, &[]).await;
         rogue.check("GET", "", &expect!["200"]).await;
@@ -60,7 +60,7 @@ impl Rogue {
         rogue
     }
 
-    /// A stream of events up to its first comment.
+    /// An event stream up to its first comment.
     async fn streaming(&self, listening: &Listening) -> RawSocket {
         let mut socket = RawSocket::connect(&listening.authority).await.unwrap();
         let request = format!(
@@ -75,7 +75,7 @@ impl Rogue {
     }
 }
 
-/// Sends to everybody of the hub `chat` over REST.
+/// Sends to the hub `chat` over REST.
 async fn publish(listening: &Listening, argument: &str) {
     let path = "/api/v1/hubs/chat";
     let authorization = format!("Bearer {}", token(&format!("http://service{path}"), &[]));
@@ -85,7 +85,7 @@ async fn publish(listening: &Listening, argument: &str) {
     assert_eq!(answer.status, 202, "{}", answer.text());
 }
 
-/// Waits until the engine has so many connections.
+/// Waits until the engine has `expected` connections.
 async fn count_is(listening: &Listening, expected: u64) {
     let engine = listening.fixture.handle.engine();
     let reached = async {
@@ -97,7 +97,7 @@ async fn count_is(listening: &Listening, expected: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_belong_to_no_connection_are_refused() {
+async fn requests_without_a_connection_are_refused() {
     let listening = Fixture::start(options()).await.listen();
     let http = Http::new(&listening.authority);
     let authorization = format!("Bearer {}", client_token("chat", &[]));
@@ -123,7 +123,7 @@ async fn requests_that_belong_to_no_connection_are_refused() {
     let long = format!("/client/?hub=chat&id={}", "x".repeat(20_000));
     let answer = http.send("POST", &long, &[("authorization", &authorization)], "").await.unwrap();
     assert_eq!(answer.status, 404);
-    // Negotiated, but not begun: what is sent waits for the first GET, and there is nothing to end.
+    // Negotiated, but not open: a POST is stored until the first GET, and a DELETE is refused.
     let rogue = Rogue::negotiate(&listening, &[]).await;
     rogue.check("POST", HANDSHAKE, &expect!["200"]).await;
     let answer = rogue.send("DELETE", &[], "").await;
@@ -133,7 +133,7 @@ async fn requests_that_belong_to_no_connection_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_is_of_no_use_to_another_user() {
+async fn a_connection_token_is_refused_for_another_user() {
     let listening = Fixture::start(options()).await.listen();
     let ada = Rogue::negotiate(&listening, &[("sub", "ada")]).await;
     ada.check("GET", "", &expect!["200"]).await;
@@ -153,14 +153,14 @@ async fn an_id_is_of_no_use_to_another_user() {
     }
     thief.authorization = "Bearer x".to_owned();
     assert_eq!(thief.send("GET", &[], "").await.status, 401);
-    // Ada has noticed nothing.
+    // Ada is not affected.
     ada.check("POST", HANDSHAKE, &expect!["200"]).await;
     assert_eq!(ada.send("GET", &[], "").await.text(), "{}\u{1e}");
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_keeps_its_transport_and_has_one_reader() {
+async fn a_connection_cannot_change_its_transport_or_have_two_readers() {
     let listening = Fixture::start(options()).await.listen();
     let rogue = Rogue::negotiate(&listening, &[]).await;
     let events = rogue.streaming(&listening).await;
@@ -192,7 +192,7 @@ async fn a_connection_keeps_its_transport_and_has_one_reader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_are_text_and_messagepack_is_none() {
+async fn messagepack_over_server_sent_events_is_refused() {
     let listening = Fixture::start(options()).await.listen();
     for protocol in ["messagepack", "blazorpack"] {
         let rogue = Rogue::negotiate(&listening, &[]).await;
@@ -208,7 +208,7 @@ async fn events_are_text_and_messagepack_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_waits_for_the_poll_that_comes_later() {
+async fn a_refused_handshake_is_reported_to_a_later_poll() {
     let listening = Fixture::start(options()).await.listen();
     let rogue = Rogue::negotiate(&listening, &[]).await;
     rogue.check("GET", "", &expect!["200"]).await;
@@ -220,7 +220,7 @@ async fn a_refusal_waits_for_the_poll_that_comes_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_socket_takes_no_requests() {
+async fn requests_with_the_token_of_a_websocket_are_refused() {
     let listening = Fixture::start(options()).await.listen();
     let rogue = Rogue::negotiate(&listening, &[]).await;
     let field = format!("authorization: {}\r\n", rogue.authorization);
@@ -232,7 +232,7 @@ async fn a_socket_takes_no_requests() {
         let answer = rogue.send(method, &[], "{\"type\":7}\u{1e}").await;
         assert_eq!(answer.status, status, "{method}");
     }
-    // It is there as before.
+    // The WebSocket is still open.
     socket.send(&frame(0x89, b"x")).await.unwrap();
     assert_eq!(socket.heard().await.unwrap(), "pong x");
     drop(socket);
@@ -240,7 +240,7 @@ async fn a_socket_takes_no_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_have_the_limits_of_frames() {
+async fn bodies_have_the_size_limits_of_frames() {
     let engine = realtime_engine::Options { message_bytes_max: 10_000, ..options().engine };
     let listening = Fixture::start(Options { engine, ..options() }).await.listen();
     for (body, status) in [(vec![b' '; 10_009], 413), (vec![b' '; 60_000], 413), (vec![b' '; 1_000_000], 413)]
@@ -248,7 +248,7 @@ async fn bodies_have_the_limits_of_frames() {
         let rogue = Rogue::polling(&listening).await;
         let answer = rogue.send("POST", &[], body).await;
         assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
-        // The connection goes on: what was refused never reached it.
+        // The connection stays open: the refused body never reached it.
         rogue
             .check(
                 "POST",
@@ -258,7 +258,7 @@ async fn bodies_have_the_limits_of_frames() {
             .await;
         assert!(rogue.send("GET", &[], "").await.text().contains("\"invocationId\":\"1\""));
     }
-    // Pieces that are small enough, of a message that is not.
+    // Parts below the limit, of a message above it.
     let rogue = Rogue::polling(&listening).await;
     rogue.check("POST", &"x".repeat(9_000), &expect!["200"]).await;
     rogue.check("POST", &"x".repeat(9_000), &expect!["200"]).await;
@@ -277,7 +277,7 @@ async fn bodies_have_the_limits_of_frames() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unreadable_messages_close_with_the_reason_over_requests_too() {
+async fn invalid_messages_over_http_transports_close_with_the_reason() {
     let listening = Fixture::start(options()).await.listen();
     for (bytes, expected) in [
         (&b"nonsense\x1e"[..], "Error reading JSON."),
@@ -290,9 +290,12 @@ async fn unreadable_messages_close_with_the_reason_over_requests_too() {
         let poll = rogue.send("GET", &[], "").await;
         let close = format!("{{\"type\":7,\"error\":\"{expected}\",\"allowReconnect\":true}}\u{1e}");
         assert_eq!(poll.text(), close);
-        assert!([204, 404].contains(&rogue.send("GET", &[], "").await.status.as_u16()), "it has ended");
+        assert!(
+            [204, 404].contains(&rogue.send("GET", &[], "").await.status.as_u16()),
+            "the connection has ended"
+        );
     }
-    // And before the handshake.
+    // The same before the handshake.
     let rogue = Rogue::negotiate(&listening, &[]).await;
     rogue.check("GET", "", &expect!["200"]).await;
     let nonsense = rogue.send("POST", &[], "nonsense\u{1e}");
@@ -306,7 +309,7 @@ async fn unreadable_messages_close_with_the_reason_over_requests_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_polls_has_one_winner() {
+async fn of_many_concurrent_polls_only_the_newest_receives_messages() {
     let listening = Fixture::start(Options { poll_interval_ms: 60_000, ..options() }).await.listen();
     let rogue = Rogue::polling(&listening).await;
     let mut polls = JoinSet::new();
@@ -314,7 +317,7 @@ async fn a_storm_of_polls_has_one_winner() {
         let rogue = rogue.clone();
         polls.spawn(async move { rogue.send("GET", &[], "").await });
     }
-    // All but the newest are told that they were superseded.
+    // All but the newest are superseded.
     for _ in 0..199 {
         let ended = timeout(PATIENCE, polls.join_next()).await.expect("it is superseded").unwrap().unwrap();
         assert_eq!((ended.status.as_u16(), ended.text().as_str()), (204, ""));
@@ -322,7 +325,7 @@ async fn a_storm_of_polls_has_one_winner() {
     publish(&listening, "once").await;
     let won = timeout(PATIENCE, polls.join_next()).await.expect("it has the message").unwrap().unwrap();
     assert_eq!(won.text(), "{\"type\":1,\"target\":\"m\",\"arguments\":[\"once\"]}\u{1e}");
-    // The message came once: what comes next is the next one.
+    // The message was delivered once: the next poll receives the next message.
     publish(&listening, "twice").await;
     assert!(rogue.send("GET", &[], "").await.text().contains("[\"twice\"]"));
     still_serves(&listening).await;
@@ -330,7 +333,7 @@ async fn a_storm_of_polls_has_one_winner() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_does_not_come_again_is_gone() {
+async fn a_client_that_stops_polling_is_closed() {
     let engine = realtime_engine::Options {
         disconnect_timeout_ms: 800,
         handshake_timeout_ms: 800,
@@ -338,7 +341,7 @@ async fn whoever_does_not_come_again_is_gone() {
         ..options().engine
     };
     let listening = Fixture::start(Options { engine, ..options() }).await.listen();
-    // A poll that is never followed by another; one for whom too much waits; and hundreds that never shake hands.
+    // A poll that is never followed by another one; a client with too many pending bytes; and hundreds without a handshake.
     let _lost = Rogue::polling(&listening).await;
     let flooded = Rogue::polling(&listening).await;
     for _ in 0..20 {
@@ -361,14 +364,14 @@ async fn whoever_does_not_come_again_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_nobody_reads_is_cut_and_harms_nobody() {
+async fn an_event_stream_that_is_not_read_is_closed_and_others_are_served() {
     let engine = realtime_engine::Options { pending_bytes_max: 65_536, ..options().engine };
     let listening = Fixture::start(Options { engine, ..options() }).await.listen();
     let rogue = Rogue::negotiate(&listening, &[]).await;
     let lazy = rogue.streaming(&listening).await;
     rogue.check("POST", HANDSHAKE, &expect!["200"]).await;
     let mut reader = super::connected(&listening, signalr_protocol::HubProtocol::Json).await;
-    // More than the buffers of both sockets hold.
+    // More than the buffers of both sockets.
     for number in 0..64 {
         publish(&listening, &format!("{number}{}", "v".repeat(500_000))).await;
         let heard = loop {
@@ -380,14 +383,14 @@ async fn a_stream_that_nobody_reads_is_cut_and_harms_nobody() {
         assert!(heard.contains(&format!("[\"{number}v")), "in order");
     }
     count_is(&listening, 1).await;
-    assert_eq!(rogue.send("POST", &[], "{\"type\":6}\u{1e}").await.status, 404, "it is gone");
+    assert_eq!(rogue.send("POST", &[], "{\"type\":6}\u{1e}").await.status, 404, "the connection has ended");
     drop((lazy, reader));
     still_serves(&listening).await;
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_at_their_extremes_do_no_harm() {
+async fn extreme_claim_values_do_not_stop_the_shards() {
     let listening = Fixture::start(options()).await.listen();
     for (claim, value) in [
         ("asrs.s.cht", "18446744073709551615"),
@@ -413,6 +416,6 @@ async fn claims_at_their_extremes_do_no_harm() {
     drop(opened(&listening).await);
     still_serves(&listening).await;
     let engine = listening.fixture.handle.engine().clone();
-    assert!(engine.connection_count(None).await.is_ok(), "the shards live");
+    assert!(engine.connection_count(None).await.is_ok(), "the shards are running");
     listening.stop().await;
 }

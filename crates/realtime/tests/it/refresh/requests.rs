@@ -1,4 +1,4 @@
-//! A client of Server-Sent Events or long polling, which shows its token with each request.
+//! A client of Server-Sent Events or long polling, which sends its token with each request.
 
 use http::header::{ACCEPT, AUTHORIZATION};
 use http_body_util::BodyExt;
@@ -16,13 +16,13 @@ pub(super) struct Requests<'a> {
     pub(super) secret: String,
     /// The token of its next request.
     pub(super) token: String,
-    /// The answer that does not end, of Server-Sent Events.
+    /// The endless response of Server-Sent Events.
     events: Option<Body>,
     heard: String,
 }
 
 impl<'a> Requests<'a> {
-    /// Negotiates, begins and sends its handshake.
+    /// Negotiates, connects and sends its handshake.
     pub(super) async fn begin(fixture: &'a Fixture, token: String, by_events: bool) -> Self {
         let secret = negotiate(fixture, &token, "&negotiateVersion=1").await;
         let mut client = Self { fixture, secret, token, events: None, heard: String::new() };
@@ -55,7 +55,7 @@ impl<'a> Requests<'a> {
         assert_eq!(self.post(&format!("{message}\u{1e}")).await, 200);
     }
 
-    /// Receives until a text was among it.
+    /// Receives until the messages contain a text.
     pub(super) async fn until(&mut self, text: &str) {
         while !self.heard.contains(text) {
             let part = match &mut self.events {

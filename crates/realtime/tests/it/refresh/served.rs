@@ -1,4 +1,4 @@
-//! Clients of app servers, whose server refreshes them over the service protocol.
+//! Clients of app servers, which refresh them over the service protocol.
 
 use realtime::{Mode, Options};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ async fn server(listening: &Listening) -> ScriptedAppServer {
     ScriptedAppServer::connect(&listening.authority, &introduction).await.unwrap()
 }
 
-/// A client over a WebSocket: itself, its connection id and its secret.
+/// A client over a WebSocket, its connection id and its connection token.
 async fn websocket(
     listening: &Listening,
     server: &mut ScriptedAppServer,
@@ -37,7 +37,7 @@ async fn websocket(
     (client.unwrap(), id.unwrap(), secret)
 }
 
-/// Refreshes a connection: the status, and its claims from then on.
+/// Refreshes a connection; returns the status and its new claims.
 async fn refresh(
     server: &mut ScriptedAppServer,
     secret: &str,
@@ -58,14 +58,14 @@ async fn refresh(
     (status, claims.into_iter().map(|(kind, value)| (kind.to_owned(), value.to_owned())).collect())
 }
 
-/// Answers the next call with its argument.
+/// Completes the next invocation with its argument.
 async fn answer(server: &mut ScriptedAppServer) {
     let (id, call) = server.call().await.unwrap();
     server.complete(&id, call["invocationId"].as_str().unwrap(), &call["arguments"][0]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refreshed_clients_of_app_servers_outlive_their_first_token_on_every_transport() {
+async fn refreshed_clients_of_app_servers_stay_connected_after_their_first_token_expired() {
     let listening = listen().await;
     let mut owner = server(&listening).await;
     let expires_at = now() + FIRST_TOKEN_S;
@@ -106,7 +106,7 @@ async fn refreshed_clients_of_app_servers_outlive_their_first_token_on_every_tra
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ack_has_all_claims_by_their_long_types_and_those_of_the_token() {
+async fn the_ack_has_all_claims_under_long_types_and_under_their_names() {
     let listening = listen().await;
     let mut owner = server(&listening).await;
     let (_ada, _, secret) = websocket(&listening, &mut owner, &ending_token(&ADA, 4_000_000_000)).await;
@@ -143,7 +143,7 @@ async fn the_ack_has_all_claims_by_their_long_types_and_those_of_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_to_an_earlier_end_ends_the_connection_then() {
+async fn a_refresh_with_an_earlier_expiry_closes_the_connection_at_that_time() {
     let listening = listen().await;
     let mut owner = server(&listening).await;
     let (mut ada, _, secret) = websocket(&listening, &mut owner, &ending_token(&ADA, now() + 3_600)).await;
@@ -154,13 +154,13 @@ async fn a_refresh_to_an_earlier_end_ends_the_connection_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_owner_is_told_of_a_refresh_only_where_claims_changed() {
+async fn the_app_server_receives_a_refresh_only_if_claims_changed() {
     let listening = listen().await;
     let mut owner = server(&listening).await;
     let (_ada, id, secret) = websocket(&listening, &mut owner, &ending_token(&ADA, now() + 3_600)).await;
     let name = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier";
     let role = "http://schemas.microsoft.com/ws/2008/06/identity/claims/role";
-    // The same claims by their .NET types, with another end, and no claims at all.
+    // The same claims by their .NET types, with another expiry, and no claims at all.
     let same = [(role, "reader"), (name, "ada")];
     assert_eq!(refresh(&mut owner, &secret, &same, Some(now() + 7_200)).await.0, AckStatus::Ok);
     assert_eq!(refresh(&mut owner, &secret, &[], Some(now() + 7_300)).await.0, AckStatus::Ok);
@@ -180,13 +180,13 @@ async fn the_owner_is_told_of_a_refresh_only_where_claims_changed() {
         }
         _ => None,
     });
-    // The first that it is told is the last refresh.
+    // The first update that it receives is the last refresh.
     assert_eq!(told.await.unwrap(), (id, vec!["writer".to_owned(), "writer".to_owned()]));
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refresh_for_another_user_is_forbidden_and_changes_nothing() {
+async fn a_refresh_for_another_user_is_refused_and_changes_nothing() {
     let listening = listen().await;
     let mut owner = server(&listening).await;
     let (mut ada, _, secret) = websocket(&listening, &mut owner, &ending_token(&ADA, now() + 3_600)).await;
@@ -201,7 +201,7 @@ async fn a_refresh_for_another_user_is_forbidden_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_token_of_negotiate_version_1_names_a_connection() {
+async fn only_the_connection_token_of_negotiate_version_1_identifies_a_connection() {
     let listening = listen().await;
     let mut owner = server(&listening).await;
     let first = ending_token(&ADA, now() + 3_600);
@@ -221,7 +221,7 @@ async fn only_the_token_of_negotiate_version_1_names_a_connection() {
         };
         assert_eq!(owner.ask(get).await.unwrap().0, AckStatus::NotFound, "{unknown}");
     }
-    // Another hub's server does not find it either.
+    // The app server of another hub does not find it either.
     let introduction = Introduction::new("other", "other", token("http://localhost/server/?hub=other", &[]));
     let mut other = ScriptedAppServer::connect(&listening.authority, &introduction).await.unwrap();
     assert_eq!(refresh(&mut other, &secret, &[], None).await.0, AckStatus::NotFound);
@@ -230,7 +230,7 @@ async fn only_the_token_of_negotiate_version_1_names_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_shows_its_own_new_token_is_refreshed_and_its_server_told() {
+async fn a_client_refreshes_with_a_new_token_and_its_app_server_receives_the_claims() {
     let listening = listen().await;
     let mut owner = server(&listening).await;
     let (_ada, id, secret) = websocket(&listening, &mut owner, &ending_token(&ADA, now() + 3_600)).await;
@@ -256,7 +256,7 @@ async fn a_client_that_shows_its_own_new_token_is_refreshed_and_its_server_told(
         _ => None,
     });
     assert_eq!(told.await.unwrap(), (id, "writer".to_owned()));
-    // The SDK of apps has the token in a header.
+    // The SDK of apps sends the connection token in a header.
     let header = [("x-signalr-connection-token", secret.as_str())];
     assert_eq!(show("/client/refresh?hub=chat", &header).await.0, 200);
     let (status, answer): (u16, Value) = show("/client/refresh?hub=chat&id=nobody", &[]).await;

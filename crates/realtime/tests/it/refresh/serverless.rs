@@ -1,4 +1,4 @@
-//! Clients of upstreams, whose app refreshes them over REST or over a server connection that only sends.
+//! Clients of upstreams, which their app refreshes over REST or over a server connection of type Weak.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -41,7 +41,7 @@ async fn rest_with(fixture: &Fixture, line: &str, asked: Bytes) -> (u16, String,
     (status, code.unwrap_or_default(), serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
-/// The claims of an answer.
+/// The claims in a response.
 fn claims_of(answer: &Value) -> Vec<(String, String)> {
     let text = |claim: &Value, name: &str| claim[name].as_str().unwrap().to_owned();
     let claims = answer["claims"].as_array().unwrap_or_else(|| panic!("{answer}"));
@@ -54,13 +54,13 @@ async fn websocket(listening: &Listening, token: &str) -> (HubClient, String) {
     (HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap(), secret)
 }
 
-/// A moment as the SDK writes it.
+/// A time as the SDK formats it.
 fn time(unix_s: u64) -> String {
     jiff::Timestamp::from_second(i64::try_from(unix_s).unwrap()).unwrap().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refreshed_clients_of_upstreams_outlive_their_first_token_on_every_transport() {
+async fn refreshed_clients_of_upstreams_stay_connected_after_their_first_token_expired() {
     let listening = Fixture::start(refresh_options()).await.listen();
     let fixture = &listening.fixture;
     let expires_at = now() + FIRST_TOKEN_S;
@@ -98,14 +98,14 @@ async fn refreshed_clients_of_upstreams_outlive_their_first_token_on_every_trans
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_socket_of_a_stateful_connection_comes_with_the_refreshed_token() {
+async fn a_stateful_reconnect_is_accepted_with_the_refreshed_token() {
     let listening = Fixture::start(refresh_options()).await.listen();
     let first = ending_token(&ADA, now() + FIRST_TOKEN_S);
     let more = "&negotiateVersion=1&useStatefulReconnect=true";
     let secret = negotiate(&listening.fixture, &first, more).await;
     let path = path_of(&secret, &first);
     let mut client = HubClient::upgrade(&listening.authority, &path, HubProtocol::Json).await.unwrap();
-    // By version 2 a client takes what negotiate offered.
+    // With version 2 a client uses the stateful reconnect that negotiate offered.
     say(&mut client, &json!({ "protocol": "json", "version": 2 })).await;
     assert_eq!(client.next_json().await.unwrap(), json!({}));
     let asked = json!({ "connectionToken": secret, "expireTime": time(now() + 600) });
@@ -135,7 +135,7 @@ async fn negotiate_status(fixture: &Fixture, token: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refreshed_claims_ride_on_the_next_upstream_message_and_grant_their_roles() {
+async fn refreshed_claims_are_sent_to_the_upstream_and_their_roles_apply() {
     let mut webhook = Webhook::start();
     let mut options = crate::upstream::with_template(&webhook, "messages");
     options.token_leeway_s = 0;
@@ -166,7 +166,7 @@ async fn refreshed_claims_ride_on_the_next_upstream_message_and_grant_their_role
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_are_asked_for_by_post_and_by_query() {
+async fn claims_are_returned_to_post_and_query_requests() {
     let listening = Fixture::start(refresh_options()).await.listen();
     let (_ada, secret) = websocket(&listening, &token_until(&ADA, now() + 60)).await;
     for method in ["POST", "QUERY"] {
@@ -182,7 +182,7 @@ async fn claims_are_asked_for_by_post_and_by_query() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_refreshed_is_refused_by_code_and_left_as_it_was() {
+async fn an_invalid_refresh_is_refused_with_its_code_and_changes_nothing() {
     let listening = Fixture::start(refresh_options()).await.listen();
     let fixture = &listening.fixture;
     let (mut ada, secret) = websocket(&listening, &ending_token(&ADA, now() + 60)).await;
@@ -209,7 +209,7 @@ async fn what_cannot_be_refreshed_is_refused_by_code_and_left_as_it_was() {
     say(&mut ada, &call("chappe.leaveGroup", "g")).await;
     assert_eq!(ada.next_json().await.unwrap()["invocationId"], "7");
     drop(ada);
-    // Once it is gone, its token names nobody.
+    // After the connection has closed, its token identifies no connection.
     let gone =
         async { while rest(fixture, "POST claims", &json!({ "connectionToken": secret })).await.0 != 404 {} };
     tokio::time::timeout(testkit::PATIENCE, gone).await.unwrap();

@@ -1,11 +1,11 @@
-//! Closing connections: what their clients are told.
+//! Closing connections: the Close message that their clients receive.
 
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 
 use super::world::World;
 
-/// The Close message that a client hears after a request.
+/// The Close message that a client receives after a request.
 async fn closed_by(world: &World, status: u16, line: &str, body: Value) -> Value {
     let mut client = world.connect(Some("ada"), HubProtocol::Json).await;
     world.expect(status, &line.replace("ID", &client.id), body).await;
@@ -13,7 +13,7 @@ async fn closed_by(world: &World, status: u16, line: &str, body: Value) -> Value
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_may_come_back_unless_the_request_forbids_it() {
+async fn a_close_allows_reconnect_unless_the_request_forbids_it() {
     let world = World::start().await;
     let may = json!({ "type": 7, "error": "enough", "allowReconnect": true });
     let may_not = json!({ "type": 7, "error": "enough" });

@@ -1,4 +1,4 @@
-//! `:execute`: commands for the connections that a filter chooses.
+//! `:execute`: commands for the connections that a filter selects.
 
 use expect_test::expect;
 use serde_json::{Value, json};
@@ -11,12 +11,12 @@ fn send(target: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_are_carried_out_in_order_on_those_that_the_filter_chooses() {
+async fn commands_are_executed_in_order_on_the_connections_that_the_filter_selects() {
     let world = World::start().await;
     let mut ada = world.connect(Some("ada"), Json).await;
     let mut guest = world.connect(Some("guest-1"), Json).await;
     let mut nobody = world.connect(None, Json).await;
-    // The filter chooses once: who joins a group by the first command gets the second all the same.
+    // The filter is applied once: a connection that joins a group by the first command also gets the second.
     let commands = json!([
         { "type": "JoinGroup", "group": "blue" },
         send("welcome"),
@@ -48,7 +48,7 @@ async fn commands_are_carried_out_in_order_on_those_that_the_filter_chooses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_close_ends_those_that_are_chosen_and_what_follows_reaches_nobody() {
+async fn a_close_ends_the_selected_connections_and_later_commands_have_no_receivers() {
     let world = World::start().await;
     let mut ada = world.connect(Some("ada"), Json).await;
     let mut bob = world.connect(Some("bob"), MessagePack).await;
@@ -65,7 +65,7 @@ async fn a_close_ends_those_that_are_chosen_and_what_follows_reaches_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_carried_out_unless_all_can_be() {
+async fn no_command_is_executed_if_one_is_invalid() {
     let world = World::start().await;
     let mut ada = world.connect(Some("ada"), Json).await;
     let check = async |query: &str, body: Value, expected: expect_test::Expect| {
@@ -75,11 +75,11 @@ async fn nothing_is_carried_out_unless_all_can_be() {
     };
     check("?filter=userId%20eq%20ada", json!([send("x")]), expect![[r#"
         InvalidFilter
-        {"code":"InvalidFilter","message":"the filter at character 11: 'ada' is no name; there are userId, connectionId, groups, true, false and null","target":"filter"}"#]]).await;
+        {"code":"InvalidFilter","message":"the filter at character 11: 'ada' is not a name; use userId, connectionId, groups, true, false or null","target":"filter"}"#]]).await;
     let wrong = json!([send("x"), { "type": "Explode" }, { "type": "JoinGroup" }, { "type": "SendMessage" }]);
     check("", wrong, expect![[r#"
         InvalidCommands
-        {"code":"InvalidCommands","message":"commands[1]: its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection","target":"commands","details":[{"code":"InvalidBody","message":"its type is none of SendMessage, JoinGroup, LeaveGroup and CloseConnection","target":"commands[1]"},{"code":"InvalidGroup","message":"invalid group name; use 1 to 1024 characters, not only white space","target":"commands[2]"},{"code":"InvalidBody","message":"SendMessage needs a message","target":"commands[3]"}],"inner":{"code":"InvalidBody"}}"#]]).await;
+        {"code":"InvalidCommands","message":"commands[1]: its type must be SendMessage, JoinGroup, LeaveGroup or CloseConnection","target":"commands","details":[{"code":"InvalidBody","message":"its type must be SendMessage, JoinGroup, LeaveGroup or CloseConnection","target":"commands[1]"},{"code":"InvalidGroup","message":"invalid group name; use 1 to 1024 characters, not only white space","target":"commands[2]"},{"code":"InvalidBody","message":"SendMessage needs a message","target":"commands[3]"}],"inner":{"code":"InvalidBody"}}"#]]).await;
     check("", json!([{ "type": "SendMessage", "message": { "target": "t", "arguments": {} } }]), expect![[r#"
         InvalidCommands
         {"code":"InvalidCommands","message":"commands[0]: the arguments of a message must be a JSON array","target":"commands","details":[{"code":"InvalidBody","message":"the arguments of a message must be a JSON array","target":"commands[0]"}],"inner":{"code":"InvalidBody"}}"#]])
@@ -89,7 +89,7 @@ async fn nothing_is_carried_out_unless_all_can_be() {
         json!({ "type": "CloseConnection" }),
         expect![[r#"
         InvalidBody
-        {"code":"InvalidBody","message":"the body is no array of commands: an array is expected"}"#]],
+        {"code":"InvalidBody","message":"the body is not an array of commands: an array is expected"}"#]],
     )
     .await;
     check(

@@ -1,4 +1,4 @@
-//! What JSON and MessagePack can say and Rust's strings and numbers cannot: it passes through every operation as it came.
+//! Values that JSON and MessagePack can express but Rust's strings and numbers cannot: every operation passes them on unchanged.
 
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol::{Json, MessagePack};
@@ -8,10 +8,10 @@ use super::world::{Client, World};
 use crate::fixture::client_token;
 use crate::webhook::Webhook;
 
-/// An emoji cut in the middle, a number beyond every floating point number, and one with more digits than any has.
+/// An emoji cut in the middle, a number above every floating point number, and one with more digits than any has.
 const ARGUMENTS: &str = r#"["\ud83d \uD83D\ude00",1e400,-0.10000000000000000000000000000000000000001E-0000000000000000000000000000001]"#;
 
-/// The arguments of the next call, as they came.
+/// The arguments of the next invocation, unparsed.
 async fn arguments(client: &mut Client) -> Vec<u8> {
     let message = client.hub.next().await.unwrap().unwrap();
     let protocol = if message.first() == Some(&b'{') { Json } else { MessagePack };
@@ -21,7 +21,7 @@ async fn arguments(client: &mut Client) -> Vec<u8> {
     invocation.arguments.into_owned()
 }
 
-/// As JavaScript's encoder would have written them.
+/// As JavaScript's encoder would write them.
 fn packed() -> Vec<u8> {
     let mut bytes = b"\x93\xa8\xed\xa0\xbd \xf0\x9f\x98\x80\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00\xcb".to_vec();
     bytes.extend_from_slice(&(-0.01_f64).to_be_bytes());
@@ -35,7 +35,7 @@ async fn sends_carry_any_json_unchanged() {
     let mut bob = world.connect(Some("bob"), MessagePack).await;
     let json = [("content-type", "application/json")];
     let call = format!("{{\"target\":\"m\",\"arguments\":{ARGUMENTS}}}");
-    // A byte order mark belongs to the file that a body was read from, and not to the JSON.
+    // A byte order mark belongs to the file that a body was read from, not to the JSON.
     let marked = format!("\u{feff}{call}");
     let execute = format!("\u{feff}[{{\"type\":\"SendMessage\",\"message\":{call}}}]");
     for (line, body) in [("POST :send", &call), ("POST :send", &marked), ("POST :execute", &execute)] {
@@ -44,7 +44,7 @@ async fn sends_carry_any_json_unchanged() {
         assert_eq!(arguments(&mut ada).await, ARGUMENTS.as_bytes(), "{line}");
         let expected = packed();
         let found = arguments(&mut bob).await;
-        // Ten decimal places and a sign, as near as 64 bits come.
+        // Ten decimal places and a sign, as precise as 64 bits allow.
         assert_eq!(found[..found.len() - 8], expected[..expected.len() - 8], "{line}");
     }
     for (protocol, name, framed) in [
@@ -69,7 +69,7 @@ async fn sends_carry_any_json_unchanged() {
         assert_eq!(as_packed[..19], packed()[..19]);
         match protocol {
             Json => assert_eq!(as_json, ARGUMENTS.as_bytes()),
-            // JSON has no word for infinity, and clients of JSON write null for it.
+            // JSON cannot express infinity, and JSON clients write null for it.
             _ => assert_eq!(as_json, "[\"\\ud83d \u{1f600}\",null,-0.01]".as_bytes()),
         }
     }

@@ -1,4 +1,4 @@
-//! `:invoke`: a call of one client's method, and its result.
+//! `:invoke`: an invocation of one client's method, and its result.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use testkit::HttpResponse;
 use super::world::{Client, World};
 use crate::fixture::{Fixture, options};
 
-/// Calls `target` of a client, which answers with `result` (a value in its protocol, or an error).
+/// Invokes `target` of a client, which completes it with `result` (a value in its protocol, or an error).
 async fn invoke(
     world: &World,
     client: &mut Client,
@@ -42,7 +42,7 @@ fn shown(answer: &HttpResponse) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clients_result_is_the_answer_in_json() {
+async fn the_response_has_the_clients_result_as_json() {
     let world = World::start().await;
     let mut ada = world.connect(Some("ada"), HubProtocol::Json).await;
     let value = CompletionResult::Value(br#"{"name":"Ada","n":[1,2.5,null]}"#.as_slice().into());
@@ -60,16 +60,16 @@ async fn a_clients_result_is_the_answer_in_json() {
     let value = CompletionResult::Value(b"\x82\xa2ok\xc3\xa3bin\xc4\x02\x01\x02".as_slice().into());
     let answer = invoke(&world, &mut bob, HubProtocol::MessagePack, &[], value).await;
     expect![[r#"200 {"result":{"ok":true,"bin":"AQI="}}"#]].assert_eq(&shown(&answer));
-    // A key that JSON cannot say.
+    // A key that JSON cannot express.
     let value = CompletionResult::Value(b"\x81\x90\x01".as_slice().into());
     let answer = invoke(&world, &mut bob, HubProtocol::MessagePack, &[], value).await;
-    expect![[r#"400 {"code":"ClientInvocationFailed","message":"the client's result cannot be said in JSON: a key of a map is neither text nor a number"}"#]].assert_eq(&shown(&answer));
+    expect![[r#"400 {"code":"ClientInvocationFailed","message":"the client's result cannot be expressed in JSON: a key of a map is neither text nor a number"}"#]].assert_eq(&shown(&answer));
     drop((ada, bob));
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_for_octets_gets_the_clients_own_completion() {
+async fn a_request_for_octets_returns_the_clients_framed_completion() {
     let world = World::start().await;
     let octets = [("accept", "application/json;q=0.5, application/octet-stream")];
     for (protocol, value) in
@@ -99,10 +99,10 @@ async fn who_asks_for_octets_gets_the_clients_own_completion() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_the_sender_framed_waits_for_its_result_too() {
+async fn an_invocation_framed_by_the_sender_returns_its_result() {
     let world = World::start().await;
     let mut bob = world.connect(Some("bob"), HubProtocol::MessagePack).await;
-    // Encoded for JSON clients only; this client gets it in its own protocol, with an id.
+    // Encoded for JSON clients only; this client receives it in its own protocol, with an id.
     let framed = b"\x81\xa4json\xc4\x29{\"type\":1,\"target\":\"ask\",\"arguments\":[]}\x1e";
     let line = format!("POST connections/{}/:invoke", bob.id);
     let octets = [("content-type", "application/octet-stream")];
@@ -125,7 +125,7 @@ async fn a_call_that_the_sender_framed_waits_for_its_result_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_result_the_caller_hears_why() {
+async fn an_invocation_without_a_result_returns_the_reason() {
     let options = realtime::Options { invoke_timeout_ms: 200, ..options() };
     let world = World { listening: Fixture::start(options).await.listen() };
     let body = || json!({ "target": "ask", "arguments": [] });
@@ -138,11 +138,11 @@ async fn without_a_result_the_caller_hears_why() {
         assert_eq!(answer.headers["x-ms-error-code"], "InvalidBody");
     }
     let started = std::time::Instant::now();
-    // The SDK repeats what fails above 500, and this must not be repeated.
+    // The SDK repeats requests with a status above 500, and this must not be repeated.
     let slow = world.expect(500, &line, body()).await;
     assert_eq!(slow.headers["x-ms-error-code"], "InvocationTimeout");
     assert!(started.elapsed() >= Duration::from_millis(200));
-    // The client was asked, and its late answer harms nobody.
+    // The client received the invocation, and its late result is ignored.
     let call = ada.hub.next_json().await.unwrap();
     let late = json!({ "type": 3, "invocationId": call["invocationId"], "result": 1 });
     ada.hub.send(format!("{late}\u{1e}").as_bytes()).await.unwrap();

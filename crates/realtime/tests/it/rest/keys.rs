@@ -1,4 +1,4 @@
-//! Tokens and keys that apps are given, and account keys that change while clients are connected.
+//! Tokens and keys that are issued to apps, and account keys that change while clients are connected.
 
 use std::path::Path;
 
@@ -13,13 +13,13 @@ use crate::fixture::{Fixture, KEY, body, client_token, now, options, request, sh
 
 const KEYS: &str = "/chappe/api/realtime/keys";
 
-/// A token for an address that `key` has signed.
+/// A token for an audience, signed with `key`.
 fn signed(key: &str, audience: &str) -> String {
     let key = AccessKey::new(key).unwrap();
     identity::sign(&Claims::new(), audience, now(), now() + 60, &key, Algorithm::Hs256)
 }
 
-/// Asks for other account keys, as the admin API hands it on.
+/// Changes the account keys, through the request that the admin API passes on.
 async fn rotate(fixture: &Fixture, key: &str, wanted: &str) -> (u16, Value) {
     let request = request(&format!("POST {KEYS}"))
         .header(AUTHORIZATION, format!("Bearer {}", signed(key, &format!("http://gateway{KEYS}"))))
@@ -30,7 +30,7 @@ async fn rotate(fixture: &Fixture, key: &str, wanted: &str) -> (u16, Value) {
     (status, serde_json::from_str(answer.lines().last().unwrap()).unwrap_or(Value::Null))
 }
 
-/// The status of a send that is signed with `key`.
+/// The status of a send signed with `key`.
 async fn send(world: &World, key: &str) -> u16 {
     let request = request("POST /api/v1/hubs/chat")
         .header(AUTHORIZATION, format!("Bearer {}", signed(key, "http://x/api/v1/hubs/chat")))
@@ -59,7 +59,7 @@ async fn account_keys_change_while_clients_stay_connected() {
     );
     let (status, keys) = rotate(fixture, &second, r#"{"primary":"third"}"#).await;
     assert_eq!((status, keys), (200, json!({ "primary": "third", "secondary": second })));
-    // The client came with a token of a key that is gone. It stays; another one like it is refused.
+    // The client connected with a token of a replaced key. It stays connected; another client with the same token is refused.
     assert_eq!(send(&world, KEY).await, 401);
     assert_eq!(send(&world, "third").await, 202);
     assert_eq!(ada.hub.arguments_of("news").await.unwrap(), json!([]));
@@ -67,7 +67,7 @@ async fn account_keys_change_while_clients_stay_connected() {
     let negotiate =
         request("POST /client/negotiate?hub=chat").header(AUTHORIZATION, format!("Bearer {late}"));
     assert_eq!(fixture.send(negotiate.body(body("")).unwrap()).await.status(), 401);
-    // What this process hands out is signed with the new key.
+    // Tokens issued by this process are signed with the new key.
     let access = fixture
         .handle
         .client_access("chat", Some("bob"), &Claims::new(), std::time::Duration::from_secs(60), "http://x")
@@ -75,7 +75,7 @@ async fn account_keys_change_while_clients_stay_connected() {
     drop(world.connect_with(&access.access_token, Json).await);
     drop(ada);
     world.stop().await;
-    // What was set while running outlives a restart with the same configuration.
+    // Keys that were set while running are used after a restart with the same configuration.
     let world = start_in(folder.path()).await;
     assert_eq!(
         (send(&world, KEY).await, send(&world, "third").await, send(&world, &second).await),
@@ -85,7 +85,7 @@ async fn account_keys_change_while_clients_stay_connected() {
 }
 
 #[tokio::test]
-async fn keys_are_changed_only_by_their_holders_and_only_to_keys() {
+async fn a_key_change_needs_a_current_key_and_a_valid_new_one() {
     let fixture = Fixture::start(options()).await;
     let check = async |key: &str, wanted: &str, expected: Expect| {
         let (status, answer) = rotate(&fixture, key, wanted).await;
@@ -97,38 +97,44 @@ async fn keys_are_changed_only_by_their_holders_and_only_to_keys() {
         expect!["401 the token's signature does not match any valid access key"],
     )
     .await;
-    check(KEY, "", expect!["400 the body: EOF while parsing a value at line 1 column 0"]).await;
+    check(KEY, "", expect!["400 the body is invalid: EOF while parsing a value at line 1 column 0"]).await;
     check(
         KEY,
         r#"{"renew":["third"]}"#,
         expect![
-            "400 the body: unknown variant `third`, expected `primary` or `secondary` at line 1 column 17"
+            "400 the body is invalid: unknown variant `third`, expected `primary` or `secondary` at line 1 column 17"
         ],
     )
     .await;
     check(KEY, r#"{"primary":""}"#, expect!["400 the access key is empty"]).await;
-    check(KEY, r#"{"renew":["primary"],"primary":"x"}"#, expect!["400 a key is either renewed or given"])
-        .await;
+    check(
+        KEY,
+        r#"{"renew":["primary"],"primary":"x"}"#,
+        expect!["400 a key can be renewed or set, not both"],
+    )
+    .await;
     check(
         KEY,
         &json!({ "secondary": identity::DEVELOPMENT_SIGNALR_KEY }).to_string(),
-        expect!["400 the secondary key is one that the emulators publish, so it protects nothing"],
+        expect![
+            "400 the secondary key is published with the emulators and protects nothing; choose another one"
+        ],
     )
     .await;
-    check(KEY, r#"{"drop":true}"#, expect!["400 the body: unknown field `drop`, expected one of `renew`, `primary`, `secondary` at line 1 column 7"]).await;
-    // A token for another address opens nothing here.
+    check(KEY, r#"{"drop":true}"#, expect!["400 the body is invalid: unknown field `drop`, expected one of `renew`, `primary`, `secondary` at line 1 column 7"]).await;
+    // A token for another URL is refused.
     let request = request(&format!("POST {KEYS}"))
         .header(AUTHORIZATION, format!("Bearer {}", signed(KEY, "http://x/api/v1/hubs/chat")))
         .body(body("{}"))
         .unwrap();
     assert_eq!(fixture.handle.answer_key_rotation(request).await.status(), 401);
-    // Nothing of that has changed anything.
+    // None of these requests has changed the keys.
     let (status, keys) = rotate(&fixture, KEY, "{}").await;
     assert_eq!((status, keys), (200, json!({ "primary": KEY, "secondary": null })));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_made_lets_its_client_in() {
+async fn a_generated_token_is_accepted_from_its_client() {
     let world = World::start().await;
     let line = "POST :generateToken?userId=ada%20l&minutesToExpire=5&role=webpubsub.joinLeaveGroup";
     let answer = world.expect(200, line, Value::Null).await;
@@ -162,7 +168,7 @@ async fn a_token_that_is_made_lets_its_client_in() {
     world.stop().await;
 }
 
-/// What a token says.
+/// The payload of a token.
 pub(super) fn payload(token: &str) -> Value {
     use base64::Engine as _;
     let part = token.split('.').nth(1).unwrap();

@@ -1,4 +1,4 @@
-//! Apps that log in at a provider instead of holding an account key, and the keys that they are given.
+//! Apps that log in at a provider instead of using an account key, and the keys that are issued to them.
 
 use std::path::Path;
 
@@ -28,14 +28,14 @@ fn app() -> Value {
     json!({ "iss": ISSUER, "aud": AUDIENCE, "exp": now() + 60, "oid": "app-1", "roles": [] })
 }
 
-/// The claims of an app with something changed.
+/// The claims of an app with one change.
 fn changed(name: &str, value: Value) -> Value {
     let mut claims = app();
     claims[name] = value;
     claims
 }
 
-/// The status and the code of the answer to a request with this token.
+/// The status and the code of the response to a request with this token.
 async fn ask(fixture: &Fixture, line: &str, token: &str) -> (u16, String, Value) {
     let request = request(line)
         .header(AUTHORIZATION, format!("Bearer {token}"))
@@ -64,7 +64,7 @@ fn client(key: &DynamicKey) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_app_that_logs_in_sends_and_gets_a_key_for_its_clients() {
+async fn an_app_that_logs_in_can_send_and_receives_a_key_for_its_clients() {
     let folder = tempfile::tempdir().unwrap();
     let provider = LoginProvider::new(ISSUER);
     let openid = OpenIdOptions { callers: vec!["app-1".to_owned()], ..OpenIdOptions::default() };
@@ -78,17 +78,17 @@ async fn an_app_that_logs_in_sends_and_gets_a_key_for_its_clients() {
     }
     let token = provider.token("RS256", &app());
     let given = key(fixture, GET_KEY, &token).await;
-    // Both addresses, with and without a version, give the same one until the next is due.
+    // Both paths, with and without a version, return the same key until the next one is due.
     for line in ["GET /api/auth/accessKey", "GET /api/auth/accesskey?api-version=2024-12-01"] {
         let again = key(fixture, line, &token).await;
         assert_eq!((&again.id, again.key.expose()), (&given.id, given.key.expose()));
     }
-    // Its clients connect, and its own requests are signed with it.
+    // Its clients connect with tokens of the key, and it signs its own requests with it.
     let mut ada = world.connect_with(&client(&given), Json).await;
     let own = identity::sign_dynamic(&Claims::new(), "http://x/api/v1/hubs/chat", now(), now() + 60, &given);
     assert_eq!(ask(fixture, SEND, &own).await.0, 202);
     assert_eq!(ada.hub.arguments_of("news").await.unwrap(), json!([]));
-    // Whoever only holds such a key gets no next one.
+    // A caller that only has such a key is not issued the next one.
     let own =
         identity::sign_dynamic(&Claims::new(), "http://x/api/v1/auth/accessKey", now(), now() + 60, &given);
     assert_eq!(ask(fixture, GET_KEY, &own).await.0, 401);
@@ -100,7 +100,7 @@ async fn an_app_that_logs_in_sends_and_gets_a_key_for_its_clients() {
 }
 
 #[tokio::test]
-async fn tokens_that_only_look_like_the_providers_are_refused() {
+async fn tokens_that_the_provider_has_not_signed_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let provider = LoginProvider::new(ISSUER);
     let openid = OpenIdOptions { callers: vec!["app-1".to_owned()], ..OpenIdOptions::default() };
@@ -129,7 +129,7 @@ async fn tokens_that_only_look_like_the_providers_are_refused() {
     )
     .await;
     check(provider.sign("RS256", &header(json!({ "kid": "gone" })), &app()), 401, "TokenSignature").await;
-    // Signed with the one key, and naming the other.
+    // Signed with one key, and naming the other.
     check(provider.sign("ES256", &header(json!({})), &app()), 401, "TokenSignature").await;
     check(
         provider.sign("RS256", &header(json!({ "alg": "ES256", "kid": "ec" })), &app()),
@@ -137,7 +137,7 @@ async fn tokens_that_only_look_like_the_providers_are_refused() {
         "TokenSignature",
     )
     .await;
-    // The public key as if it were a secret: everybody has it.
+    // The public key used as a secret.
     let public = provider.key_set()["keys"][0]["n"].as_str().unwrap().to_owned();
     for secret in [public.as_bytes().to_vec(), URL_SAFE_NO_PAD.decode(&public).unwrap()] {
         for algorithm in ["HS256", "RS256"] {
@@ -148,13 +148,13 @@ async fn tokens_that_only_look_like_the_providers_are_refused() {
     let none = hand_made(&json!({ "alg": "none" }), &app(), b"");
     let (unsigned, _) = none.rsplit_once('.').unwrap();
     check(format!("{unsigned}."), 401, "TokenAlgorithm").await;
-    // A client is let in by a key of the service only.
+    // A client needs a token signed with a key of the service.
     let client = request("POST /client/negotiate?hub=chat")
         .header(AUTHORIZATION, format!("Bearer {}", provider.token("RS256", &app())));
     assert_eq!(fixture.send(client.body(body("")).unwrap()).await.status(), 401);
 }
 
-/// A token of any kind, signed with a secret.
+/// A token with any header, signed with a secret.
 fn hand_made(head: &Value, claims: &Value, secret: &[u8]) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(head), part(claims));
@@ -164,7 +164,7 @@ fn hand_made(head: &Value, claims: &Value, secret: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn roles_say_what_an_app_may_do() {
+async fn the_roles_of_a_token_limit_the_operations_of_an_app() {
     let folder = tempfile::tempdir().unwrap();
     let provider = LoginProvider::new(ISSUER);
     let openid = OpenIdOptions { roles_required: true, ..OpenIdOptions::default() };
@@ -186,12 +186,12 @@ async fn roles_say_what_an_app_may_do() {
             }
         }
     }
-    // Account keys go on as before, whatever roles are.
+    // Account keys do not need roles.
     assert_eq!(ask(&fixture, SEND, &token("http://x/api/v1/hubs/chat", &[])).await.0, 202);
 }
 
 #[tokio::test]
-async fn keys_of_the_provider_are_read_from_its_address_and_kept() {
+async fn keys_of_the_provider_are_read_from_its_url_and_cached() {
     let provider = LoginProvider::new(ISSUER);
     let answers = testkit_keys(&provider).await;
     let openid = OpenIdOptions {
@@ -203,8 +203,8 @@ async fn keys_of_the_provider_are_read_from_its_address_and_kept() {
     let fixture = Fixture::start(Options { openid: Some(openid), ..options() }).await;
     assert_eq!(ask(&fixture, SEND, &provider.token("RS256", &app())).await.0, 202);
     assert_eq!(ask(&fixture, SEND, &provider.token("ES256", &app())).await.0, 202);
-    assert_eq!(answers.asked(), 1, "the keys are kept");
-    // Whoever invents keys makes nobody ask the provider again and again.
+    assert_eq!(answers.asked(), 1, "the keys are cached");
+    // Invented key ids do not cause further requests to the provider.
     let invented = json!({ "alg": "RS256", "kid": "invented" });
     for _ in 0..5 {
         assert_eq!(ask(&fixture, SEND, &provider.sign("RS256", &invented, &app())).await.1, "TokenSignature");
@@ -225,11 +225,11 @@ async fn keys_of_the_provider_are_read_from_its_address_and_kept() {
     };
     let fixture = Fixture::start(Options { openid: Some(openid), ..options() }).await;
     let (status, code, _) = ask(&fixture, SEND, &provider.token("RS256", &app())).await;
-    assert_eq!((status, code.as_str()), (503, "LoginUnavailable"), "nobody is there who could be asked");
+    assert_eq!((status, code.as_str()), (503, "LoginUnavailable"), "the provider cannot be reached");
     assert_eq!(ask(&fixture, SEND, &token("http://x/api/v1/hubs/chat", &[])).await.0, 202);
 }
 
-/// A provider's address with its keys.
+/// An HTTP server with a provider's keys.
 struct Answers {
     authority: String,
     count: std::sync::Arc<std::sync::atomic::AtomicUsize>,
@@ -262,10 +262,10 @@ async fn testkit_keys(provider: &LoginProvider) -> Answers {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_are_gone_open_nothing() {
+async fn expired_and_forged_dynamic_keys_are_refused() {
     let world = World::start().await;
     let fixture = &world.listening.fixture;
-    // Without a login provider, only the holder of an account key is given one.
+    // Without a login provider, only the holder of an account key is issued one.
     let given = key(fixture, GET_KEY, &app_token("/api/v1/auth/accessKey")).await;
     drop(world.connect_with(&client(&given), Json).await);
     let negotiate = async |token: String| {
@@ -276,7 +276,7 @@ async fn keys_that_are_gone_open_nothing() {
     assert_eq!(negotiate(client(&given)).await, 200);
     let gone = DynamicKey { id: "gone".into(), ..given.clone() };
     assert_eq!(negotiate(client(&gone)).await, 401);
-    // A dynamic key's name with another key behind it, and the key without its name.
+    // A dynamic key's id with another key, and the key without its id.
     let forged = DynamicKey { key: AccessKey::new("guess").unwrap(), ..given.clone() };
     assert_eq!(negotiate(client(&forged)).await, 401);
     let forged = DynamicKey { key: AccessKey::new(KEY).unwrap(), ..given.clone() };
@@ -290,7 +290,7 @@ async fn keys_that_are_gone_open_nothing() {
         Algorithm::Hs256,
     );
     assert_eq!(negotiate(unnamed).await, 401);
-    // For one hub only, and neither too late nor too early.
+    // A client token of a dynamic key is valid for one hub only, and not before or after its time.
     let other =
         identity::sign_dynamic(&Claims::new(), "http://x/client/?hub=other", now(), now() + 60, &given);
     assert_eq!(negotiate(other).await, 401);

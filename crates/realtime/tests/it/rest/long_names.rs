@@ -1,4 +1,4 @@
-//! Names of the greatest length that is allowed work in addresses and in the tokens for them, in any script.
+//! Names of the largest allowed length work in URLs and in tokens, in any script.
 
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
@@ -7,12 +7,12 @@ use super::world::World;
 use crate::fixture::token;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_may_have_a_name_of_1024_letters_of_three_bytes() {
+async fn a_group_name_of_1024_three_byte_characters_is_accepted() {
     let world = World::start().await;
     let mut ada = world.connect(Some("ada"), HubProtocol::Json).await;
     let name = "\u{7fa4}".repeat(1_024);
     let group: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    // The token's audience has the name encoded, as the address has it, or plain.
+    // The token's audience has the name encoded as in the URL, or not encoded.
     world.expect(200, &format!("PUT groups/{group}/connections/{}", ada.id), Value::Null).await;
     world.expect(202, &format!("POST groups/{group}/:send"), json!({ "target": "m" })).await;
     let path = format!("/api/hubs/chat/groups/{group}/:send");

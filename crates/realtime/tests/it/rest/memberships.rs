@@ -1,4 +1,4 @@
-//! Users in groups outlive reconnects and restarts.
+//! Memberships of users in groups after reconnects and restarts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ async fn start_in(folder: &Path) -> World {
     World { listening: Fixture::start_in(options(), folder).await.listen() }
 }
 
-/// Whether the clients are in a group: what it is told reaches exactly its members.
+/// Checks which clients are in a group: exactly its members receive a message to it.
 async fn are_in(world: &World, clients: &mut [&mut Client], group: &str, expected: &[bool]) {
     world.expect(202, &format!("POST groups/{group}/:send"), json!({ "target": "g" })).await;
     world.mark().await;
@@ -26,11 +26,11 @@ async fn are_in(world: &World, clients: &mut [&mut Client], group: &str, expecte
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memberships_of_users_outlive_a_restart() {
+async fn memberships_of_users_exist_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let world = start_in(folder.path()).await;
     let mut ada = world.connect(Some("ada"), Json).await;
-    // Names of any kind and length, also such that cannot stand in a key.
+    // Names of any kind and length, also such that need encoding in a key.
     let long = format!("{}%2F%00%F0%9F%90%8C", "g".repeat(900));
     let user = format!("u%2F{}", "x".repeat(1_000));
     for line in [
@@ -68,7 +68,7 @@ async fn memberships_of_users_outlive_a_restart() {
     ] {
         are_in(&world, &mut [&mut ada, &mut bob, &mut other], group, &expected).await;
     }
-    // What was restored can be left for good.
+    // A restored membership can be removed.
     world.expect(204, "DELETE users/ada/groups/stays", Value::Null).await;
     drop((ada, bob, other));
     world.stop().await;
@@ -79,14 +79,14 @@ async fn memberships_of_users_outlive_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_membership_for_a_time_ends_though_the_service_was_down() {
+async fn a_membership_expires_while_the_service_is_down() {
     let folder = tempfile::tempdir().unwrap();
     let world = start_in(folder.path()).await;
     world.expect(200, "PUT users/ada/groups/g?ttl=1", Value::Null).await;
     world.expect(200, "PUT users/ada/groups/h?ttl=1", Value::Null).await;
-    // The later word counts.
+    // The later request applies.
     world.expect(200, "PUT users/ada/groups/h", Value::Null).await;
-    // Only time ends it, and nobody runs who could say when.
+    // Only time ends it, and no process runs meanwhile.
     let ended = tokio::time::Instant::now() + Duration::from_secs(2);
     world.stop().await;
     tokio::time::sleep_until(ended).await;
@@ -97,7 +97,7 @@ async fn a_membership_for_a_time_ends_though_the_service_was_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_memberships_than_may_be_are_refused_and_not_kept() {
+async fn memberships_above_the_limit_are_refused_and_not_stored() {
     let folder = tempfile::tempdir().unwrap();
     let mut few = options();
     few.engine.user_groups_max = 3;
@@ -110,7 +110,7 @@ async fn more_memberships_than_may_be_are_refused_and_not_kept() {
         join(format!("g{number}")).await.unwrap();
     }
     assert!(matches!(join("g3".to_owned()).await, Err(MembershipError::Full)));
-    // Those that are there already need no place.
+    // Existing memberships do not count again.
     join("g0".to_owned()).await.unwrap();
     let world = World { listening: started.listen() };
     let refused = world.expect(429, "PUT users/ada/groups/g3", Value::Null).await;
@@ -126,13 +126,13 @@ async fn more_memberships_than_may_be_are_refused_and_not_kept() {
     world.stop().await;
 }
 
-/// One of many memberships: one user has more than are read at a time, and another one has few.
+/// One of many memberships: one user has more than one page, another one has few.
 fn nth(number: u32) -> (UserId, GroupName) {
     (UserId::new(if number < 601 { "ada" } else { "bob" }), GroupName::new(&format!("g{number}")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hundreds_of_memberships_are_there_before_the_first_client() {
+async fn hundreds_of_memberships_are_restored_before_the_first_client_connects() {
     let folder = tempfile::tempdir().unwrap();
     let started = Fixture::start_in(options(), folder.path()).await;
     let (handle, hub) = (started.handle.clone(), started.handle.hub("chat").unwrap());

@@ -1,4 +1,4 @@
-//! Who is there: lists in pages, and counts.
+//! Presence: lists in pages, and counts.
 
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol::{Json, MessagePack};
@@ -6,7 +6,7 @@ use testkit::Http;
 
 use super::world::{Client, World, app_token};
 
-/// Follows `nextLink` from `line` to the end, as the SDK does: it signs the address without its query. Gives all entries, and how
+/// Follows `nextLink` from `line` to the end, as the SDK does: it signs the URL without its query. Returns all entries, and how
 /// many each page had.
 async fn pages(world: &World, line: &str) -> (Vec<Value>, Vec<usize>) {
     let (mut entries, mut sizes) = (Vec::new(), Vec::new());
@@ -46,7 +46,7 @@ fn ids(clients: &[Client]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn members_are_listed_in_pages_that_lead_to_the_next() {
+async fn members_are_listed_in_pages_with_links_to_the_next() {
     let world = World::start().await;
     let clients = crowd(&world).await;
     let (listed, sizes) = pages(&world, "GET groups/g%2F1/connections?maxPageSize=2").await;
@@ -65,7 +65,7 @@ async fn members_are_listed_in_pages_that_lead_to_the_next() {
     assert_eq!(pages(&world, "GET groups/g%2F1/connections?top=0").await.1, [0]);
     assert_eq!(pages(&world, "GET groups/g%2F1/connections?maxpagesize=5").await.1, [5]);
     assert_eq!(pages(&world, "GET groups/none/connections").await.1, [0]);
-    // The token is the last entry's id, also when that one has gone since. Which is third, the list says: its order is its own.
+    // The continuation token is the last entry's id, also if that connection has closed since. The order is that of the list.
     let third = listed[2]["connectionId"].as_str().unwrap();
     world.expect(200, &format!("DELETE groups/g%2F1/connections/{third}"), Value::Null).await;
     let rest = pages(&world, &format!("GET groups/g%2F1/connections?continuationToken={third}")).await.0;
@@ -108,7 +108,7 @@ async fn connections_users_and_groups_are_listed_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_pages_are_refused() {
+async fn invalid_paging_parameters_are_refused() {
     let world = World::start().await;
     for (query, code, target) in [
         ("maxpagesize=0", "InvalidPage", "maxpagesize"),

@@ -1,5 +1,5 @@
-//! Methods of clients that only the service calls (`chappe.*`): whoever tries to call one, in whatever form, is refused, and nobody
-//! hears of it.
+//! Client methods that only the service may invoke (`chappe.*`): every other attempt, in any format, is refused and reaches no
+//! client.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ use crate::fixture::client_token;
 const WHY: &str =
     "the methods of clients that begin with 'chappe.' are called by the service only; choose another name";
 
-/// The SDKs look their handlers up without regard to case.
+/// The SDKs look up their handlers without regard to case.
 const NAMES: [&str; 3] = ["chappe.position", "Chappe.Position", "chappe.anything"];
 
 fn framed(protocol: HubProtocol, name: &str) -> Vec<u8> {
@@ -35,7 +35,7 @@ fn octets(protocol: HubProtocol, name: &str) -> Vec<u8> {
     [&[0x81], &short_text(protocol.name())[..], &[0xc4, length], &message].concat()
 }
 
-/// A text of at most 31 bytes in MessagePack.
+/// A string of at most 31 bytes in MessagePack.
 fn short_text(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).unwrap();
     assert!(length < 32);
@@ -43,7 +43,7 @@ fn short_text(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn apps_cannot_call_them_over_rest() {
+async fn apps_cannot_invoke_reserved_methods_over_rest() {
     let world = World::start().await;
     let mut ada = world.connect(Some("ada"), HubProtocol::Json).await;
     let json_type = ("content-type", "application/json");
@@ -82,7 +82,7 @@ async fn apps_cannot_call_them_over_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_and_callers_in_this_process_cannot_call_them() {
+async fn clients_and_callers_in_this_process_cannot_invoke_reserved_methods() {
     let world = World::start().await;
     let mut ada = world.connect(Some("ada"), HubProtocol::Json).await;
     let claims = [("role", "chappe.joinLeaveGroup"), ("role", "chappe.sendToGroup")];

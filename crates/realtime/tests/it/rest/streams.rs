@@ -1,4 +1,4 @@
-//! Items of streams that clients asked for, and messages that the sender has framed itself.
+//! Items of streams that clients started, and messages that the sender has framed itself.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ const OCTETS: [(&str, &str); 1] = [("content-type", "application/octet-stream")]
 const MSGPACK: [(&str, &str); 1] = [("content-type", "application/x-msgpack")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_get_items_and_end_with_or_without_a_reason() {
+async fn a_stream_receives_items_and_an_end_with_or_without_a_reason() {
     let mut webhook = Webhook::start();
     let world = World::with_upstream(&webhook).await;
     let mut ada = world.connect(Some("ada"), Json).await;
@@ -55,7 +55,7 @@ async fn streams_get_items_and_end_with_or_without_a_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_are_not_open_are_404_with_a_code() {
+async fn items_of_a_stream_that_is_not_open_are_refused_with_404() {
     let mut webhook = Webhook::start();
     let world = World::with_upstream(&webhook).await;
     let mut ada = world.connect(Some("ada"), Json).await;
@@ -70,7 +70,7 @@ async fn streams_that_are_not_open_are_404_with_a_code() {
     let id = ada.id.clone();
     let (no_stream, no_connection) = ("Error.Stream.NotExisted", "Error.Connection.NotExisted");
     check(&id, "unknown", no_stream).await;
-    // A call is no stream.
+    // An invocation is not a stream.
     ada.hub.send(b"{\"type\":1,\"invocationId\":\"c\",\"target\":\"t\",\"arguments\":[]}\x1e").await.unwrap();
     webhook.take(204, "").await;
     check(&id, "c", no_stream).await;
@@ -80,7 +80,7 @@ async fn streams_that_are_not_open_are_404_with_a_code() {
         world.expect(202, &format!("POST connections/{id}/streams/{stream}/{operation}"), json!(1)).await;
         check(&id, stream, no_stream).await;
     }
-    // Ended by the answer of the upstream, whether that is good or not.
+    // Ended by the response of the upstream, whether it succeeds or not.
     for (stream, status, body) in [("d", 200, "{\"type\":3,\"invocationId\":\"d\"}\u{1e}"), ("e", 500, "")] {
         let message = json!({ "type": 4, "invocationId": stream, "target": "t", "arguments": [] });
         ada.hub.send(format!("{message}\u{1e}").as_bytes()).await.unwrap();
@@ -93,7 +93,7 @@ async fn streams_that_are_not_open_are_404_with_a_code() {
     ada.hub.send(b"{\"type\":5,\"invocationId\":\"f\"}\x1e").await.unwrap();
     webhook.take(204, "").await;
     check(&id, "f", no_stream).await;
-    // Of nobody, or of somebody who has left.
+    // Of a connection that never existed, or has closed.
     check("none", "a", no_connection).await;
     ada.open(&mut webhook, "g", Json).await;
     world.expect(200, &format!("DELETE connections/{id}"), Value::Null).await;
@@ -115,7 +115,7 @@ async fn one_request_carries_several_items() {
         let line = format!("POST connections/{id}/streams/s/:send");
         let sent = world.call_with(&line, &LINES, "\u{feff}1\n{\"a\": 2}\r\n\n\"three\"").await;
         assert_eq!(sent.status, 202, "{}", sent.text());
-        // All or none of a request.
+        // All items of a request are sent or none.
         for (body, expected) in [
             (b"1\n{\n3".as_slice(), "the item in line 2"),
             (b" \n\n".as_slice(), "the body has no items"),
@@ -145,7 +145,7 @@ async fn one_request_carries_several_items() {
     world.stop().await;
 }
 
-/// 100,000 items, more bytes than may wait for a client at once. How long it takes is measured with the built binary.
+/// 100,000 items, more bytes than may be pending for a client. The time is measured with the built binary elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_items_arrive_in_order() {
     const COUNT: usize = 100_000;
@@ -173,7 +173,7 @@ async fn a_hundred_thousand_items_arrive_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_has_so_many_open_streams_and_no_more() {
+async fn a_stream_above_the_limit_of_open_streams_is_refused() {
     let mut webhook = Webhook::start();
     let mut options = crate::upstream::with_template(&webhook, "messages");
     options.engine.connection_streams_max = 2.try_into().unwrap();
@@ -197,7 +197,7 @@ async fn a_client_has_so_many_open_streams_and_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn items_come_in_every_form_and_wrong_ones_are_refused() {
+async fn items_are_accepted_in_every_format_and_invalid_ones_refused() {
     let mut webhook = Webhook::start();
     let world = World::with_upstream(&webhook).await;
     let mut ada = world.connect(Some("ada"), Json).await;
@@ -208,7 +208,7 @@ async fn items_come_in_every_form_and_wrong_ones_are_refused() {
         let line = format!("POST connections/{id}/streams/s/:send");
         let sent = world.call_with(&line, &MSGPACK, b"\x92\x01\xc0".as_slice()).await;
         assert_eq!(sent.status, 202, "{}", sent.text());
-        // Framed for one protocol only; the other one is made from it.
+        // Framed for one protocol only; the other encoding is made from it.
         let framed = b"\x81\xabmessagepack\xc4\x07\x06\x94\x02\x80\xa1s\x05";
         let sent = world.call_with(&line, &OCTETS, framed.as_slice()).await;
         assert_eq!(sent.status, 202, "{}", sent.text());
@@ -269,7 +269,7 @@ async fn one_request_carries_several_framed_items() {
             let answer = world.call_with(&line, &OCTETS, body).await;
             (answer.status.as_u16(), answer.text())
         };
-        // Framed for one protocol, whose items are made for the other too; then for both.
+        // Framed for one protocol, from which the items for the other are made; then for both.
         for payloads in [
             &[("json", json.as_bytes())][..],
             &[("messagepack", messagepack)],
@@ -277,7 +277,7 @@ async fn one_request_carries_several_framed_items() {
         ] {
             assert_eq!(send(octets(payloads)).await, (202, String::new()));
         }
-        // None is sent where one is wrong.
+        // No item is sent if one is invalid.
         let refused = async |payloads: &[(&str, &[u8])], why: &str| {
             let (status, text) = send(octets(payloads)).await;
             assert!(status == 400 && text.contains(why), "{text}");
@@ -286,9 +286,9 @@ async fn one_request_carries_several_framed_items() {
         refused(&[("json", unended.as_bytes())], "item 1 in 'json' is not one framed hub message").await;
         let uneven = [("json", json.as_bytes()), ("messagepack", &messagepack[..7])];
         refused(&uneven, "there are 2 items in 'json' and 1 in 'messagepack'").await;
-        refused(&[("json", b"{\"type\":6}\x1e")], "message 1 in 'json' is no stream item").await;
-        refused(&[("json", b"")], "the body holds no stream item").await;
-        refused(&[], "the body holds no message").await;
+        refused(&[("json", b"{\"type\":6}\x1e")], "message 1 in 'json' is not a stream item").await;
+        refused(&[("json", b"")], "the body has no stream item").await;
+        refused(&[], "the body has no message").await;
     }
     world.mark().await;
     expect![[r#"
@@ -330,7 +330,7 @@ async fn raw_bytes_reach_each_client_in_its_protocol() {
     let json = r#"{"type":1,"target":"j","arguments":[]}"#;
     let both = raw(Some(json), Some(b"\x07\x95\x01\x80\xc0\xa1m\x90"));
     world.expect(202, "POST :send", json!({ "rawBytes": both, "rawOnly": true })).await;
-    // What is missing is made: from target and arguments, or from what is there.
+    // A missing encoding is made from target and arguments, or from the other encoding.
     let message = json!({ "target": "told", "arguments": [1], "rawBytes": raw(Some(json), None) });
     world.expect(202, "POST :send", message).await;
     let message = json!({ "target": "not told", "RawBytes": raw(None, Some(b"\x07\x95\x01\x80\xc0\xa1m\x90")), "rawOnly": true });
@@ -352,7 +352,7 @@ async fn raw_bytes_reach_each_client_in_its_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messagepack_bodies_are_messages_too_and_wrong_ones_are_refused() {
+async fn messagepack_bodies_are_accepted_and_invalid_ones_refused() {
     let world = World::start().await;
     let mut ada = world.connect(Some("ada"), Json).await;
     let target_and_arguments = b"\x82\xa6Target\xa1t\xa9arguments\x91\xc3";
@@ -373,7 +373,7 @@ async fn messagepack_bodies_are_messages_too_and_wrong_ones_are_refused() {
     .await;
     refused(
         json!({ "rawBytes": { "smoke": "AA==" }, "rawOnly": true }),
-        expect!["the body holds no message for 'json' or 'messagepack'"],
+        expect!["the body has no message for 'json' or 'messagepack'"],
     )
     .await;
     refused(

@@ -1,4 +1,4 @@
-//! `:watch`: who comes and goes, live.
+//! `:watch`: live connection events.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::world::{World, app_token};
 use crate::fixture::{Fixture, KEY, body, now, options, request, token};
 
-/// Reads an answer that goes on.
+/// Reads an endless response.
 struct Watcher {
     body: Body,
     read: String,
@@ -38,7 +38,7 @@ impl Watcher {
         watcher
     }
 
-    /// The next part up to `end`; `None` at the end of the answer.
+    /// The next part up to `end`; `None` at the end of the response.
     async fn part(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some((part, rest)) = self.read.split_once(end) {
@@ -65,7 +65,7 @@ impl Watcher {
     }
 }
 
-/// What a connection says until these words came.
+/// The received text until it contains `words`.
 async fn until(socket: &mut TcpStream, words: &str) -> String {
     let mut said = String::new();
     let mut buffer = [0; 4096];
@@ -79,7 +79,7 @@ async fn until(socket: &mut TcpStream, words: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn joins_and_leaves_are_seen_as_they_happen() {
+async fn joins_and_leaves_are_reported_as_they_happen() {
     let world = World::start().await;
     let mut all = Watcher::start(&world, "", "*/*").await;
     let mut of_bob = Watcher::start(&world, "user=bob", "*/*").await;
@@ -98,7 +98,7 @@ async fn joins_and_leaves_are_seen_as_they_happen() {
     }
     let member = |event: &str, group: &str, id: &str, user: &str| json!({ "event": event, "hub": "chat", "group": group, "connectionId": id, "userId": user });
     assert_eq!(all.event().await, member("joined", "other", &ada.id, "ada"));
-    // The two are on different shards perhaps, and seen in any order.
+    // The two may be on different shards, so their order is not defined.
     let mut both = [all.event().await, all.event().await];
     both.sort_by_key(|event| event["userId"].as_str().unwrap().to_owned());
     assert_eq!(both, [member("joined", "g", &ada.id, "ada"), member("joined", "g", &bob.id, "bob")]);
@@ -124,7 +124,7 @@ async fn joins_and_leaves_are_seen_as_they_happen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_for_browsers_and_over_a_real_connection() {
+async fn server_sent_events_are_streamed_over_a_network_connection() {
     let world = World::start().await;
     let mut events = Watcher::start(&world, "", "text/event-stream").await;
     assert_eq!(events.part("\n\n").await.unwrap(), r#"data: {"event":"watching"}"#);
@@ -138,18 +138,18 @@ async fn events_for_browsers_and_over_a_real_connection() {
     assert!(events.part("\n\n").await.unwrap().starts_with(r#"data: {"event":"connected""#));
     until(&mut socket, &ada.id).await;
     drop((ada, events));
-    // The service ends although somebody watches, and says so.
+    // The drain ends the stream with a last event.
     let (said, ()) = tokio::join!(until(&mut socket, "Stopping"), world.stop());
     assert!(said.contains(r#"{"event":"end","reason":"Stopping"}"#), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watchers_are_few_and_end_with_their_token() {
+async fn watchers_above_the_limit_are_refused_and_each_ends_with_its_token() {
     let options = realtime::Options { watchers_max: 1, ..options() };
     let world = World { listening: Fixture::start(options).await.listen() };
     let path = "/api/hubs/chat/:watch?api-version=2024-12-01";
     let key = AccessKey::new(KEY).unwrap();
-    // The service tolerates a few seconds after the end of a token at its door, and none later.
+    // An expired token is accepted within the leeway at the start, but the stream ends exactly with it.
     let short = identity::sign(
         &Claims::new(),
         "http://x/api/hubs/chat/:watch",
@@ -173,7 +173,7 @@ async fn watchers_are_few_and_end_with_their_token() {
     let said = said.expect("the token ends").unwrap().to_bytes();
     let expected = "{\"event\":\"watching\"}\n{\"event\":\"end\",\"reason\":\"TokenExpired\"}\n";
     assert_eq!(String::from_utf8_lossy(&said), expected);
-    // Its place is free again.
+    // Its permit is free again.
     let third = watch(&token("http://x/api/hubs/chat/:watch", &[])).await;
     assert_eq!(third.status(), 200);
     drop(third);
@@ -186,12 +186,12 @@ async fn watchers_are_few_and_end_with_their_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watcher_that_does_not_read_is_told_that_it_missed_something() {
+async fn a_watcher_that_does_not_read_receives_the_number_of_missed_events() {
     let world = World::start().await;
     let mut slow = Watcher::start(&world, "", "*/*").await;
     let ada = world.connect(Some("ada"), Json).await;
     assert_eq!(slow.event().await["event"], "connected");
-    // More than the engine keeps for somebody who does not read, without a wait.
+    // More events than the engine buffers for a watcher that does not read.
     let (engine, hub) =
         (world.listening.fixture.handle.engine(), world.listening.fixture.handle.hub("chat").unwrap());
     let id = realtime_engine::ConnectionId::parse(&ada.id).unwrap();
@@ -215,7 +215,7 @@ async fn a_watcher_that_does_not_read_is_told_that_it_missed_something() {
         }
     }
     assert!(missed > 0 && seen > 0 && seen + missed == rounds, "{seen} seen, {missed} missed");
-    // From here on nothing is missed again.
+    // No event is missed after that.
     world.expect(200, &format!("PUT groups/last/connections/{}", ada.id), Value::Null).await;
     assert_eq!(slow.event().await["group"], "last");
     drop(ada);

@@ -1,4 +1,4 @@
-//! A service behind a listener, with clients that are connected, and an app that sends.
+//! A service behind a listener, with connected clients, and an app that sends.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ impl World {
         Self { listening: Fixture::start(options()).await.listen() }
     }
 
-    /// With an upstream for what clients call.
+    /// With an upstream for the invocations of clients.
     pub(super) async fn with_upstream(webhook: &Webhook) -> Self {
         let options = crate::upstream::with_template(webhook, "messages");
         Self { listening: Fixture::start(options).await.listen() }
@@ -52,7 +52,7 @@ impl World {
         self.call_with(line, &[("content-type", "application/json")], body).await
     }
 
-    /// An operation on the hub `chat` with headers and a body as they are.
+    /// An operation on the hub `chat` with given headers and body.
     pub(super) async fn call_with(
         &self,
         line: &str,
@@ -75,7 +75,7 @@ impl World {
         answer
     }
 
-    /// Tells the whole hub, behind everything that was sent before.
+    /// Sends a marker to the whole hub, after everything that was sent before.
     pub(super) async fn mark(&self) {
         self.expect(202, "POST :send", json!({ "target": "mark", "arguments": [] })).await;
     }
@@ -86,7 +86,7 @@ impl World {
 }
 
 impl Client {
-    /// Everything up to the next mark, one message a line. The protocol must be JSON.
+    /// Everything up to the next marker, one message per line. The protocol must be JSON.
     pub(super) async fn until_mark(&mut self) -> String {
         let mut heard = Vec::new();
         loop {
@@ -103,7 +103,7 @@ impl Client {
         }
     }
 
-    /// Asks for a stream, which the upstream will answer over REST. The protocol must be JSON or MessagePack.
+    /// Starts a stream, to which the app will send items over REST. The protocol must be JSON or MessagePack.
     pub(super) async fn open(&mut self, webhook: &mut Webhook, id: &str, protocol: HubProtocol) {
         let message = match protocol {
             HubProtocol::Json => {
@@ -131,7 +131,7 @@ impl Client {
     }
 }
 
-/// An app's token for an address.
+/// The token of an app for a URL.
 pub(super) fn app_token(path: &str) -> String {
     token(&format!("http://service{}", path.split('?').next().unwrap()), &[])
 }

@@ -1,4 +1,4 @@
-//! App servers that call their clients and wait for the results.
+//! App servers that invoke their clients and wait for the results.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use testkit::{HubClient, Introduction, ScriptedAppServer};
 use super::ends::ping;
 use super::{client, client_path, default_mode, introduction, json_client, listen, say, server, x};
 
-/// A call of `answer` with an invocation id, in both encodings, framed.
+/// An invocation of `answer` with an invocation id, in both encodings, framed.
 fn call(invocation: &str) -> Vec<(&'static str, Vec<u8>)> {
     let message =
         json!({ "type": 1, "invocationId": invocation, "target": "answer", "arguments": [1] }).to_string();
@@ -30,7 +30,7 @@ async fn invoke(server: &mut ScriptedAppServer, invocation: &str, client: &str) 
     server.send(&message).await.unwrap();
 }
 
-/// What a caller is told: the result and its protocol, or the error.
+/// What a caller receives: the result and its protocol, or the error.
 async fn outcome(server: &mut ScriptedAppServer, invocation: &str) -> String {
     server
         .until(|message| match message {
@@ -49,7 +49,7 @@ async fn outcome(server: &mut ScriptedAppServer, invocation: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_gets_the_result_of_its_own_client() {
+async fn an_app_server_receives_the_result_of_its_own_client() {
     let listening = listen(default_mode()).await;
     let hub = tokio::spawn(server(&listening, "one").await.serve());
     for protocol in [HubProtocol::Json, HubProtocol::MessagePack] {
@@ -64,7 +64,7 @@ async fn a_server_gets_the_result_of_its_own_client() {
         } else {
             ada.send(b"\x0c\x96\x01\x80\xa11\xa3Ask\x91\x07\x90").await.unwrap();
             let asked = ada.next().await.unwrap().unwrap();
-            // [1, {}, invocation, "answer", [7], []]: the invocation goes back as it came.
+            // [1, {}, invocation, "answer", [7], []]: the invocation id is returned unchanged.
             let invocation = &asked[3..asked.len() - 10];
             assert!(asked.ends_with(b"\xa6answer\x91\x07\x90"), "{asked:?}");
             let mut completion = vec![0x95, 0x03, 0x80];
@@ -81,14 +81,15 @@ async fn a_server_gets_the_result_of_its_own_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_finds_its_way_between_two_servers() {
+async fn a_result_is_forwarded_from_the_clients_app_server_to_the_caller() {
     let listening = listen(default_mode()).await;
     let mut owner = server(&listening, "owner").await;
     let (mut ada, id) = json_client(&listening, &mut owner, &[]).await;
     let mut caller = server(&listening, "caller").await;
     let mut bystander = server(&listening, "bystander").await;
     invoke(&mut caller, "i-1", &id).await;
-    // The owner learns of the call before the client can answer, the caller where its client is.
+    // The client's app server receives the invocation before the client can complete it; the caller learns which app server has
+    // the client.
     let announced = owner.until(|message| match message {
         Message::ClientInvocation { invocation_id, connection_id, caller_server_id, .. } => {
             Some(format!("{invocation_id} {connection_id} {caller_server_id}"))
@@ -115,7 +116,7 @@ async fn a_result_finds_its_way_between_two_servers() {
         payload: payload.as_bytes(),
         extensions: x(),
     };
-    // A server that has nothing to do with the client decides nothing.
+    // The result of an app server that does not serve the client is ignored.
     let forged = Message::ErrorCompletion {
         invocation_id: "i-1",
         connection_id: &id,
@@ -134,7 +135,7 @@ async fn a_result_finds_its_way_between_two_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_learn_that_there_will_be_no_result() {
+async fn callers_receive_an_error_if_there_will_be_no_result() {
     let listening = listen(default_mode()).await;
     let mut owner = server(&listening, "owner").await;
     let (mut ada, id) = json_client(&listening, &mut owner, &[]).await;
@@ -147,12 +148,12 @@ async fn callers_learn_that_there_will_be_no_result() {
         error: Some("it will not"),
         extensions: x(),
     };
-    // The service knows the call before the owner answers it.
+    // The service has registered the invocation before the app server completes it.
     assert_eq!(ada.next_json().await.unwrap()["invocationId"], "refused");
     owner.send(&refused).await.unwrap();
     assert_eq!(outcome(&mut caller, "refused").await, "error: it will not");
     invoke(&mut caller, "gone", &id).await;
-    // The client has the call before it disconnects.
+    // The client has received the invocation before it disconnects.
     assert_eq!(ada.next_json().await.unwrap()["invocationId"], "gone");
     drop(ada);
     assert_eq!(outcome(&mut caller, "gone").await, "error: the client disconnected before it answered");
@@ -162,7 +163,7 @@ async fn callers_learn_that_there_will_be_no_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_of_an_id_that_no_connection_can_have_ends_at_once() {
+async fn an_invocation_with_an_invalid_connection_id_fails_at_once() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     for id in ["no connection has this id 28", ""] {
@@ -182,7 +183,7 @@ async fn a_call_of_an_id_that_no_connection_can_have_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_cannot_be_said_in_its_clients_protocol_ends_at_once() {
+async fn an_invocation_that_the_clients_protocol_cannot_encode_fails_at_once() {
     let listening = listen(default_mode()).await;
     let mut owner = server(&listening, "owner").await;
     let mut caller = server(&listening, "caller").await;
@@ -193,7 +194,7 @@ async fn a_call_that_cannot_be_said_in_its_clients_protocol_ends_at_once() {
         let why = "error: the message cannot be encoded in the client's protocol";
         assert_eq!(outcome(server, "i").await, why);
     }
-    // The id is free again, and a call in the client's protocol is made.
+    // The id is free again, and an invocation in the client's protocol is sent.
     let call = b"\x0e\x96\x01\x80\xa1i\xa6answer\x90\x90";
     let message = Message::ClientInvocation {
         invocation_id: "i",
@@ -208,7 +209,7 @@ async fn a_call_that_cannot_be_said_in_its_clients_protocol_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_waits_for_its_clients_handshake_ends_with_the_client_or_beyond_the_bound() {
+async fn an_invocation_deferred_until_the_handshake_fails_with_the_client_or_above_the_limit() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let mut ada =
@@ -240,7 +241,7 @@ async fn a_call_that_waits_for_its_clients_handshake_ends_with_the_client_or_bey
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_waits_for_its_time_and_no_longer() {
+async fn an_invocation_without_a_result_fails_after_its_timeout() {
     let servers = servers::Options { invocation_timeout_ms: 300, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let mut owner = server(&listening, "owner").await;
@@ -252,7 +253,7 @@ async fn a_call_waits_for_its_time_and_no_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_that_wait_are_bounded() {
+async fn invocations_above_the_limit_are_refused() {
     let servers = servers::Options { invocations_max: 1, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let mut owner = server(&listening, "owner").await;
@@ -277,7 +278,7 @@ async fn calls_that_wait_are_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_persistent_transport_calls_clients_of_serverless_mode() {
+async fn the_persistent_transport_invokes_clients_in_serverless_mode() {
     let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
     let weak = Introduction { connection_type: ServerConnectionType::Weak, ..introduction("sdk") };
     let mut sdk = ScriptedAppServer::connect(&listening.authority, &weak).await.unwrap();
@@ -310,7 +311,7 @@ async fn the_persistent_transport_calls_clients_of_serverless_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_in_one_protocol_is_translated_for_a_client_of_another() {
+async fn an_invocation_in_one_protocol_is_translated_for_a_client_of_another() {
     let listening = listen(default_mode()).await;
     let mut owner = server(&listening, "owner").await;
     let (mut ada, id) = client(&listening, &mut owner, &[], HubProtocol::MessagePack).await;

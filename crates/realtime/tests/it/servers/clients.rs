@@ -1,4 +1,4 @@
-//! Clients and the app server that answers them.
+//! Clients and the app server that handles their messages.
 
 use expect_test::expect;
 use realtime::{Mode, Options};
@@ -15,7 +15,7 @@ use super::{
 use crate::fixture::{Listening, client_token};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_and_calls_are_piped_both_ways() {
+async fn a_handshake_and_invocations_are_forwarded_in_both_directions() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut server, &[("asrs.s.uid", "ada")]).await;
@@ -37,7 +37,7 @@ async fn a_handshake_and_calls_are_piped_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_learns_who_its_client_is() {
+async fn an_app_server_receives_claims_query_and_headers_of_its_client() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let claims = [("sub", "ada"), ("role", "reader"), ("asrs.s.dc", "True")];
@@ -82,7 +82,7 @@ async fn a_server_learns_who_its_client_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_the_server_refuses_is_refused_in_its_words() {
+async fn a_handshake_refused_by_the_app_server_has_its_text() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let path = client_path(&[]);
@@ -105,7 +105,7 @@ async fn a_handshake_that_the_server_refuses_is_refused_in_its_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_go_down_and_up_in_both_protocols() {
+async fn streams_are_forwarded_in_both_directions_and_protocols() {
     let listening = listen(default_mode()).await;
     let hub = tokio::spawn(server(&listening, "one").await.serve());
     let path = client_path(&[]);
@@ -136,11 +136,11 @@ async fn streams_go_down_and_up_in_both_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blazorpack_passes_through_untouched() {
+async fn blazorpack_messages_are_forwarded_unchanged() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (mut ada, id) = client(&listening, &mut server, &[], HubProtocol::BlazorPack).await;
-    // What is in it is no business of the service, not even whether it is MessagePack behind the length.
+    // The service does not parse the content, not even whether it is MessagePack after the length.
     ada.send(b"\x03\xc1\x00\xff").await.unwrap();
     let (from, payload) = server.introduced().await.unwrap();
     assert_eq!((from.as_str(), payload.as_slice()), (id.as_str(), &b"\x03\xc1\x00\xff"[..]));
@@ -150,20 +150,20 @@ async fn blazorpack_passes_through_untouched() {
         vec![("json", &b"{}\x1e"[..]), ("BlazorPack", b"\x02\x91\x06"), ("blazorpack", b"\x02\xc1\x07")];
     let message = Message::MultiConnectionData { connections: vec![&id], payloads, extensions: super::x() };
     server.send(&message).await.unwrap();
-    // The name is found without case, the first of two is taken, and it is a ping, which this client skips.
+    // The payload name is compared without case, the first of two is used, and it is a ping, which this client skips.
     server.data(&id, b"\x01\xc1").await.unwrap();
     assert_eq!(ada.next().await.unwrap().unwrap(), b"\xc1");
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_cut_by_the_server_reach_the_client_whole() {
+async fn messages_that_the_app_server_sends_in_parts_reach_the_client_whole() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut server, &[]).await;
     let text = "é".repeat(100_000);
     let message = format!("{{\"type\":1,\"target\":\"news\",\"arguments\":[\"{text}\"]}}\u{1e}");
-    // In the middle of a character, too: a text frame with half of one would end the connection.
+    // Also cut within a character: a text frame with half of one would end the connection.
     for piece in message.as_bytes().chunks(7_777) {
         let extensions = signalr_protocol::service::Extensions { is_partial: true, ..super::x() };
         let part = Message::ConnectionData { connection_id: &id, payload: piece, extensions };
@@ -174,7 +174,7 @@ async fn messages_cut_by_the_server_reach_the_client_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_messages_of_clients_come_in_pieces_where_the_server_understands_them() {
+async fn long_messages_of_clients_are_split_if_the_app_server_supports_parts() {
     let listening = listen(default_mode()).await;
     for (allow_stateful_reconnects, in_pieces) in [(Some(false), true), (None, false)] {
         let introduction = Introduction { allow_stateful_reconnects, ..introduction("one") };
@@ -204,9 +204,9 @@ async fn long_messages_of_clients_come_in_pieces_where_the_server_understands_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_server_clients_are_turned_away_before_they_connect() {
+async fn without_an_app_server_clients_are_refused_before_they_connect() {
     let listening = listen(default_mode()).await;
-    let refused = "no app server that may answer this client is connected for hub chat; start one, or set the service's mode to 'serverless'";
+    let refused = "no app server that may serve this client is connected for hub chat; start one, or set the service's mode to 'serverless'";
     assert_eq!(negotiate(&listening, &[]).await, (500, json!(refused)));
     let outcome = HubClient::connect(&listening.authority, &client_path(&[]), HubProtocol::Json).await;
     assert_eq!(
@@ -222,7 +222,7 @@ async fn without_a_server_clients_are_turned_away_before_they_connect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_server_goes_before_its_handshake_is_told_to_come_again() {
+async fn a_client_whose_app_server_is_lost_before_the_handshake_is_disconnected() {
     let listening = listen(default_mode()).await;
     let server = server(&listening, "one").await;
     let path = client_path(&[]);
@@ -230,13 +230,13 @@ async fn a_client_whose_server_goes_before_its_handshake_is_told_to_come_again()
     server.die();
     until_negotiate(&listening, 500).await;
     ada.send_frame(Opcode::Text, b"{\"protocol\":\"json\",\"version\":1}\x1e").await.unwrap();
-    // Its handshake was not answered, so that a Close message would be none; the socket ends.
+    // Its handshake is not complete, so that a Close message would be invalid; the socket ends.
     assert_eq!(close_of(&mut ada).await, None);
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn state_is_promised_only_where_the_servers_keep_it() {
+async fn stateful_reconnect_is_negotiated_only_if_the_app_servers_support_it() {
     let listening = listen(default_mode()).await;
     let one = server(&listening, "one").await;
     assert_eq!(negotiate(&listening, &[]).await.1["useStatefulReconnect"], true);
@@ -248,7 +248,7 @@ async fn state_is_promised_only_where_the_servers_keep_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_are_spread_and_sticky_ones_go_to_their_server() {
+async fn clients_are_spread_over_app_servers_and_sticky_ones_assigned_to_theirs() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let mut two = server(&listening, "two").await;
@@ -268,7 +268,7 @@ async fn clients_are_spread_and_sticky_ones_go_to_their_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_classic_hub_is_serverless_until_a_server_is_there() {
+async fn a_hub_in_classic_mode_is_serverless_until_an_app_server_connects() {
     let listening = listen(Options { mode: Mode::Classic, ..default_mode() }).await;
     let path = client_path(&[]);
     let mut alone = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap();
@@ -280,11 +280,11 @@ async fn a_classic_hub_is_serverless_until_a_server_is_there() {
     say(&mut ada, &json!({ "type": 1, "invocationId": "1", "target": "Echo", "arguments": [1] })).await;
     let (caller, _) = server.call().await.unwrap();
     assert_eq!(caller, id);
-    // The one that came before the server stays as it was.
+    // The client that connected before the app server stays with the upstream.
     say(&mut alone, &json!({ "type": 1, "invocationId": "2", "target": "Echo", "arguments": [1] })).await;
     assert!(alone.next_json().await.unwrap()["error"].is_string());
     server.die();
-    // Only when the service has noticed.
+    // Only after the service has noticed.
     assert_eq!(close_of(&mut ada).await.unwrap()["allowReconnect"], true);
     let mut later = HubClient::connect(&listening.authority, &path, HubProtocol::Json).await.unwrap();
     say(&mut later, &json!({ "type": 1, "invocationId": "1", "target": "Echo", "arguments": [1] })).await;
@@ -292,7 +292,7 @@ async fn a_classic_hub_is_serverless_until_a_server_is_there() {
     listening.stop().await;
 }
 
-/// What a client in Classic mode asks that negotiated with an app server.
+/// Negotiates in Classic mode as a client that negotiated with an app server before.
 async fn negotiate_at(listening: &Listening, query: &str) -> (u16, String) {
     let authorization = format!("Bearer {}", client_token("chat", &[]));
     let path = format!("/client/negotiate?hub=chat&negotiateVersion=1{query}");
@@ -302,7 +302,7 @@ async fn negotiate_at(listening: &Listening, query: &str) -> (u16, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_an_app_server_in_classic_mode_waits_for_the_server() {
+async fn in_classic_mode_a_client_of_an_app_server_waits_for_its_connection() {
     let mut options = Options { mode: Mode::Classic, ..default_mode() };
     options.servers.await_server_timeout_ms = 20_000;
     let listening = listen(options).await;
@@ -325,7 +325,7 @@ async fn a_client_of_an_app_server_in_classic_mode_waits_for_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_an_app_server_in_classic_mode_is_refused_where_no_server_comes() {
+async fn in_classic_mode_a_client_of_an_app_server_is_refused_if_none_connects() {
     let mut options = Options { mode: Mode::Classic, ..default_mode() };
     options.servers.await_server_timeout_ms = 50;
     let listening = listen(options).await;
@@ -342,7 +342,7 @@ async fn a_client_of_an_app_server_in_classic_mode_is_refused_where_no_server_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_serverless_service_takes_only_servers_that_carry_no_clients() {
+async fn in_serverless_mode_only_server_connections_without_clients_are_accepted() {
     let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
     let refused = ScriptedAppServer::connect(&listening.authority, &introduction("one")).await.err().unwrap();
     expect!["the service runs in Serverless mode, where app servers carry no clients; set its mode to 'default' or 'classic', or connect with the persistent transport of the management SDK"]
@@ -355,7 +355,7 @@ async fn a_serverless_service_takes_only_servers_that_carry_no_clients() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_long_polling_is_answered_by_its_server() {
+async fn a_long_polling_client_is_served_by_its_app_server() {
     let listening = listen(Options { poll_interval_ms: 50, ..default_mode() }).await;
     let hub = tokio::spawn(server(&listening, "one").await.serve());
     let claims = [("sub", "ada")];
@@ -368,7 +368,7 @@ async fn a_client_of_long_polling_is_answered_by_its_server() {
         assert!(answer.status.is_success(), "{}", answer.text());
         answer.text()
     };
-    // What polls bring until a text is among it.
+    // What polls return until it contains a text.
     let until = async |text: &str| {
         let mut got = String::new();
         while !got.contains(text) {

@@ -1,4 +1,4 @@
-//! How server connections and their clients end, and move.
+//! How server connections and their clients end, and migrate.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use super::{
     x,
 };
 
-/// The value of a ping that has this key.
+/// The value of a ping with this key.
 async fn pinged(server: &mut ScriptedAppServer, key: &str) -> String {
     server
         .until(|message| match message {
@@ -27,7 +27,7 @@ pub(super) async fn ping(server: &mut ScriptedAppServer, messages: &[&str]) {
     server.send(&Message::Ping { messages: messages.to_vec() }).await.unwrap();
 }
 
-/// A client that has moved: the headers that name the other server, and the record by which it is introduced.
+/// A client that has migrated: the headers that name the other server, and the handshake that introduces it.
 pub(super) async fn moved_in(server: &mut ScriptedAppServer) -> (String, Option<String>, Vec<u8>) {
     let (id, from) = server
         .until(|message| match message {
@@ -44,7 +44,7 @@ pub(super) async fn moved_in(server: &mut ScriptedAppServer) -> (String, Option<
     (id, from, record)
 }
 
-/// Where a client goes, by the words of its old server.
+/// Where a client migrates, by the CloseConnection for its old server.
 async fn moved_out(server: &mut ScriptedAppServer) -> (String, Option<String>) {
     server
         .until(|message| match message {
@@ -59,7 +59,7 @@ async fn moved_out(server: &mut ScriptedAppServer) -> (String, Option<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_a_lost_server_are_told_to_come_again_and_others_are_not() {
+async fn clients_of_a_lost_server_are_closed_with_reconnect_and_others_are_not() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, _) = json_client(&listening, &mut one, &[]).await;
@@ -72,21 +72,21 @@ async fn clients_of_a_lost_server_are_told_to_come_again_and_others_are_not() {
     let broadcast = Message::BroadcastData { excluded: vec![], payloads: payloads(&sent), extensions: x() };
     two.send(&broadcast).await.unwrap();
     assert_eq!(heard(&mut bob).await, json!([1]));
-    // It comes again, to the server that is left.
+    // It reconnects, to the server that is left.
     json_client(&listening, &mut two, &[]).await;
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_connection_whose_task_panics_leaves_the_table_and_harms_nobody_else() {
+async fn a_server_connection_whose_task_panics_is_removed_and_others_are_served() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, _) = json_client(&listening, &mut one, &[]).await;
     let mut two = server(&listening, "two").await;
     let (mut bob, _) = json_client(&listening, &mut two, &[]).await;
-    listening.fixture.supervisor.panic_next("app server link");
+    listening.fixture.supervisor.panic_next("server connection");
     ping(&mut one, &["servers", "fault"]).await;
-    // Its socket ends, and its clients are told to come again, as if the server had been lost.
+    // Its socket ends, and its clients are closed with reconnect, as if the server had been lost.
     while one.next().await.is_ok_and(|message| message.is_some()) {}
     let close = json!({ "type": 7, "error": "ServerOffline", "allowReconnect": true });
     assert_eq!(close_of(&mut ada).await, Some(close));
@@ -94,7 +94,7 @@ async fn a_server_connection_whose_task_panics_leaves_the_table_and_harms_nobody
     let broadcast = Message::BroadcastData { excluded: vec![], payloads: payloads(&sent), extensions: x() };
     two.send(&broadcast).await.unwrap();
     assert_eq!(heard(&mut bob).await, json!([1]));
-    // Nobody is sent to the link that is gone, and its server may come again.
+    // No client is assigned to the connection that has ended, and its server may reconnect.
     for _ in 0..3 {
         json_client(&listening, &mut two, &[]).await;
     }
@@ -106,7 +106,7 @@ async fn a_server_connection_whose_task_panics_leaves_the_table_and_harms_nobody
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_move_when_their_server_shuts_down_and_notice_nothing() {
+async fn clients_migrate_without_a_visible_change_when_their_server_shuts_down() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[("sub", "ada")]).await;
@@ -120,7 +120,7 @@ async fn clients_move_when_their_server_shuts_down_and_notice_nothing() {
         _ => None,
     });
     assert_eq!(paused.await.unwrap(), (id.clone(), ConnectionKind::Client, FlowOperation::Pause));
-    // What the old server had still to say, and then that it holds back.
+    // The last message of the old server, and then the acknowledgement of the pause.
     one.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"old\"]}\x1e").await.unwrap();
     let held = Message::ConnectionFlowControl {
         connection_id: &id,
@@ -133,7 +133,7 @@ async fn clients_move_when_their_server_shuts_down_and_notice_nothing() {
     let (moved, from, record) = moved_in(&mut two).await;
     assert_eq!((moved.as_str(), from.as_deref()), (id.as_str(), Some("one")));
     assert_eq!(record, b"{\"protocol\":\"json\",\"version\":1}\x1e");
-    // The old server's word counts no more.
+    // Messages of the old server are ignored now.
     one.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"too late\"]}\x1e").await.unwrap();
     one.ask(|ack_id| Message::CheckUserExistenceWithAck { user_id: "ada", ack_id, extensions: x() })
         .await
@@ -144,7 +144,7 @@ async fn clients_move_when_their_server_shuts_down_and_notice_nothing() {
     two.complete(&id, "1", &json!(5)).await.unwrap();
     assert_eq!(heard(&mut ada).await, json!(["old"]));
     assert_eq!(ada.next_json().await.unwrap()["result"], 5);
-    // The end of the old server is nothing to it any more, and new clients go elsewhere.
+    // The end of the old server does not affect it any more, and new clients are assigned elsewhere.
     one.die();
     json_client(&listening, &mut two, &[]).await;
     two.data(&id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"new\"]}\x1e").await.unwrap();
@@ -153,9 +153,9 @@ async fn clients_move_when_their_server_shuts_down_and_notice_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_clients_move_and_their_next_calls_are_answered() {
+async fn many_clients_migrate_and_their_next_invocations_complete() {
     let listening = listen(default_mode()).await;
-    // An SDK from before flow control: it does not answer, and is not asked.
+    // An SDK without flow control: it does not acknowledge a pause, and is not sent one.
     let old = Introduction { allow_stateful_reconnects: None, ..introduction("one") };
     let mut one = ScriptedAppServer::connect(&listening.authority, &old).await.unwrap();
     let mut clients = Vec::new();
@@ -184,7 +184,7 @@ async fn many_clients_move_and_their_next_calls_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_cannot_move_stay_until_their_server_ends() {
+async fn clients_that_cannot_migrate_stay_until_their_server_ends() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let required = [("asrs.s.sn", "one"), ("asrs.s.ssticky", "Required")];
@@ -195,7 +195,7 @@ async fn clients_that_cannot_move_stay_until_their_server_ends() {
     assert_eq!(one.call().await.unwrap().1["invocationId"], "1");
     ping(&mut one, &["shutdown", "fin:1"]).await;
     assert_eq!(pinged(&mut one, "shutdown").await, "finack");
-    // Neither is it paused, nor do its calls wait for the one that is not answered.
+    // It is not paused, and its invocations do not wait for the one that is not complete.
     say(&mut ada, &call("2")).await;
     let called = one.until(|message| match message {
         Message::ConnectionFlowControl { .. } => panic!("it cannot move"),
@@ -212,7 +212,7 @@ async fn clients_that_cannot_move_stay_until_their_server_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_stay_with_a_server_that_shuts_down_where_there_is_no_other() {
+async fn clients_stay_with_a_server_that_shuts_down_if_there_is_no_other() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -232,7 +232,7 @@ async fn clients_stay_with_a_server_that_shuts_down_where_there_is_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_shuts_down_may_drop_its_clients_or_wait_for_them() {
+async fn a_server_that_shuts_down_may_close_its_clients_or_wait_for_them() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -249,7 +249,7 @@ async fn a_server_that_shuts_down_may_drop_its_clients_or_wait_for_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_move_from_a_lost_server_that_allowed_it() {
+async fn clients_migrate_from_a_lost_server_that_allowed_it() {
     let listening = listen(default_mode()).await;
     let any = Introduction { migration_level: 2, ..introduction("one") };
     let mut one = ScriptedAppServer::connect(&listening.authority, &any).await.unwrap();
@@ -263,13 +263,13 @@ async fn clients_move_from_a_lost_server_that_allowed_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pings_are_answered_by_their_keys() {
+async fn the_response_to_a_ping_depends_on_its_key() {
     let mut options = default_mode();
     options.servers.keep_alive_ms = 50;
     options.engine.connections_max = 77;
     let listening = listen(options).await;
     let mut one = server(&listening, "one").await;
-    // By itself, so that the SDK sees that the service lives.
+    // The service also pings by itself, so that the SDK sees that it is alive.
     let empty = one.until(|message| match message {
         Message::Ping { messages } => Some(messages.is_empty()),
         _ => None,
@@ -298,7 +298,7 @@ async fn pings_are_answered_by_their_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_hear_of_the_end_of_the_service_and_of_each_client_before() {
+async fn a_drain_closes_each_client_and_then_the_server_connections() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -314,7 +314,7 @@ async fn servers_hear_of_the_end_of_the_service_and_of_each_client_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rest_and_app_servers_reach_the_same_clients() {
+async fn rest_and_app_servers_send_to_the_same_clients() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, _) = json_client(&listening, &mut one, &[]).await;

@@ -1,4 +1,4 @@
-//! Who belongs to which group, as app servers change it and ask about it.
+//! Groups, changed and queried by app servers.
 
 use serde_json::json;
 use signalr_protocol::service::{AckStatus, GroupMembers, Message};
@@ -10,7 +10,7 @@ const OK: AckStatus = AckStatus::Ok;
 const NOT_FOUND: AckStatus = AckStatus::NotFound;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memberships_change_and_are_asked_about() {
+async fn memberships_are_changed_and_queried() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (_ada, id) = json_client(&listening, &mut server, &[("sub", "ada")]).await;
@@ -53,7 +53,7 @@ async fn memberships_change_and_are_asked_about() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn users_keep_their_groups_until_they_are_taken_out() {
+async fn users_stay_in_their_groups_until_they_are_removed() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let join = |group_name: &'static str| {
@@ -66,7 +66,7 @@ async fn users_keep_their_groups_until_they_are_taken_out() {
         .send(&Message::UserLeaveGroup { user_id: "ada", group_name: Some("blue"), extensions: x() })
         .await
         .unwrap();
-    // A later connection of the user is in the group that is left.
+    // A later connection of the user is in the group that remains.
     let (mut ada, _) = json_client(&listening, &mut server, &[("sub", "ada")]).await;
     for (number, group_name) in [(1, "blue"), (2, "red")] {
         let sent = news(number);
@@ -92,7 +92,7 @@ async fn users_keep_their_groups_until_they_are_taken_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn members_of_a_group_are_listed_page_by_page() {
+async fn members_of_a_group_are_listed_in_pages() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (mut clients, mut ids) = (Vec::new(), Vec::new());
@@ -147,7 +147,7 @@ async fn members_of_a_group_are_listed_page_by_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_that_a_server_put_into_a_group_is_there_after_a_restart() {
+async fn a_user_added_by_an_app_server_is_in_the_group_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let listening = Fixture::start_in(default_mode(), folder.path()).await.listen();
     let mut one = server(&listening, "one").await;

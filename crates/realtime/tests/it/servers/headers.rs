@@ -46,7 +46,7 @@ async fn poll(listening: &Listening) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_of_the_connect_request_reach_the_server_but_for_those_that_are_not_for_it() {
+async fn headers_of_the_connect_request_are_forwarded_except_withheld_ones() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let expected = |more: &[&str]| {
@@ -75,7 +75,7 @@ async fn headers_of_the_connect_request_reach_the_server_but_for_those_that_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_with_more_headers_than_are_passed_on_is_refused() {
+async fn a_client_with_headers_above_the_limit_is_refused() {
     let servers = servers::Options { client_header_bytes_max: 200, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let _server = server(&listening, "one").await;
@@ -98,7 +98,7 @@ async fn a_client_with_more_headers_than_are_passed_on_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_without_host_as_those_of_http_2_has_the_name_of_its_address() {
+async fn an_http2_request_without_host_is_forwarded_with_the_host_of_its_url() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (_, answer) = negotiate(&listening, &[]).await;

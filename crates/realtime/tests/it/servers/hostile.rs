@@ -1,4 +1,4 @@
-//! App servers that break the rules, and strangers.
+//! App servers that violate the protocol, and callers that are not app servers.
 
 use expect_test::{Expect, expect};
 use realtime::{Options, servers};
@@ -9,7 +9,7 @@ use websocket::Opcode;
 use super::{default_mode, introduction, json_client, listen, server, x};
 use crate::fixture::{Listening, client_token, token};
 
-/// Why a token does not open a server connection.
+/// Checks why a token is refused for a server connection.
 async fn check_token(listening: &Listening, token: String, expected: &Expect) {
     let introduction = Introduction { token: token.clone(), ..introduction("one") };
     let refused =
@@ -23,7 +23,7 @@ async fn check_token(listening: &Listening, token: String, expected: &Expect) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_tokens_for_servers_of_this_hub_open_a_connection() {
+async fn a_token_that_is_not_for_servers_of_this_hub_is_refused() {
     let listening = listen(default_mode()).await;
     check_token(
         &listening,
@@ -52,7 +52,7 @@ async fn only_tokens_for_servers_of_this_hub_open_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_no_server_connection_say_what_one_is() {
+async fn an_invalid_server_connection_request_is_refused_with_the_reason() {
     let listening = listen(default_mode()).await;
     let http = Http::new(&listening.authority);
     let authorization = format!("Bearer {}", token("http://localhost/server/?hub=chat", &[]));
@@ -63,7 +63,7 @@ async fn requests_that_are_no_server_connection_say_what_one_is() {
         expected.assert_eq(&format!("{} {}", answer.status.as_u16(), answer.text()));
     };
     check("GET", "/server/?hub=chat", false, expect!["401 an access token is required, as 'Authorization: Bearer <token>', signed with an access key for the address /server/?hub=<hub>"]).await;
-    check("GET", "/server/", true, expect!["400 the query lacks hub=<name>"]).await;
+    check("GET", "/server/", true, expect!["400 the query has no hub; add hub=<name>"]).await;
     check("POST", "/server/?hub=chat", true, expect!["405 this address accepts GET only"]).await;
     check(
         "GET",
@@ -82,7 +82,7 @@ async fn requests_that_are_no_server_connection_say_what_one_is() {
     listening.stop().await;
 }
 
-/// What a server that sends this after its handshake hears: the error and the close frame.
+/// Checks the error and the close frame for a server that sends this after its handshake.
 async fn check_violation(listening: &Listening, opcode: Opcode, payload: &[u8], expected: &Expect) {
     let mut one = server(listening, "one").await;
     one.send_frame(opcode, payload).await.unwrap();
@@ -97,7 +97,7 @@ async fn check_violation(listening: &Listening, opcode: Opcode, payload: &[u8], 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_traffic_ends_its_connection_in_words_and_no_other() {
+async fn malformed_messages_close_only_their_own_connection_with_the_reason() {
     let servers = servers::Options { message_bytes_max: 10_000, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let mut other = server(&listening, "other").await;
@@ -126,7 +126,7 @@ async fn malformed_traffic_ends_its_connection_in_words_and_no_other() {
     for (opcode, payload, expected) in &violations {
         check_violation(&listening, *opcode, payload, expected).await;
     }
-    // What came in front of the violation counts, and nobody else is concerned.
+    // Messages before the violation take effect, and other connections are not affected.
     let (_ada, id) = json_client(&listening, &mut other, &[]).await;
     let mut bytes = Vec::new();
     Message::JoinGroup { connection_id: &id, group_name: "red", extensions: x() }.encode(&mut bytes);
@@ -140,7 +140,7 @@ async fn malformed_traffic_ends_its_connection_in_words_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handshakes_that_are_none_are_refused_in_words() {
+async fn an_invalid_server_handshake_is_refused_with_the_reason() {
     let servers = servers::Options { handshake_timeout_ms: 200, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let check = async |message: Option<Message<'_>>, expected: Expect| {
@@ -191,7 +191,7 @@ async fn handshakes_that_are_none_are_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_server_is_given_up_and_its_clients_come_again() {
+async fn a_silent_server_connection_times_out_and_its_clients_reconnect() {
     let servers = servers::Options { timeout_ms: 300, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let mut one = server(&listening, "one").await;
@@ -202,7 +202,7 @@ async fn a_silent_server_is_given_up_and_its_clients_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_connections_are_bounded() {
+async fn a_server_connection_above_the_limit_is_refused() {
     let servers = servers::Options { connections_max: 1, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let one = server(&listening, "one").await;
@@ -212,12 +212,14 @@ async fn server_connections_are_bounded() {
     let again = async {
         while ScriptedAppServer::connect(&listening.authority, &introduction("two")).await.is_err() {}
     };
-    tokio::time::timeout(testkit::PATIENCE, again).await.expect("the place is given back");
+    tokio::time::timeout(testkit::PATIENCE, again)
+        .await
+        .expect("the closed connection does not count any more");
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_reaches_no_client_of_another_hub() {
+async fn a_server_cannot_send_to_clients_of_another_hub() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[("sub", "ada")]).await;

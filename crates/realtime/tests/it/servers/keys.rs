@@ -1,4 +1,4 @@
-//! App servers that log in at a login provider instead of holding an account key.
+//! App servers that log in at a login provider instead of using an account key.
 
 use identity::{AccessKey, Claims, DynamicKey};
 use realtime::{OpenIdOptions, Options};
@@ -12,7 +12,7 @@ use crate::fixture::{Listening, now};
 
 const ISSUER: &str = "https://login.example/";
 
-/// A service that knows a login provider, and the folder with the provider's keys.
+/// A service with a login provider, and the folder with the provider's keys.
 async fn with_provider(provider: &LoginProvider) -> (Listening, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.json");
@@ -33,7 +33,7 @@ fn login_token(provider: &LoginProvider, role: &str) -> String {
     provider.token("RS256", &claims)
 }
 
-/// Asks for a key: its name and itself, or the error's name and text.
+/// Requests a key: its id and the key, or the error's name and text.
 async fn ask_for_key(
     server: &mut ScriptedAppServer,
     token: Option<&str>,
@@ -52,14 +52,14 @@ async fn ask_for_key(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_logged_in_gets_a_key_that_signs_its_clients_tokens() {
+async fn a_server_that_logged_in_receives_a_key_to_sign_its_clients_tokens() {
     let provider = LoginProvider::new(ISSUER);
     let (listening, _keys) = with_provider(&provider).await;
     let token = login_token(&provider, "SignalR App Server");
     let logged_in = Introduction { token: token.clone(), ..introduction("one") };
     let mut one = ScriptedAppServer::connect(&listening.authority, &logged_in).await.unwrap();
     let (id, key) = ask_for_key(&mut one, Some(&token)).await.unwrap();
-    // It is the same one until the next is due.
+    // The key is the same until the next one is due.
     assert_eq!(ask_for_key(&mut one, Some(&token)).await, Ok((id.clone(), key.clone())));
     let expires_at = now() + 60;
     let key = DynamicKey { id: id.into(), key: AccessKey::new(key).unwrap(), expires_at };
@@ -72,7 +72,7 @@ async fn a_server_that_logged_in_gets_a_key_that_signs_its_clients_tokens() {
     let (ada, id) =
         tokio::join!(HubClient::connect(&listening.authority, &path, HubProtocol::Json), one.accept());
     assert!(ada.is_ok() && id.is_ok());
-    // Whoever only holds such a key is no app server.
+    // A caller that only has such a key cannot open a server connection.
     let holder =
         Introduction { token: sign("http://localhost/server/?hub=chat", &[]), ..introduction("two") };
     let refused = ScriptedAppServer::connect(&listening.authority, &holder).await.err().unwrap().to_string();
@@ -81,14 +81,14 @@ async fn a_server_that_logged_in_gets_a_key_that_signs_its_clients_tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_role_nobody_is_an_app_server_or_gets_a_key() {
+async fn without_the_role_a_server_connection_and_a_key_are_refused() {
     let provider = LoginProvider::new(ISSUER);
     let (listening, _keys) = with_provider(&provider).await;
     let token = login_token(&provider, "SignalR REST API Owner");
     let reader = Introduction { token: token.clone(), ..introduction("one") };
     let refused = ScriptedAppServer::connect(&listening.authority, &reader).await.err().unwrap().to_string();
     assert!(refused.contains("403"), "{refused}");
-    // Nor over a connection that an account key has opened.
+    // Nor over a connection that was opened with an account key.
     let mut two = server(&listening, "two").await;
     let text = "RoleMissing: the token has none of the roles SignalR App Server, SignalR Service Owner";
     assert_eq!(ask_for_key(&mut two, Some(&token)).await, Err(text.to_owned()));
@@ -104,7 +104,7 @@ async fn without_the_role_nobody_is_an_app_server_or_gets_a_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_login_provider_keys_are_refused_in_words() {
+async fn without_a_login_provider_a_key_request_is_refused_with_the_reason() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let text = "NoLoginProvider: no login provider is configured; set openid, or use an AccessKey in the connection string";

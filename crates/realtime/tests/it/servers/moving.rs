@@ -1,4 +1,4 @@
-//! Clients that call while they move from one app server to another.
+//! Clients that invoke methods while they migrate from one app server to another.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::fixture::Listening;
 /// Server connections of one app server, as its SDK opens them.
 const CONNECTIONS: usize = 5;
 
-/// Calls of one client at a time.
+/// Invocations of one client at a time.
 const CALLS: u64 = 2;
 
-/// A process with its server connections.
+/// An app server process with its server connections.
 struct Process {
     leave: watch::Sender<bool>,
     connections: JoinSet<anyhow::Result<Served>>,
@@ -51,7 +51,7 @@ impl Process {
     }
 }
 
-/// Calls all the time, and says how often; every call must have its answer.
+/// Invokes without pause, and returns the number of invocations; every one must complete.
 async fn call_until(mut client: HubClient, stop: watch::Receiver<bool>) -> anyhow::Result<u64> {
     let mut calls = 0;
     while !*stop.borrow() {
@@ -65,7 +65,8 @@ async fn call_until(mut client: HubClient, stop: watch::Receiver<bool>) -> anyho
         }
         let mut answered = Vec::new();
         for _ in 0..CALLS {
-            let answer = client.next_json().await.with_context(|| format!("call {calls} has no answer"))?;
+            let answer =
+                client.next_json().await.with_context(|| format!("invocation {calls} has no completion"))?;
             ensure!(answer["error"].is_null(), "{answer}");
             ensure!(answer["invocationId"].as_str() == Some(&*answer["result"].to_string()), "{answer}");
             answered.push(answer["result"].as_u64().context("no number")?);
@@ -77,13 +78,13 @@ async fn call_until(mut client: HubClient, stop: watch::Receiver<bool>) -> anyho
     Ok(calls)
 }
 
-/// A number from the environment, for runs at full count (`cargo xtask soak`).
+/// A number from the environment, for long runs (`cargo xtask soak`).
 fn count(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |value| value.parse().expect("a number"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_call_all_the_time_get_every_answer_while_their_servers_change() {
+async fn every_invocation_completes_while_app_servers_come_and_go() {
     let (clients, rounds) = (count("CHAPPE_SOAK_CLIENTS", 20), count("CHAPPE_SOAK_MOVES", 3));
     let answers_after = Duration::from_millis(10);
     let listening = listen(default_mode()).await;
@@ -111,7 +112,7 @@ async fn clients_that_call_all_the_time_get_every_answer_while_their_servers_cha
     assert_eq!(
         (executed, thrown_away),
         (calls, 0),
-        "each call runs once, and none when it cannot be answered"
+        "each invocation runs once, and only if it can be completed"
     );
     assert!(calls >= CALLS * clients as u64 * rounds as u64, "{calls}");
     listening.stop().await;
@@ -146,7 +147,7 @@ fn call_of(id: u32) -> Value {
     json!({ "type": 1, "invocationId": id.to_string(), "target": "Echo", "arguments": [id] })
 }
 
-/// Waits for the answer to the announcement of a shutdown.
+/// Waits for the response to the announcement of a shutdown.
 async fn until_finack(server: &mut ScriptedAppServer) {
     let finack = |message: &Message<'_>| match message {
         Message::Ping { messages } => messages.contains(&"finack").then_some(()),
@@ -156,7 +157,7 @@ async fn until_finack(server: &mut ScriptedAppServer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_is_paused_when_it_has_answered_and_gets_nothing_behind_the_pause() {
+async fn a_server_is_paused_after_its_completions_and_receives_nothing_after_the_pause() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -176,7 +177,7 @@ async fn a_server_is_paused_when_it_has_answered_and_gets_nothing_behind_the_pau
     }
     acknowledge_pause(&mut one, &id).await;
     let to = one.until(|message| match message {
-        Message::ConnectionData { .. } => panic!("it comes behind the pause: {message:?}"),
+        Message::ConnectionData { .. } => panic!("a message after the pause: {message:?}"),
         Message::CloseConnection { headers, .. } => {
             Some(headers.iter().any(|(name, to)| *name == "Asrs-Migrate-To" && to[..] == ["two"]))
         }
@@ -196,7 +197,7 @@ async fn a_server_is_paused_when_it_has_answered_and_gets_nothing_behind_the_pau
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_is_not_answered_in_time_ends_with_an_error_when_its_client_moves() {
+async fn an_invocation_that_is_not_complete_in_time_fails_when_its_client_migrates() {
     let mut options = default_mode();
     options.servers.move_timeout_ms = 50;
     let listening = listen(options).await;
@@ -213,7 +214,7 @@ async fn a_call_that_is_not_answered_in_time_ends_with_an_error_when_its_client_
     assert_eq!((&answer["type"], &answer["invocationId"]), (&json!(3), &json!("1")));
     let error = answer["error"].as_str().unwrap();
     assert!(error.contains("before it completed this invocation"), "{error}");
-    // The old server's answer comes too late; the client goes on with the new one.
+    // The old server's completion is too late; the client continues with the new one.
     one.complete(&id, "1", &json!(1)).await.unwrap();
     say(&mut ada, &call_of(2)).await;
     two.call().await.unwrap();
@@ -223,7 +224,7 @@ async fn a_call_that_is_not_answered_in_time_ends_with_an_error_when_its_client_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_of_a_server_that_is_lost_ends_with_an_error_when_its_client_moves() {
+async fn an_invocation_of_a_lost_server_fails_when_its_client_migrates() {
     let listening = listen(default_mode()).await;
     let any = testkit::Introduction { migration_level: 2, ..introduction("one") };
     let mut one = ScriptedAppServer::connect(&listening.authority, &any).await.unwrap();
@@ -239,7 +240,7 @@ async fn a_call_of_a_server_that_is_lost_ends_with_an_error_when_its_client_move
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_new_server_of_a_client_learns_whose_results_it_will_get() {
+async fn the_new_server_of_a_client_receives_its_pending_client_invocations() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (_ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -264,7 +265,7 @@ async fn the_new_server_of_a_client_learns_whose_results_it_will_get() {
     };
     let expected = ("i".to_owned(), "three".to_owned());
     assert_eq!(one.until(announced).await.unwrap(), expected);
-    // The caller goes on, and only server two is left to take the client.
+    // The caller stays connected, and only server two can serve the client.
     ping(&mut three, &["shutdown", "fin:2"]).await;
     until_finack(&mut three).await;
     ping(&mut one, &["shutdown", "fin:1"]).await;
@@ -275,7 +276,7 @@ async fn the_new_server_of_a_client_learns_whose_results_it_will_get() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_server_is_lost_while_it_is_paused_belongs_to_its_new_server() {
+async fn a_client_whose_server_is_lost_during_the_pause_migrates_to_another() {
     const MESSAGES: u64 = 20;
     let mut options = default_mode();
     options.servers.pause_timeout_ms = 60_000;
@@ -286,7 +287,7 @@ async fn a_client_whose_server_is_lost_while_it_is_paused_belongs_to_its_new_ser
     let mut two = server(&listening, "two").await;
     ping(&mut one, &["shutdown", "fin:1"]).await;
     assert_eq!(paused(&mut one).await, id);
-    // More than is held back, so that the client is not read before the first move has ended.
+    // More than is held back, so that reading from the client is paused until the first migration has ended.
     let filler = "x".repeat(50_000);
     for number in 0..MESSAGES {
         let note = json!({ "type": 1, "target": "Note", "arguments": [number, filler] });
@@ -297,7 +298,7 @@ async fn a_client_whose_server_is_lost_while_it_is_paused_belongs_to_its_new_ser
     for number in 0..MESSAGES {
         assert_eq!(two.call().await.unwrap().1["arguments"][0], number);
     }
-    // Its new server still knows whom it takes along.
+    // Its new server still knows which clients it serves.
     let mut three = server(&listening, "three").await;
     ping(&mut two, &["shutdown", "fin:1"]).await;
     assert_eq!(paused(&mut two).await, id);
@@ -307,7 +308,7 @@ async fn a_client_whose_server_is_lost_while_it_is_paused_belongs_to_its_new_ser
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_result_was_too_long_moves_without_waiting_for_it() {
+async fn a_client_with_an_oversized_completion_migrates_without_waiting_for_it() {
     let mut options = default_mode();
     options.servers.message_bytes_max = 100_000;
     let listening = listen(options).await;
@@ -327,12 +328,12 @@ async fn a_client_whose_result_was_too_long_moves_without_waiting_for_it() {
     say(&mut ada, &call_of(2)).await;
     two.call().await.unwrap();
     two.complete(&id, "2", &json!(2)).await.unwrap();
-    assert_eq!(ada.next_json().await.unwrap()["invocationId"], "2", "the first has one answer");
+    assert_eq!(ada.next_json().await.unwrap()["invocationId"], "2", "the first has one completion");
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_clients_of_a_server_that_is_lost_while_it_shuts_down_go_on() {
+async fn all_clients_of_a_server_lost_during_its_shutdown_stay_connected() {
     const CLIENTS: usize = 40;
     let listening = listen(default_mode()).await;
     let any = testkit::Introduction { migration_level: 2, ..introduction("one") };
@@ -347,7 +348,7 @@ async fn all_clients_of_a_server_that_is_lost_while_it_shuts_down_go_on() {
         let id = paused(&mut one).await;
         acknowledge_pause(&mut one, &id).await;
     }
-    // Some have moved, some are about to, and some are only paused.
+    // Some have migrated, some are about to, and some are only paused.
     one.die();
     for client in &mut clients {
         say(client, &call_of(1)).await;

@@ -1,4 +1,4 @@
-//! Messages of clients that are longer than what the service collects.
+//! Messages of clients that are longer than the service buffers.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use testkit::{Http, HubClient, Introduction, RawSocket, ScriptedAppServer};
 use super::{default_mode, introduction, json_client, listen, negotiate, say, server};
 use crate::fixture::client_token;
 
-/// Takes a message of a client in its pieces: its bytes, and how many pieces it had.
+/// Receives a message of a client in its parts: its bytes, and the number of parts.
 async fn take(one: &mut ScriptedAppServer) -> (Vec<u8>, usize) {
     let (mut all, mut pieces) = (Vec::new(), 0);
     loop {
@@ -48,14 +48,14 @@ async fn a_message_of_many_mebibytes_is_forwarded_as_it_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_beyond_the_bound_ends_its_client_with_1009() {
+async fn a_message_above_the_size_limit_closes_its_client_with_1009() {
     let mut options = default_mode();
     options.engine.forwarded_message_bytes_max = 3_000_000;
     let listening = listen(options).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     let text = "x".repeat(3_000_001);
-    // The service may have hung up before all of it is sent.
+    // The service may have closed the connection before everything is sent.
     let _ = ada.send(text.as_bytes()).await;
     let closed = one.until(|message| match message {
         Message::CloseConnection { connection_id, error_message, .. } => {
@@ -69,7 +69,7 @@ async fn a_message_beyond_the_bound_ends_its_client_with_1009() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_knows_no_pieces_gets_messages_whole_up_to_the_smaller_bound() {
+async fn a_server_without_support_for_parts_receives_whole_messages_up_to_a_smaller_limit() {
     let listening = listen(default_mode()).await;
     let old = Introduction { allow_stateful_reconnects: None, ..introduction("one") };
     let mut one = ScriptedAppServer::connect(&listening.authority, &old).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_server_that_knows_no_pieces_gets_messages_whole_up_to_the_smaller_bou
     listening.stop().await;
 }
 
-/// Sends the head of a frame and less than all of it, and waits until the server has that.
+/// Sends the header of a frame and a part of its payload, and waits until the server has received that.
 async fn begin(ada: &mut HubClient, one: &mut ScriptedAppServer, frame: &[u8]) -> usize {
     let half = frame.len() / 2;
     ada.send_raw(&frame[..half]).await.unwrap();
@@ -104,7 +104,7 @@ async fn begin(ada: &mut HubClient, one: &mut ScriptedAppServer, frame: &[u8]) -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_in_the_middle_of_a_message_moves_with_the_whole_message() {
+async fn a_client_that_migrates_within_a_message_sends_it_whole_to_the_new_server() {
     let mut options = default_mode();
     options.servers.move_timeout_ms = 50;
     let listening = listen(options).await;
@@ -124,7 +124,7 @@ async fn a_client_in_the_middle_of_a_message_moves_with_the_whole_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_in_the_middle_of_a_message_too_long_to_keep_stays_with_its_server() {
+async fn a_client_within_a_message_too_long_to_buffer_stays_with_its_server() {
     const BYTES: usize = 3 << 20;
     let mut options = default_mode();
     options.servers.move_timeout_ms = 50;
@@ -144,7 +144,7 @@ async fn a_client_in_the_middle_of_a_message_too_long_to_keep_stays_with_its_ser
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_request_is_forwarded_in_pieces_and_one_that_breaks_off_ends_its_client() {
+async fn a_long_request_is_forwarded_in_parts_and_an_interrupted_one_closes_its_client() {
     let mut options = Options { poll_interval_ms: 50, ..default_mode() };
     options.engine.forwarded_message_bytes_max = 4_000_000;
     let listening = listen(options).await;
@@ -165,7 +165,7 @@ async fn a_long_request_is_forwarded_in_pieces_and_one_that_breaks_off_ends_its_
     let (status, (got, pieces)) = tokio::join!(send("POST", text.clone().into_bytes()), take(&mut one));
     assert_eq!((status, got == text.as_bytes(), pieces > 40), (200, true, true));
     assert_eq!(send("POST", vec![b'x'; 5_000_000]).await, 413);
-    // A body that ends before its length.
+    // A body that ends before its content length.
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: {authorization}\r\ncontent-length: 3000000\r\n\r\n"
     );

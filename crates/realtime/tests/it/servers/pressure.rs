@@ -1,4 +1,4 @@
-//! Servers and clients that are slower than those who send to them.
+//! Servers and clients that read more slowly than messages are sent to them.
 
 use realtime::{Options, servers};
 use serde_json::json;
@@ -7,7 +7,7 @@ use signalr_protocol::service::{Message, ping_value};
 use super::{default_mode, json_client, listen, say, server, x};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_reads_slowly_gets_everything_in_order() {
+async fn a_server_that_reads_slowly_receives_everything_in_order() {
     const MESSAGES: u64 = 3_000;
     let servers = servers::Options { pending_bytes_max: 64 * 1024, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
@@ -15,7 +15,7 @@ async fn a_server_that_reads_slowly_gets_everything_in_order() {
     let (mut ada, _) = json_client(&listening, &mut one, &[]).await;
     let (mut bob, _) = json_client(&listening, &mut one, &[]).await;
     let filler = "x".repeat(4_000);
-    // More than all buffers on the way hold, so that both senders come to a stop while the server reads nothing.
+    // More than all buffers together, so that both senders block while the server reads nothing.
     let sending = tokio::spawn(async move {
         for number in 0..MESSAGES {
             let message = json!({ "type": 1, "target": "Take", "arguments": ["ada", number, filler] });
@@ -29,12 +29,12 @@ async fn a_server_that_reads_slowly_gets_everything_in_order() {
         Message::Ping { messages } => ping_value(messages, "target").map(str::to_owned),
         _ => None,
     });
-    // It is asked for another connection: one does not seem to be enough.
+    // It receives the request for another connection, because one seems to be too few.
     assert_eq!(hinted.await.unwrap(), "default-0");
     let mut next = std::collections::HashMap::from([("ada".to_owned(), 0), ("bob".to_owned(), 0)]);
     for received in 0..2 * MESSAGES {
         if received % 100 == 0 {
-            // As the SDK does, however long all of this takes: a server that says nothing for too long is given up.
+            // As the SDK does: a server that sends nothing for too long is disconnected.
             one.send(&Message::Ping { messages: vec![] }).await.unwrap();
         }
         let (_, call) = one.call().await.unwrap();
@@ -48,10 +48,10 @@ async fn a_server_that_reads_slowly_gets_everything_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_clients_that_send_much_do_not_cost_a_slow_server_its_connection() {
+async fn a_slow_server_with_many_busy_clients_stays_connected() {
     const CLIENTS: usize = 40;
     const BYTES: usize = 1_000_000;
-    // Beyond four times as much the server is given up.
+    // Above four times as much, the connection is closed.
     let servers = servers::Options { pending_bytes_max: 128 * 1024, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let mut one = server(&listening, "one").await;
@@ -70,7 +70,7 @@ async fn many_clients_that_send_much_do_not_cost_a_slow_server_its_connection() 
             })
         })
         .collect();
-    // It reads nothing before every client has sent what the way to the service takes.
+    // It reads nothing before every client has sent as much as the buffers accept.
     let hinted = one.until(|message| match message {
         Message::Ping { messages } => ping_value(messages, "target").map(str::to_owned),
         _ => None,
@@ -89,10 +89,10 @@ async fn many_clients_that_send_much_do_not_cost_a_slow_server_its_connection() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_sends_faster_than_shards_take_loses_nothing() {
+async fn a_server_that_sends_faster_than_shards_deliver_loses_nothing() {
     const MESSAGES: u64 = 20_000;
     let mut options = default_mode();
-    // Room for one command in each queue, and for everything at the client.
+    // One command in each queue, and enough pending bytes for everything at the client.
     options.engine.commands_max = 1;
     options.engine.pending_bytes_max = 64 * 1024 * 1024;
     let listening = listen(options).await;
@@ -119,18 +119,18 @@ async fn a_server_that_sends_faster_than_shards_take_loses_nothing() {
         Message::ServiceEvent { object: 4, kind: 3, id, .. } => id.map(str::to_owned),
         _ => None,
     });
-    assert_eq!(status.await.unwrap(), "c-one", "it was told that it sends too fast");
+    assert_eq!(status.await.unwrap(), "c-one", "the server received the hint that it sends too fast");
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_never_reads_is_cut_and_its_clients_are_told() {
+async fn a_server_that_never_reads_is_disconnected_and_its_clients_are_closed() {
     let servers =
         servers::Options { pending_bytes_max: 16 * 1024, timeout_ms: 500, ..default_mode().servers };
     let listening = listen(Options { servers, ..default_mode() }).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, _) = json_client(&listening, &mut one, &[]).await;
-    // It goes on to send, so that it is not given up for its silence, and reads no answer.
+    // It keeps sending, so that it does not time out, and reads no response.
     let asking = tokio::spawn(async move {
         let filler = "x".repeat(50_000);
         loop {

@@ -1,7 +1,7 @@
-//! Recordings of app servers of the SDK (Microsoft.Azure.SignalR 1.34.0 on ASP.NET Core 10) and JavaScript clients 10.0.11, played again. Each line
-//! of `replay/*.jsonl` is a WebSocket message of a server connection. Messages of idle connections are left out, and repetitions in
-//! `migrate` and `pause-race`. The recorded service was an earlier version of this one; where it was wrong, `recording.rs`, `stage.rs` and the tests say
-//! what is right.
+//! Recordings of app servers with the SDK (Microsoft.Azure.SignalR 1.34.0 on ASP.NET Core 10) and JavaScript clients 10.0.11,
+//! replayed. Each line of `replay/*.jsonl` is a WebSocket message of a server connection. Messages of idle connections are
+//! omitted, and repetitions in `migrate` and `pause-race`. The recorded service was an earlier version of this one; where it was
+//! wrong, `recording.rs`, `stage.rs` and the tests have the correct behaviour.
 
 mod meaning;
 mod pause_race;
@@ -23,7 +23,7 @@ const RESULTS: &str = include_str!("replay/results.jsonl");
 const STATEFUL: &str = include_str!("replay/stateful.jsonl");
 const STREAMING: &str = include_str!("replay/streaming.jsonl");
 
-/// Plays a recording of one service process to its end: what its clients heard.
+/// Replays a recording of one service process; returns what its clients received.
 async fn heard(recording: &str, names: &[(u32, &'static str)]) -> String {
     let listening = listen(default_mode()).await;
     let mut replay = Replay::new(&listening, "testhub", names);
@@ -34,7 +34,7 @@ async fn heard(recording: &str, names: &[(u32, &'static str)]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_errors_aborts_and_refusals_of_the_sdk_reach_clients_of_both_protocols() {
+async fn completions_errors_and_aborts_of_the_sdk_reach_clients_of_both_protocols() {
     expect![[r#"
         ann:
           {"type":3,"invocationId":"0","result":"hello"}
@@ -53,7 +53,7 @@ async fn calls_errors_aborts_and_refusals_of_the_sdk_reach_clients_of_both_proto
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn groups_users_and_exclusions_of_the_sdk_choose_the_right_clients() {
+async fn sends_of_the_sdk_to_groups_and_users_with_exclusions_reach_the_right_clients() {
     expect![[r#"
         ann:
           {"type":3,"invocationId":"0","result":null}
@@ -96,7 +96,7 @@ async fn groups_users_and_exclusions_of_the_sdk_choose_the_right_clients() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_of_the_sdk_go_up_and_down_in_both_protocols() {
+async fn streams_of_the_sdk_work_in_both_directions_and_protocols() {
     expect![[r#"
         ann:
           {"type":2,"invocationId":"0","item":0}
@@ -132,7 +132,7 @@ async fn streams_of_the_sdk_go_up_and_down_in_both_protocols() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_results_of_the_sdk_find_their_caller_on_either_server() {
+async fn client_results_reach_the_calling_server_of_the_sdk() {
     let names = [(1, "vm_7a6956d0365144938bbd9c66d5d3f5ae"), (2, "vm_789fa39dd9e54a35b17c97ff01345ad4")];
     expect![[r#"
         ann:
@@ -154,7 +154,7 @@ async fn client_results_of_the_sdk_find_their_caller_on_either_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_the_sdk_move_to_the_other_server_when_theirs_shuts_down() {
+async fn clients_migrate_when_a_server_of_the_sdk_shuts_down() {
     let names = [(1, "vm_b784f830952b4d8ca755462f8b181601"), (2, "vm_f533cadae91943de918c7dcd969c3a0d")];
     expect![[r#"
         u0:
@@ -182,12 +182,12 @@ async fn clients_of_the_sdk_move_to_the_other_server_when_theirs_shuts_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_a_killed_server_of_the_sdk_come_again_on_the_other_one() {
+async fn clients_of_a_killed_server_of_the_sdk_reconnect_to_the_other_one() {
     let listening = listen(default_mode()).await;
     let mut replay = Replay::new(&listening, "testhub", &[]);
     let mut before = steps(DROP);
     let fourth = before.iter().enumerate().filter(|(_, step)| matches!(step, Step::Open { .. })).nth(3);
-    let after = before.split_off(fourth.expect("the clients come again").0);
+    let after = before.split_off(fourth.expect("the clients reconnect").0);
     replay.play(before).await;
     replay.kill(1).await;
     replay.play(after).await;
@@ -209,16 +209,16 @@ async fn clients_of_a_killed_server_of_the_sdk_come_again_on_the_other_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_draining_service_takes_leave_of_the_sdk_which_comes_again_to_the_next_process() {
+async fn the_sdk_reconnects_to_the_next_process_after_a_drain() {
     let listening = listen(default_mode()).await;
     let mut replay = Replay::new(&listening, "testhub", &[]);
     let mut before = steps(DRAIN);
     let is_end = |step: &Step| matches!(step, Step::Leave { .. });
-    let mut ends = before.split_off(before.iter().position(is_end).expect("clients end"));
-    // The service ends them: they do not leave by themselves.
+    let mut ends = before.split_off(before.iter().position(is_end).expect("the clients are closed"));
+    // The service closes them; they do not disconnect by themselves.
     ends.retain(|step| !is_end(step));
     let is_second = |step: &Step| matches!(step, Step::Server { conn: 2, .. });
-    let next = ends.split_off(ends.iter().position(is_second).expect("the server comes again"));
+    let next = ends.split_off(ends.iter().position(is_second).expect("the server reconnects"));
     replay.play(before).await;
     tokio::join!(replay.play(ends), listening.stop());
     replay.check_nothing_else();
@@ -236,10 +236,10 @@ async fn a_draining_service_takes_leave_of_the_sdk_which_comes_again_to_the_next
     listening.stop().await;
 }
 
-/// The recorded service passed sequences, acknowledgements and repeated calls on to the app server, which knows nothing of them and ran a
-/// call twice.
+/// The recorded service forwarded sequences, acks and repeated invocations to the app server, which does not know them and ran an
+/// invocation twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_the_sdk_that_loses_its_socket_loses_no_message_and_its_call_runs_once() {
+async fn a_stateful_client_that_loses_its_socket_loses_no_message_and_its_invocation_runs_once() {
     let completion = b"{\"type\":3,\"invocationId\":\"0\"";
     let is_in = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).any(|found| found == part);
     let (mut calls, mut completions) = (0, 0);
@@ -258,7 +258,7 @@ async fn a_client_of_the_sdk_that_loses_its_socket_loses_no_message_and_its_call
     let mut all = steps(STATEFUL);
     all.retain(right);
     let end = all.iter().position(|step| matches!(step, Step::Leave { .. }));
-    all.truncate(end.expect("the client ends"));
+    all.truncate(end.expect("the client is closed"));
     assert_eq!((calls, completions), (2, 2));
     let listening = listen(default_mode()).await;
     let mut replay = Replay::new(&listening, "statefulhub", &[]);
@@ -293,7 +293,7 @@ async fn a_client_of_the_sdk_that_loses_its_socket_loses_no_message_and_its_call
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_behind_the_pause_goes_to_the_new_server_and_is_answered() {
+async fn an_invocation_after_the_pause_is_completed_by_the_new_server() {
     let listening = listen(default_mode()).await;
     let mut replay = Replay::new(&listening, "testhub", &pause_race::NAMES);
     replay.play(pause_race::steps()).await;

@@ -1,4 +1,4 @@
-//! Results of clients that would reach their caller before it knows its own call.
+//! Results of clients that would reach their caller before it has registered its invocation.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ fn with_delays() -> realtime::Options {
     options
 }
 
-/// Calls `answer` of a client, as the SDK does.
+/// Invokes `answer` of a client, as the SDK does.
 async fn invoke(caller: &mut ScriptedAppServer, invocation: &str, client: &str) {
     let call = json!({ "type": 1, "invocationId": invocation, "target": "answer", "arguments": [] });
     let (name, framed) = (caller.name().to_owned(), format!("{call}\u{1e}"));
@@ -34,7 +34,7 @@ async fn invoke(caller: &mut ScriptedAppServer, invocation: &str, client: &str) 
         .unwrap();
 }
 
-/// The client answers as soon as it is called.
+/// The client completes each invocation at once.
 async fn answer(client: &mut HubClient) {
     let called = client.next_json().await.unwrap();
     assert_eq!(called["target"], "answer");
@@ -42,7 +42,7 @@ async fn answer(client: &mut HubClient) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_result_of_a_servers_own_client_waits_and_other_messages_do_not() {
+async fn the_result_of_a_servers_own_client_is_delayed_and_other_messages_are_not() {
     let listening = listen(with_delays()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -51,7 +51,7 @@ async fn the_result_of_a_servers_own_client_waits_and_other_messages_do_not() {
     answer(&mut ada).await;
     say(&mut ada, &json!({ "type": 1, "target": "Next", "arguments": [] })).await;
     let (_, next) = one.call().await.unwrap();
-    assert_eq!(next["target"], "Next", "it comes before the result");
+    assert_eq!(next["target"], "Next", "it arrives before the result");
     let (_, result) = one.call().await.unwrap();
     assert_eq!((&result["type"], &result["invocationId"]), (&json!(3), &json!("a")));
     assert!(asked.elapsed() >= FIRST, "{:?}", asked.elapsed());
@@ -59,7 +59,7 @@ async fn the_result_of_a_servers_own_client_waits_and_other_messages_do_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_results_of_a_server_wait_longer_than_later_ones() {
+async fn the_first_results_of_a_server_are_delayed_longer_than_later_ones() {
     let listening = listen(with_delays()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -81,7 +81,7 @@ async fn the_first_results_of_a_server_wait_longer_than_later_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn results_and_errors_for_another_server_wait_too() {
+async fn results_and_errors_for_another_server_are_delayed_too() {
     let listening = listen(with_delays()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -89,7 +89,7 @@ async fn results_and_errors_for_another_server_wait_too() {
     let asked = Instant::now();
     invoke(&mut two, "a", &id).await;
     answer(&mut ada).await;
-    // The client's own server knows the call, and passes the result back at once.
+    // The client's own server has registered the invocation, and forwards the result at once.
     let (_, result) = one.call().await.unwrap();
     assert_eq!(result["invocationId"], "a");
     one.send(&Message::ClientCompletion {
@@ -124,7 +124,7 @@ async fn results_and_errors_for_another_server_wait_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_result_of_a_client_that_ends_at_once_comes_before_its_end() {
+async fn the_result_of_a_client_that_disconnects_at_once_arrives_before_its_close() {
     let listening = listen(with_delays()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;

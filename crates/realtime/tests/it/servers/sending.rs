@@ -1,4 +1,4 @@
-//! What app servers send to many, and whom they ask about.
+//! Sends, closes and existence checks of app servers.
 
 use realtime::{Mode, Options};
 use serde_json::json;
@@ -15,13 +15,13 @@ const OK: AckStatus = AckStatus::Ok;
 const NOT_FOUND: AckStatus = AckStatus::NotFound;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_find_all_users_groups_and_connections() {
+async fn sends_to_all_users_groups_and_connections_reach_their_receivers() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, ada_id) = json_client(&listening, &mut one, &[("sub", "ada")]).await;
     let mut two = server(&listening, "two").await;
     let (mut bob, bob_id) = client(&listening, &mut two, &[("sub", "bob")], HubProtocol::MessagePack).await;
-    // From the server that has neither; each client sees exactly its own messages, in order.
+    // Sent by the server without these clients; each client receives exactly its own messages, in order.
     let mut three = server(&listening, "three").await;
     let join = |ack_id| Message::JoinGroupWithAck {
         connection_id: &bob_id,
@@ -79,7 +79,7 @@ async fn messages_find_all_users_groups_and_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_with_a_filter_reaches_only_those_whom_it_chooses() {
+async fn a_message_with_a_filter_reaches_only_the_selected_connections() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (mut ada, _) = json_client(&listening, &mut server, &[("sub", "ada")]).await;
@@ -108,7 +108,7 @@ async fn a_message_with_a_filter_reaches_only_those_whom_it_chooses() {
         caller_user_id: None,
     };
     server.send(&to_group).await.unwrap();
-    // One that makes no sense must not become a message to all.
+    // A message with an invalid filter must not be sent to all.
     server.send(&broadcast(3, filtered("userId eq"))).await.unwrap();
     let told = server.until(|message| match message {
         Message::ServiceEvent { id: Some(id), message: Some(text), .. } => Some(format!("{id}: {text}")),
@@ -126,7 +126,7 @@ async fn a_message_with_a_filter_reaches_only_those_whom_it_chooses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_close_clients_one_by_one_and_many_at_once() {
+async fn servers_close_one_client_or_many_at_once() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, ada_id) = json_client(&listening, &mut one, &[("sub", "ada")]).await;
@@ -141,7 +141,7 @@ async fn servers_close_clients_one_by_one_and_many_at_once() {
     };
     two.send(&close("enough")).await.unwrap();
     assert_eq!(close_of(&mut ada).await, Some(json!({ "type": 7, "error": "enough" })));
-    // The server that it belonged to is told.
+    // The server of the client receives a CloseConnection.
     let told = one.until(|message| match message {
         Message::CloseConnection { connection_id, .. } => Some((*connection_id).to_owned()),
         _ => None,
@@ -196,7 +196,7 @@ async fn servers_close_clients_one_by_one_and_many_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_its_server_closes_hears_it_once() {
+async fn a_client_closed_by_its_server_receives_one_close_message() {
     let listening = listen(default_mode()).await;
     let hub = tokio::spawn(server(&listening, "one").await.serve());
     let mut ada =
@@ -209,14 +209,14 @@ async fn a_client_that_its_server_closes_hears_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_overtakes_the_answer_to_a_handshake_waits_for_it() {
+async fn requests_about_a_client_are_deferred_until_its_handshake_completes() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let path = client_path(&[]);
     let connecting = HubClient::connect(&listening.authority, &path, HubProtocol::Json);
     let introduced = async {
         let (id, _) = one.introduced().await.unwrap();
-        // By the server's own connection, and by another one of its process.
+        // On the server's own connection, and on another one of its process.
         let mut other = server(&listening, "one").await;
         let (first, second) = (news(1), news(2));
         let direct = Message::MultiConnectionData {
@@ -254,7 +254,7 @@ async fn what_overtakes_the_answer_to_a_handshake_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_before_its_handshake_is_answered_leaves_nobody_waiting() {
+async fn deferred_requests_fail_if_the_client_disconnects_before_its_handshake_completes() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let mut ada =
@@ -273,7 +273,8 @@ async fn a_client_that_goes_before_its_handshake_is_answered_leaves_nobody_waiti
     listening.stop().await;
 }
 
-/// Answers a client's end as the SDK does, with bytes behind it, and gives the events that follow before the answer to an echo.
+/// Responds to a client's close as the SDK does, with bytes after it; returns the events that follow until the response to an
+/// echo.
 async fn events_after_bytes_for(server: &mut ScriptedAppServer, id: &str) -> Vec<(i32, String)> {
     server.data(id, b"{\"type\":3,\"invocationId\":\"1\"}\x1e").await.unwrap();
     server.data(id, b"{\"type\":7}\x1e").await.unwrap();
@@ -292,7 +293,7 @@ async fn events_after_bytes_for(server: &mut ScriptedAppServer, id: &str) -> Vec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_for_a_client_that_has_just_ended_are_no_event_and_for_one_that_never_was_are() {
+async fn bytes_for_an_unknown_client_cause_an_event_but_not_for_one_that_just_disconnected() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut server, &[]).await;
@@ -320,7 +321,7 @@ async fn bytes_for_a_client_that_has_just_ended_are_no_event_and_for_one_that_ne
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_persistent_transport_sends_and_asks_in_serverless_mode() {
+async fn the_persistent_transport_sends_and_queries_in_serverless_mode() {
     let listening = listen(Options { mode: Mode::Serverless, ..default_mode() }).await;
     let weak = Introduction { connection_type: ServerConnectionType::Weak, ..introduction("sdk") };
     let mut sdk = ScriptedAppServer::connect(&listening.authority, &weak).await.unwrap();
@@ -349,7 +350,7 @@ async fn the_persistent_transport_sends_and_asks_in_serverless_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_cannot_call_methods_that_only_the_service_calls() {
+async fn servers_cannot_invoke_reserved_methods() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut server, &[("sub", "ada")]).await;
@@ -395,7 +396,7 @@ async fn servers_cannot_call_methods_that_only_the_service_calls() {
         _ => None,
     });
     assert!(failed.await.unwrap().contains("are called by the service only"));
-    // What was good beside it has come, and nothing else.
+    // The valid message has arrived, and no other.
     assert_eq!(ada.next_json().await.unwrap(), json!({ "type": 1, "target": "news", "arguments": [1] }));
     let last = news(2);
     server

@@ -6,12 +6,12 @@ use testkit::{HubClient, ScriptedAppServer};
 
 use super::{client_path, close_of, default_mode, json_client, listen, news, payloads, say, server, x};
 
-/// A text of so many letters.
+/// A text of `letters` letters.
 fn text(letters: usize) -> String {
     "x".repeat(letters)
 }
 
-/// A call of `news` with a number and a text, framed.
+/// An invocation of `news` with a number and a text, framed.
 fn numbered(number: u64, letters: usize) -> Vec<u8> {
     let call = json!({ "type": 1, "target": "news", "arguments": [number, text(letters)] });
     format!("{call}\u{1e}").into_bytes()
@@ -27,13 +27,13 @@ async fn send_to(server: &mut ScriptedAppServer, client: &str, framed: &[u8]) {
     server.send(&message).await.unwrap();
 }
 
-/// Sends messages of 100 kB until the service asks for a pause, and says how many.
+/// Sends messages of 100 kB until the service requests a pause; returns their number.
 async fn send_until_paused(server: &mut ScriptedAppServer, client: &str) -> u64 {
     let mut count = 0;
     loop {
         send_to(server, client, &numbered(count, 100_000)).await;
         count += 1;
-        // What the service says about a message comes before the answer to what follows it.
+        // The service sends the pause before the response to the next ping.
         server.send(&Message::Ping { messages: vec!["echo", "1"] }).await.unwrap();
         let is_paused = server.until(|message| match message {
             Message::ConnectionFlowControl { operation: FlowOperation::Pause, .. } => Some(true),
@@ -57,7 +57,7 @@ async fn flow(server: &mut ScriptedAppServer) -> FlowOperation {
         .unwrap()
 }
 
-/// The numbers of the next `count` calls of `news`.
+/// The numbers of the next `count` invocations of `news`.
 async fn numbers(client: &mut HubClient, count: u64) -> Vec<u64> {
     let mut numbers = Vec::new();
     for _ in 0..count {
@@ -68,7 +68,7 @@ async fn numbers(client: &mut HubClient, count: u64) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_200000_integers_reaches_a_client_that_reads_late() {
+async fn a_client_that_reads_late_receives_a_stream_of_200000_integers() {
     const COUNT: u64 = 200_000;
     const ITEMS_AT_ONCE: usize = 50;
     let item = |number: u64| format!("{{\"type\":2,\"invocationId\":\"1\",\"item\":{number}}}");
@@ -91,7 +91,7 @@ async fn a_stream_of_200000_integers_reaches_a_client_that_reads_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_messages_of_500_kb_reach_a_client_that_reads_late() {
+async fn a_client_that_reads_late_receives_twenty_messages_of_500_kb() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -103,13 +103,13 @@ async fn twenty_messages_of_500_kb_reach_a_client_that_reads_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_of_6_mb_and_what_follows_it_reach_a_client_that_reads_late() {
+async fn a_client_that_reads_late_receives_a_message_of_6_mb_and_later_ones() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     one.data(&id, &numbered(1, 6_000_000)).await.unwrap();
     one.data(&id, &numbered(2, 1)).await.unwrap();
-    // A broadcast, which has a bound of its own, is not the one too many.
+    // A broadcast has its own limit, and does not cause the overflow.
     let sent = news(3);
     one.send(&Message::BroadcastData { excluded: vec![], payloads: payloads(&sent), extensions: x() })
         .await
@@ -119,23 +119,23 @@ async fn a_message_of_6_mb_and_what_follows_it_reach_a_client_that_reads_late() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_sends_one_message_now_and_then_while_its_client_is_slow() {
+async fn a_paused_server_may_send_single_messages_to_its_slow_client() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     let sent = send_until_paused(&mut one, &id).await;
-    // In the middle of a pause, the server may send one message.
+    // During a pause, the server may send one message.
     assert_eq!(flow(&mut one).await, FlowOperation::Resume);
     assert_eq!(flow(&mut one).await, FlowOperation::Pause);
     send_to(&mut one, &id, &numbered(sent, 1)).await;
     assert_eq!(numbers(&mut ada, sent + 1).await, (0..=sent).collect::<Vec<_>>());
-    // The client has read everything: the pause ends for good.
+    // The client has read everything: the pause ends.
     while last_flow_before_answer(&mut one).await != Some(FlowOperation::Resume) {}
     assert_eq!(last_flow_before_answer(&mut one).await, None);
     listening.stop().await;
 }
 
-/// What the service last said about the flow before it answers a question.
+/// The last flow control message before the response to a ping.
 async fn last_flow_before_answer(server: &mut ScriptedAppServer) -> Option<FlowOperation> {
     server.send(&Message::Ping { messages: vec!["echo", "1"] }).await.unwrap();
     let mut last = None;
@@ -153,7 +153,7 @@ async fn last_flow_before_answer(server: &mut ScriptedAppServer) -> Option<FlowO
     last
 }
 
-/// The service's event about a client whose buffer is full, and what it gives as the reason of the end.
+/// The service's event for a client whose buffer is full, and the reason of the close.
 async fn overflow(server: &mut ScriptedAppServer, client: &str) -> (String, String) {
     let event = server.until(|message| match message {
         Message::ServiceEvent { object: 1, id: Some(id), kind: 3, message: Some(why), .. }
@@ -174,7 +174,7 @@ async fn overflow(server: &mut ScriptedAppServer, client: &str) -> (String, Stri
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_reads_nothing_for_a_time_is_closed_and_both_sides_learn_why() {
+async fn a_client_that_reads_nothing_for_too_long_is_closed_and_both_sides_receive_the_reason() {
     let mut options = default_mode();
     options.engine.own_stalled_timeout_ms = 300;
     options.engine.close_timeout_ms = 10_000;
@@ -192,7 +192,7 @@ async fn a_client_that_reads_nothing_for_a_time_is_closed_and_both_sides_learn_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_for_which_too_much_waits_is_closed_and_both_sides_learn_why() {
+async fn a_client_with_too_many_pending_bytes_is_closed_and_both_sides_receive_the_reason() {
     let mut options = default_mode();
     options.engine.own_pending_bytes_max = 3_000_000;
     options.engine.close_timeout_ms = 10_000;
@@ -200,7 +200,7 @@ async fn a_client_for_which_too_much_waits_is_closed_and_both_sides_learn_why() 
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     let mut sent = send_until_paused(&mut one, &id).await;
-    // A server that does not pause, as what is sent to a connection by its id does not.
+    // Messages to a connection by its id are not affected by a pause.
     for _ in 0..40 {
         send_to(&mut one, &id, &numbered(sent, 100_000)).await;
         sent += 1;
@@ -217,7 +217,7 @@ async fn a_client_for_which_too_much_waits_is_closed_and_both_sides_learn_why() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_reads_no_broadcasts_is_cut_as_before() {
+async fn a_client_that_reads_no_broadcasts_is_disconnected_without_a_close() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -239,14 +239,14 @@ async fn a_client_that_reads_no_broadcasts_is_cut_as_before() {
         }
         assert!(count < 100, "more than `pending_bytes_max` of broadcasts wait");
     }
-    // What the socket had taken is all that comes; there is no Close.
+    // The client receives only what was in the socket buffer; there is no Close.
     let end = async { while let Ok(Some(_)) = ada.next().await {} };
     tokio::time::timeout(testkit::PATIENCE, end).await.unwrap();
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_polling_and_server_sent_events_slow_their_server_down_too() {
+async fn slow_clients_of_http_transports_pause_their_server_too() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let (_, answer) = super::negotiate(&listening, &[]).await;
@@ -271,7 +271,7 @@ async fn long_polling_and_server_sent_events_slow_their_server_down_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_all_clients_has_a_bound_over_sockets_and_requests() {
+async fn pending_bytes_of_all_slow_clients_are_limited_over_all_transports() {
     for polls in [false, true] {
         let mut options = default_mode();
         options.engine.own_pending_bytes_total = 3_000_000;

@@ -1,5 +1,5 @@
-//! Clients that reconnect statefully: the service numbers, keeps, acknowledges and leaves out, and the app server hears of nothing but
-//! the new socket.
+//! Stateful reconnect of clients of app servers: the service handles sequences, buffers and acks, and the app server only
+//! receives the event of the new socket.
 
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
@@ -10,7 +10,7 @@ use super::ends::ping;
 use super::{client_path, default_mode, introduction, listen, negotiate, say, server};
 use crate::fixture::Listening;
 
-/// Where a client connects that was promised to reconnect statefully.
+/// The path of a client that negotiated stateful reconnect.
 async fn promised(listening: &Listening) -> String {
     let (_, answer) = negotiate(listening, &[]).await;
     client_path(&[]) + "&id=" + answer["connectionToken"].as_str().unwrap()
@@ -20,7 +20,7 @@ async fn upgrade(listening: &Listening, path: &str, protocol: HubProtocol) -> Hu
     HubClient::upgrade(&listening.authority, path, protocol).await.unwrap()
 }
 
-/// A stateful client whose app server has answered its handshake, and its connection id.
+/// A stateful client whose handshake is complete, and its connection id.
 async fn connect(
     listening: &Listening,
     one: &mut ScriptedAppServer,
@@ -55,7 +55,7 @@ async fn next(client: &mut HubClient) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_of_both_sides_come_once_and_in_order_over_a_lost_socket() {
+async fn messages_of_both_sides_are_delivered_once_and_in_order_after_a_reconnect() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let path = promised(&listening).await;
@@ -69,25 +69,29 @@ async fn messages_of_both_sides_come_once_and_in_order_over_a_lost_socket() {
     }
     say(&mut ada, &json!({ "type": 8, "sequenceId": 1 })).await;
     drop(ada);
-    // One for a client that is away or still there, as the service may not have noticed yet.
+    // The service may or may not have noticed that the socket is lost.
     one.tell(&id, &note(13)).await.unwrap();
     let mut ada = upgrade(&listening, &path, HubProtocol::Json).await;
     assert_eq!(reconnected(&mut one).await, id);
     let sequence = next(&mut ada).await;
     assert_eq!(sequence["type"], 9);
-    // The acknowledgement may have been lost with the socket.
+    // The ack may have been lost with the socket.
     let first = sequence["sequenceId"].as_u64().unwrap();
     assert!([1, 2].contains(&first), "{first}");
     for number in first..=3 {
         assert_eq!(next(&mut ada).await, note(10 + u32::try_from(number).unwrap()));
     }
-    // It repeats the second message, whose acknowledgement it has not seen.
+    // It repeats the second message, whose ack it has not received.
     say(&mut ada, &json!({ "type": 9, "sequenceId": 2 })).await;
     for number in [2, 3] {
         say(&mut ada, &note(number)).await;
     }
     say(&mut ada, &json!({ "type": 6 })).await;
-    assert_eq!(one.call().await.unwrap(), (id.clone(), note(3)), "nothing comes twice, and no Sequence");
+    assert_eq!(
+        one.call().await.unwrap(),
+        (id.clone(), note(3)),
+        "nothing is delivered twice, and no Sequence is forwarded"
+    );
     one.tell(&id, &note(14)).await.unwrap();
     assert_eq!(next(&mut ada).await, note(14));
     let ack = loop {
@@ -101,12 +105,12 @@ async fn messages_of_both_sides_come_once_and_in_order_over_a_lost_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blazorpack_is_numbered_by_the_type_in_front() {
+async fn blazorpack_messages_are_numbered_by_their_type() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let path = promised(&listening).await;
     let (mut ada, id) = connect(&listening, &mut one, &path, HubProtocol::BlazorPack).await;
-    // Several messages in one piece, and one in two: [1, ...], a ping, [1, ...] in halves.
+    // Several messages in one frame, and one in two: [1, ...], a ping, [1, ...] in halves.
     let calls: [&[u8]; 2] = [b"\x04\x93\x01\xc0\x01", b"\x04\x93\x01\xc0\x02"];
     ada.send(&[calls[0], b"\x02\x91\x06", &calls[1][..2]].concat()).await.unwrap();
     ada.send(&calls[1][2..]).await.unwrap();
@@ -121,7 +125,7 @@ async fn blazorpack_is_numbered_by_the_type_in_front() {
     assert_eq!(reconnected(&mut one).await, id);
     assert_eq!(ada.next().await.unwrap().unwrap(), b"\x92\x09\x01");
     assert_eq!(ada.next().await.unwrap().unwrap(), b"\x93\x01\xc0\x07");
-    // It begins again with its second message, which came before, and has a third one.
+    // It starts again with its second message, which was received before, and has a third one.
     ada.send(b"\x03\x92\x09\x02").await.unwrap();
     ada.send(&[calls[1], b"\x04\x93\x01\xc0\x03"].concat()).await.unwrap();
     assert_eq!(said(&mut one).await, b"\x04\x93\x01\xc0\x03");
@@ -129,7 +133,7 @@ async fn blazorpack_is_numbered_by_the_type_in_front() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_message_that_was_cut_comes_again_from_its_beginning() {
+async fn a_long_message_that_was_interrupted_is_received_again_from_its_start() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let path = promised(&listening).await;
@@ -137,7 +141,7 @@ async fn a_long_message_that_was_cut_comes_again_from_its_beginning() {
     let text =
         format!("{}\u{1e}", json!({ "type": 1, "target": "take", "arguments": ["x".repeat(300_000)] }));
     let (half, short) = (&text.as_bytes()[..150_000], format!("{}\u{1e}", note(1)));
-    // A short one in front of it, in the same piece, is not part of what is cut.
+    // A short message before it, in the same frame, is complete.
     ada.send(&[short.as_bytes(), half].concat()).await.unwrap();
     let (mut whole, mut begun) = (Vec::new(), 0);
     while begun < half.len() {
@@ -159,7 +163,7 @@ async fn a_long_message_that_was_cut_comes_again_from_its_beginning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_pings_for_a_client_that_is_between_two_sockets() {
+async fn the_service_sends_pings_to_the_app_server_while_a_client_reconnects() {
     let mut options = default_mode();
     options.engine.keep_alive_ms = 300;
     let listening = listen(options).await;
@@ -167,7 +171,7 @@ async fn the_service_pings_for_a_client_that_is_between_two_sockets() {
     let path = promised(&listening).await;
     let (ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
     drop(ada);
-    // One at once, and more for as long as it is away.
+    // One at once, and more for as long as it is disconnected.
     for _ in 0..3 {
         let (from, bytes) = one.introduced().await.unwrap();
         assert_eq!((from, bytes.as_slice()), (id.clone(), PINGS[0]));
@@ -178,7 +182,7 @@ async fn the_service_pings_for_a_client_that_is_between_two_sockets() {
 /// Pings, framed.
 const PINGS: [&[u8]; 2] = [b"{\"type\":6}\x1e", b"\x02\x91\x06"];
 
-/// The next that a client says, other than pings, put together from its pieces.
+/// The next message of a client, other than pings, assembled from its parts.
 async fn said(one: &mut ScriptedAppServer) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
@@ -193,7 +197,7 @@ async fn said(one: &mut ScriptedAppServer) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hub_faster_than_acknowledgements_is_slowed_down_and_nothing_is_lost() {
+async fn a_hub_faster_than_acks_is_paused_and_nothing_is_lost() {
     const COUNT: u32 = 30;
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
@@ -202,7 +206,7 @@ async fn a_hub_faster_than_acknowledgements_is_slowed_down_and_nothing_is_lost()
     say(&mut ada, &json!({ "type": 6 })).await;
     drop(ada);
     assert_eq!(reconnected(&mut one).await, id, "the service has noticed");
-    // Three times as much as is kept of broadcasts, for a client that is away.
+    // Three times the buffer for broadcasts, for a client that is disconnected.
     let filler = "x".repeat(100_000);
     let long = |number: u32| json!({ "type": 1, "target": "news", "arguments": [number, filler] });
     for number in 0..COUNT {
@@ -215,7 +219,7 @@ async fn a_hub_faster_than_acknowledgements_is_slowed_down_and_nothing_is_lost()
         assert_eq!(next(&mut ada).await, long(number));
     }
     say(&mut ada, &json!({ "type": 9, "sequenceId": 1 })).await;
-    // It has read everything, and as long as it does not say so the server is not to go on.
+    // It has read everything, and the server stays paused until it acknowledges.
     say(&mut ada, &json!({ "type": 8, "sequenceId": COUNT })).await;
     while flow(&mut one).await != FlowOperation::Resume {}
     one.tell(&id, &note(1)).await.unwrap();
@@ -223,7 +227,7 @@ async fn a_hub_faster_than_acknowledgements_is_slowed_down_and_nothing_is_lost()
     listening.stop().await;
 }
 
-/// What the service asks for next.
+/// The next flow control message of the service.
 async fn flow(one: &mut ScriptedAppServer) -> FlowOperation {
     let asked = one.until(|message| match message {
         Message::ConnectionFlowControl { operation, .. } => Some(*operation),
@@ -233,7 +237,7 @@ async fn flow(one: &mut ScriptedAppServer) -> FlowOperation {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_moves_to_another_server_between_two_sockets() {
+async fn a_client_migrates_to_another_server_while_it_reconnects() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let path = promised(&listening).await;
@@ -245,7 +249,7 @@ async fn a_client_moves_to_another_server_between_two_sockets() {
     one.tell(&id, &note(11)).await.unwrap();
     assert_eq!(reconnected(&mut one).await, id, "the service has noticed");
     one.send(&Message::Ping { messages: vec!["shutdown", "fin:1"] }).await.unwrap();
-    // The server has nothing more for its client.
+    // The server has no more messages for its client.
     let paused = one.until(|message| match message {
         Message::ConnectionFlowControl { operation: FlowOperation::Pause, .. } => Some(()),
         _ => None,
@@ -275,7 +279,7 @@ async fn a_client_moves_to_another_server_between_two_sockets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_server_that_a_client_has_moved_to_is_not_told_of_its_new_socket() {
+async fn a_server_with_an_old_sdk_receives_no_reconnect_message() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let path = promised(&listening).await;
@@ -287,7 +291,7 @@ async fn an_old_server_that_a_client_has_moved_to_is_not_told_of_its_new_socket(
     drop(ada);
     let mut ada = upgrade(&listening, &path, HubProtocol::Json).await;
     assert_eq!(next(&mut ada).await["type"], 9);
-    // The service pings for it, behind what it would say of the new socket.
+    // The service pings for the client after the reconnect; a reconnect message would be before that.
     let spoken = two.until(|message| match message {
         Message::ConnectionReconnect { .. } => panic!("its SDK would end the connection"),
         Message::ConnectionData { payload, .. } => Some(payload.to_vec()),
@@ -298,11 +302,11 @@ async fn an_old_server_that_a_client_has_moved_to_is_not_told_of_its_new_socket(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_server_says_before_it_closes_a_client_comes_before_the_close() {
+async fn messages_that_a_server_sends_before_it_closes_a_client_arrive_before_the_close() {
     let listening = listen(default_mode()).await;
     let mut one = server(&listening, "one").await;
     let path = promised(&listening).await;
-    // It has said nothing yet, so that what is numbered waits for it.
+    // It has sent nothing yet, so that sequenced messages wait for it.
     let (mut ada, id) = connect(&listening, &mut one, &path, HubProtocol::Json).await;
     one.tell(&id, &note(1)).await.unwrap();
     one.tell(&id, &json!({ "type": 7, "error": "enough" })).await.unwrap();

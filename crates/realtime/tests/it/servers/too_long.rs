@@ -1,4 +1,4 @@
-//! Messages of app servers that are longer than may be: they are refused, and the connection with all its clients lives on.
+//! Messages of app servers above the size limit: they are refused, and the connection with all its clients stays open.
 
 use realtime::{Options, servers};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ async fn listen_for_short_ones() -> Listening {
     listen(Options { servers, ..default_mode() }).await
 }
 
-/// The next event: what it is about, its kind, and its text.
+/// The next event: its object, its kind, and its text.
 async fn event(one: &mut ScriptedAppServer) -> (i32, String, i32, String) {
     let event = one.until(|message| match message {
         Message::ServiceEvent { object, id, kind, message, .. } => {
@@ -32,20 +32,20 @@ fn why(kind: u32, bytes: usize) -> String {
     )
 }
 
-/// The connection still carries its client.
+/// Checks that the connection still carries its client.
 async fn lives(one: &mut ScriptedAppServer, client: &mut HubClient, id: &str) {
     one.data(id, b"{\"type\":1,\"target\":\"news\",\"arguments\":[\"on\"]}\x1e").await.unwrap();
     assert_eq!(heard(client).await, json!(["on"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_result_that_is_too_long_fails_its_call_and_nothing_else() {
+async fn an_oversized_completion_fails_only_its_invocation() {
     let listening = listen_for_short_ones().await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
     say(&mut ada, &json!({ "type": 1, "invocationId": "7", "target": "Much", "arguments": [] })).await;
     one.call().await.unwrap();
-    // As .NET writes it, the type first.
+    // As .NET formats it, the type first.
     let filler = "x".repeat(200_000);
     let completion = format!("{{\"type\":3,\"invocationId\":\"7\",\"result\":\"{filler}\"}}\u{1e}");
     one.data(&id, completion.as_bytes()).await.unwrap();
@@ -65,7 +65,7 @@ async fn a_result_that_is_too_long_fails_its_call_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_waits_for_an_answer_hears_that_the_message_was_too_long() {
+async fn an_oversized_message_with_an_ack_or_result_is_rejected_in_it() {
     let listening = listen_for_short_ones().await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -111,7 +111,7 @@ async fn whoever_waits_for_an_answer_hears_that_the_message_was_too_long() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_piece_that_is_too_long_ends_its_client_only() {
+async fn an_oversized_part_closes_only_its_client() {
     let listening = listen_for_short_ones().await;
     let mut one = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut one, &[]).await;
@@ -121,14 +121,14 @@ async fn a_piece_that_is_too_long_ends_its_client_only() {
     one.data(&id, &filler).await.unwrap();
     let closed = close_of(&mut ada).await.unwrap();
     assert_eq!(closed["error"], Value::from("the app server sent a message that cannot be read"));
-    // The fields around the payload have 36 bytes.
+    // The fields besides the payload have 36 bytes.
     assert_eq!(event(&mut one).await.3, why(6, filler.len() + 36));
     lives(&mut one, &mut bob, &bob_id).await;
     listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_is_too_long_is_refused() {
+async fn an_oversized_handshake_is_refused() {
     let listening = listen_for_short_ones().await;
     let mut one =
         ScriptedAppServer::upgrade(&listening.authority, &super::introduction("one")).await.unwrap();

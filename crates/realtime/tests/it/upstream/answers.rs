@@ -1,4 +1,4 @@
-//! What comes of an upstream's answer, or of none; streams; who shows itself with a token.
+//! Responses of an upstream, or none; streams; authentication with a token.
 
 use expect_test::expect;
 use http::HeaderMap;
@@ -9,10 +9,10 @@ use testkit::Http;
 
 use super::{Stage, call, check, completion, say};
 use crate::fixture::token;
-use crate::webhook::{Door, Webhook};
+use crate::webhook::{ClosedPort, Webhook};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_become_completions() {
+async fn responses_become_completions() {
     let mut stage = Stage::with(|options| {
         options.upstream.answer_bytes_max = 1000.try_into().unwrap();
     })
@@ -41,21 +41,21 @@ async fn answers_become_completions() {
             200,
             "{}".to_owned(),
             expect![[
-                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is not a whole hub message framed as json"}"#
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's response is not a whole hub message framed as json"}"#
             ]],
         ),
         (
             200,
             "\u{7}....".to_owned(),
             expect![[
-                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is not a whole hub message framed as json"}"#
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's response is not a whole hub message framed as json"}"#
             ]],
         ),
         (
             200,
             completion(2),
             expect![[
-                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's answer is no completion of this invocation"}"#
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's response is no completion of this invocation"}"#
             ]],
         ),
     ] {
@@ -63,7 +63,7 @@ async fn answers_become_completions() {
         stage.webhook.take(status, body).await;
         check(&mut ada, expected).await;
     }
-    // Who wants no answer gets none, whatever it is.
+    // An invocation without an id gets no completion, whatever the response is.
     for (status, body) in [(200, completion(1)), (500, String::new()), (200, "nonsense".to_owned())] {
         say(&mut ada, &json!({ "type": 1, "target": "tell", "arguments": [] })).await;
         stage.webhook.take(status, body).await;
@@ -76,8 +76,8 @@ async fn answers_become_completions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_that_cannot_be_reached_is_told_in_detail_only_to_those_who_ask() {
-    let door = Door::closed();
+async fn the_error_of_an_unreachable_upstream_has_details_only_if_the_token_asks_for_them() {
+    let door = ClosedPort::closed();
     let authority = door.authority();
     let stage = Stage::with(|options| {
         options.upstream.templates[0].url_template = format!("http://{authority}/");
@@ -102,7 +102,7 @@ async fn an_upstream_that_cannot_be_reached_is_told_in_detail_only_to_those_who_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_upstream_is_given_up() {
+async fn an_invocation_of_a_slow_upstream_times_out() {
     let mut stage = Stage::with(|options| {
         options.upstream.request_timeout_ms = 100.try_into().unwrap();
     })
@@ -112,11 +112,11 @@ async fn a_slow_upstream_is_given_up() {
     let slow = stage.webhook.next().await;
     check(
         &mut ada,
-        expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream did not answer in time"}"#]],
+        expect![[r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream did not respond in time"}"#]],
     )
     .await;
     slow.answer(200, completion(1));
-    // Its connection serves on.
+    // Its connection is still served.
     say(&mut ada, &call(2, "quick")).await;
     stage.webhook.take(200, completion(2)).await;
     check(&mut ada, expect![[r#"{"type":3,"invocationId":"2","result":2}"#]]).await;
@@ -125,7 +125,7 @@ async fn a_slow_upstream_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_go_both_ways() {
+async fn streams_are_forwarded_in_both_directions() {
     let mut stage = Stage::start().await;
     let mut ada = stage.ada().await;
     let stream =
@@ -133,7 +133,7 @@ async fn streams_go_both_ways() {
     say(&mut ada, &stream).await;
     let received = stage.webhook.next().await;
     assert_eq!(received.shown(), format!("count {stream}"));
-    // Items may come with the answer; the others, and the end, come over REST.
+    // Items may be in the response; later ones, and the end, are sent over REST.
     received.answer(200, "{\"type\":2,\"invocationId\":\"1\",\"item\":1}\u{1e}");
     check(&mut ada, expect![[r#"{"type":2,"invocationId":"1","item":1}"#]]).await;
     for message in [
@@ -144,13 +144,13 @@ async fn streams_go_both_ways() {
         say(&mut ada, &message).await;
         let received = stage.webhook.next().await;
         assert_eq!(received.path, "/chat/messages/count?code=k");
-        // An upstream that keeps nothing knows which call this belongs to, and how its client is to be answered.
+        // An upstream without state learns the invocation, and how to send to its client.
         assert_eq!(received.header("x-chappe-invocation-id"), "1");
         assert_eq!(received.header("x-chappe-hub-protocol"), "json");
         assert_eq!(received.shown(), format!("count {message}"));
         received.answer(200, "");
     }
-    // What belongs to no stream any more goes nowhere.
+    // A message of a stream that has ended is not forwarded.
     for message in
         [json!({ "type": 5, "invocationId": "1" }), json!({ "type": 2, "invocationId": "up", "item": 1 })]
     {
@@ -168,7 +168,7 @@ async fn streams_go_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_answers_a_stream_later_over_rest() {
+async fn an_app_sends_the_items_of_a_stream_later_over_rest() {
     let mut stage = Stage::start().await;
     let mut ada = stage.ada().await;
     say(&mut ada, &json!({ "type": 4, "invocationId": "1", "target": "count", "arguments": [] })).await;
@@ -190,7 +190,7 @@ async fn an_upstream_answers_a_stream_later_over_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_managed_identity_shows_itself_with_a_token_that_is_kept() {
+async fn requests_with_a_managed_identity_have_a_cached_token() {
     let mut identity = Webhook::start();
     let endpoint = format!("http://{}/msi/token", identity.authority);
     let mut stage = Stage::with(|options| {
@@ -219,7 +219,7 @@ async fn a_managed_identity_shows_itself_with_a_token_that_is_kept() {
             say(&mut ada, &call(3, "ask")).await;
         }
     }
-    assert!(identity.is_quiet());
+    assert!(identity.has_no_request());
     drop(ada);
     stage.listening.stop().await;
 }

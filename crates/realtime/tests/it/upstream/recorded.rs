@@ -1,7 +1,7 @@
-//! The requests that the SignalR emulator sent to its upstream, beside ours for the same clients. `recorded.jsonl` has one scenario a
-//! line: the requests of one connection, in order. It was recorded from the public emulator (March 2024) with a template like the
-//! one below; what changes with every run was left out. `docs/compatibility/upstreams.md` lists what differs, and so do [`CLAIMS`]
-//! and [`OTHERS`].
+//! The requests that the SignalR emulator sent to its upstream, compared with ours for the same clients. Each line of
+//! `recorded.jsonl` is one scenario: the requests of one connection, in order. It was recorded from the public emulator (March
+//! 2024) with a template like the one below; what changes between runs was removed. `docs/compatibility/upstreams.md` lists the
+//! differences, and so do [`CLAIMS`] and [`OTHERS`].
 
 mod clients;
 
@@ -23,7 +23,7 @@ struct Scenario {
     requests: Vec<Recorded>,
 }
 
-/// What matters of one request.
+/// The compared parts of one request.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub(super) struct Recorded {
     target: String,
@@ -32,21 +32,21 @@ pub(super) struct Recorded {
     content_type: String,
     #[serde(default)]
     user: Option<String>,
-    /// Only where the scenario is about claims; `iat`, `nbf` and `exp` have the value `N`.
+    /// Only if the scenario is about claims; `iat`, `nbf` and `exp` have the value `N`.
     #[serde(default)]
     claims: Option<String>,
     query: String,
-    /// Text, or in hexadecimal digits where it is MessagePack.
+    /// The body: text, or hexadecimal digits for MessagePack.
     body: String,
 }
 
-/// A request of ours.
+/// A request of this service.
 pub(super) struct Sent {
     connection: String,
     signature: String,
     /// The names of its headers of the protocol, sorted.
     names: Vec<String>,
-    /// As the emulator's are noted down.
+    /// In the format of the recording.
     request: Recorded,
 }
 
@@ -80,7 +80,7 @@ impl Sent {
 }
 
 impl Sent {
-    /// Whether it is a call with an id.
+    /// Whether it is an invocation with an id.
     fn has_call(&self) -> bool {
         let body = &self.request.body;
         // [1, headers, id or nil, ...]
@@ -99,7 +99,7 @@ const OURS: [&str; 5] = [
     "x-chappe-transport",
 ];
 
-/// Replaces what changes with every run.
+/// Replaces values that change between runs.
 fn without_times(claims: &str) -> String {
     let item = |item: &str| match item.split_once(": ") {
         Some((kind @ ("iat" | "nbf" | "exp"), _)) => format!("{kind}: N"),
@@ -108,11 +108,11 @@ fn without_times(claims: &str) -> String {
     claims.split(", ").map(item).collect::<Vec<_>>().join(", ")
 }
 
-/// What every claims header of the recordings begins with.
+/// The start of every claims header in the recordings.
 const TIMES: &str = "aud: http://localhost:36000/client/?hub=chat, iat: N, nbf: N, exp: N, ";
 
-/// Where we deliberately send other claims: scenario, and what follows [`TIMES`]. Commas, control characters and spaces at the ends are
-/// percent-encoded, and so is what looks like the end of a type. Numbers stay as the token has them.
+/// Scenarios in which we deliberately send other claims, and what follows [`TIMES`]. Commas, control characters and spaces at the
+/// ends are percent-encoded, and so is what looks like the end of a type. Numbers stay as in the token.
 const CLAIMS: [(&str, &str); 5] = [
     (
         "claims/percent",
@@ -136,30 +136,30 @@ const CLAIMS: [(&str, &str); 5] = [
     ),
 ];
 
-/// Other deliberate differences: scenario, what the emulator has, and what we have.
+/// Other deliberate differences: scenario, the emulator's value, and ours.
 const OTHERS: [(&str, &str, &str); 5] = [
-    // Spaces at the ends of a header are cut, so that two users would have one header: they are percent-encoded.
+    // Spaces at the ends of a header are trimmed, so that two users would have one header: they are percent-encoded.
     ("claims/space", "a b", "%20a b%20"),
-    // What looks encoded is encoded, so that it can be read back.
+    // A text that looks encoded is encoded, so that it can be decoded.
     ("claims/percent", "a%2Fb", "a%252Fb"),
-    // The service's own order decides which claim names the user, not that of the token.
+    // The service's own order of claims determines the user, not the order in the token.
     ("claims/sub-nameid", "s1", "n1"),
-    // Hub names have no case, and are lower-case everywhere.
+    // The case of hub names is ignored, and they are always in lower case.
     ("hub/capitals", "/t/NewHub/", "/t/newhub/"),
-    // An app that closes a connection with a reason hears it again.
+    // If an app closes a connection with a reason, `disconnected` has it.
     ("end/rest-reason", r#"{"type":11}"#, r#"{"error":"...","type":11}"#),
 ];
 
-/// Where the name of an event is percent-encoded, so that it can be read back: scenario, and what the header has.
+/// Scenarios in which the name of an event is percent-encoded, so that it can be decoded, and the header's value.
 const EVENTS: [(&str, &str); 2] = [("target/pct", "a%252Fb"), ("target/lead", "%20a%20")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_are_those_of_the_emulator_but_for_the_listed_differences() {
+async fn requests_equal_those_of_the_emulator_except_for_the_listed_differences() {
     let mut webhook = Webhook::start();
     let mut options = options();
     let url_template =
         format!("http://{}/t/{{hub}}/{{category}}/{{event}}?code=a%20b&x=1", webhook.authority);
-    // The emulator knows no app servers: one must not be waited for because of an `asrs.op`.
+    // The emulator has no app servers: do not wait for one because of an `asrs.op`.
     options.mode = Mode::Serverless;
     options.upstream.templates = vec![TemplateOptions { url_template, ..TemplateOptions::default() }];
     let listening = Fixture::start(options).await.listen();
@@ -179,7 +179,7 @@ async fn requests_are_those_of_the_emulator_but_for_the_listed_differences() {
 }
 
 fn compare(scenario: &str, sent: Sent, recorded: Recorded) {
-    // The emulator writes the same in capitals.
+    // The emulator writes the signature in upper case.
     assert_eq!(sent.signature, signature(KEY, &sent.connection), "{scenario}");
     let mut names = vec![
         "traceparent",
@@ -199,7 +199,7 @@ fn compare(scenario: &str, sent: Sent, recorded: Recorded) {
     let claims = CLAIMS.iter().find(|(other, _)| *other == scenario);
     let claims = claims.map(|(_, claims)| format!("{TIMES}{claims}")).or_else(|| recorded.claims.clone());
     if let Some(claims) = claims {
-        // Behind what the emulator sends come the names in the token.
+        // After the claims that the emulator sends, ours have the names in the token.
         let ours = sent.claims.as_deref().unwrap_or_default();
         let rest = ours.strip_prefix(&claims);
         let rest = rest.unwrap_or_else(|| panic!("{scenario}: {ours} does not begin with {claims}"));
@@ -214,13 +214,13 @@ fn compare(scenario: &str, sent: Sent, recorded: Recorded) {
     assert_eq!(sent.content_type, recorded.content_type, "{scenario}");
     assert_eq!(sent.user, recorded.user.map(ours), "{scenario}");
     assert_eq!(pairs(&sent.query), pairs(&recorded.query), "{scenario}");
-    // The emulator writes messages anew: what cannot be parsed here (1e400) is the same by its bytes.
+    // The emulator serializes messages again: what cannot be parsed here (1e400) has the same bytes.
     if sent.body != recorded.body {
         assert_eq!(parsed(&sent.body), ours(parsed(&recorded.body)), "{scenario}");
     }
 }
 
-/// A query, decoded, without the token and the id, which we do not hand on.
+/// A decoded query, without the token and the id, which we do not pass on.
 fn pairs(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         percent_encoding::percent_decode_str(&text.replace('+', " ")).decode_utf8().unwrap().into_owned()
@@ -232,7 +232,7 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     pairs.filter(|(name, _)| !["access_token", "id"].contains(&name.as_str())).collect()
 }
 
-/// A JSON object with its names in lower case and in order. What its error says differs.
+/// A JSON object with its names in lower case and sorted. The text of its error differs.
 fn parsed(body: &str) -> String {
     let Value::Object(object) = serde_json::from_str(body).unwrap() else { panic!("{body} is no object") };
     let object: BTreeMap<String, Value> = object

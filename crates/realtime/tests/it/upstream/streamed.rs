@@ -1,4 +1,4 @@
-//! Answers to streams that come in parts: they are forwarded as they come.
+//! Streamed responses: their parts are forwarded while they are received.
 
 use expect_test::expect;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn item(id: u32, item: &Value) -> String {
     format!("{}\u{1e}", json!({ "type": 2, "invocationId": id.to_string(), "item": item }))
 }
 
-/// Asks for a stream; the upstream begins its answer.
+/// Starts a stream; the upstream begins its response.
 async fn ask(stage: &mut Stage, client: &mut HubClient, id: u32) -> Parts {
     let stream = json!({ "type": 4, "invocationId": id.to_string(), "target": "count", "arguments": [] });
     say(client, &stream).await;
@@ -20,30 +20,30 @@ async fn ask(stage: &mut Stage, client: &mut HubClient, id: u32) -> Parts {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_part_is_forwarded_as_it_comes_and_calls_go_on_beside_it() {
+async fn each_part_is_forwarded_at_once_while_other_invocations_complete() {
     let mut stage = Stage::start().await;
     let mut ada = stage.ada().await;
     let parts = ask(&mut stage, &mut ada, 1).await;
     parts.send(item(1, &json!(1))).await;
     check(&mut ada, expect![[r#"{"type":2,"invocationId":"1","item":1}"#]]).await;
-    // What the client calls meanwhile does not wait for the end of the stream.
+    // Further invocations of the client do not wait for the end of the stream.
     say(&mut ada, &call(2, "ask")).await;
     assert!(stage.webhook.take(200, completion(2)).await.starts_with("ask "));
     check(&mut ada, expect![[r#"{"type":3,"invocationId":"2","result":2}"#]]).await;
-    // A message in two pieces, and two in one.
+    // A message in two parts, and two in one.
     let text = item(1, &json!("two"));
     parts.send(text[..9].to_owned()).await;
     parts.send(format!("{}{}", &text[9..], item(1, &json!(3)))).await;
     check(&mut ada, expect![[r#"{"type":2,"invocationId":"1","item":"two"}"#]]).await;
     check(&mut ada, expect![[r#"{"type":2,"invocationId":"1","item":3}"#]]).await;
-    // Another stream beside it.
+    // Another stream in parallel.
     let other = ask(&mut stage, &mut ada, 3).await;
     other.send(item(3, &json!("other"))).await;
     check(&mut ada, expect![[r#"{"type":2,"invocationId":"3","item":"other"}"#]]).await;
     parts.send("{\"type\":3,\"invocationId\":\"1\"}\u{1e}").await;
     check(&mut ada, expect![[r#"{"type":3,"invocationId":"1"}"#]]).await;
-    // The stream is over, whatever still comes.
-    parts.given_up().await;
+    // The stream has ended, whatever follows.
+    parts.until_dropped().await;
     drop((ada, other));
     stage.listening.stop().await;
 }
@@ -67,34 +67,34 @@ async fn messagepack_streams_are_forwarded_in_parts_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_ends_when_its_client_cancels_or_leaves() {
+async fn a_response_is_cancelled_when_its_client_cancels_or_disconnects() {
     let mut stage = Stage::start().await;
     let mut ada = stage.ada().await;
     let cancelled = ask(&mut stage, &mut ada, 1).await;
     cancelled.send(item(1, &json!(1))).await;
     ada.next_json().await.unwrap();
     say(&mut ada, &json!({ "type": 5, "invocationId": "1" })).await;
-    cancelled.given_up().await;
+    cancelled.until_dropped().await;
     assert!(stage.webhook.take(204, "").await.contains("\"type\":5"));
-    // Cancelled before its answer began.
+    // Cancelled before its response began.
     say(&mut ada, &json!({ "type": 4, "invocationId": "2", "target": "count", "arguments": [] })).await;
     let late = stage.webhook.next().await;
     say(&mut ada, &json!({ "type": 5, "invocationId": "2" })).await;
-    // What follows on the connection proves that the cancel has been read.
+    // The error for the next message shows that the cancel has been read.
     say(&mut ada, &call(9, &"x".repeat(2000))).await;
     assert_eq!(ada.next_json().await.unwrap()["invocationId"], "9");
-    late.answer_in_parts().given_up().await;
+    late.answer_in_parts().until_dropped().await;
     assert!(stage.webhook.take(204, "").await.contains("\"type\":5"));
     let left = ask(&mut stage, &mut ada, 3).await;
     left.send(item(3, &json!(1))).await;
     ada.next_json().await.unwrap();
     drop(ada);
-    left.given_up().await;
+    left.until_dropped().await;
     stage.listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_goes_wrong_ends_its_stream_with_an_error() {
+async fn an_invalid_or_interrupted_response_ends_its_stream_with_an_error() {
     let mut stage = Stage::with(|options| {
         options.upstream.answer_bytes_max = 1000.try_into().unwrap();
     })
@@ -106,9 +106,9 @@ async fn an_answer_that_goes_wrong_ends_its_stream_with_an_error() {
         end["error"].as_str().unwrap().to_owned()
     };
     for (id, part, expected) in [
-        (1, "nonsense\u{1e}".to_owned(), "the upstream's answer is not a hub message in json"),
-        (2, item(9, &json!(1)), "the upstream's answer is no completion of this invocation"),
-        (3, completion(9), "the upstream's answer is no completion of this invocation"),
+        (1, "nonsense\u{1e}".to_owned(), "the upstream's response is not a hub message in json"),
+        (2, item(9, &json!(1)), "the upstream's response is no completion of this invocation"),
+        (3, completion(9), "the upstream's response is no completion of this invocation"),
         (4, item(4, &json!("x".repeat(2000))), "has a part that is not framed, or too large"),
     ] {
         let parts = ask(&mut stage, &mut ada, id).await;
@@ -117,9 +117,9 @@ async fn an_answer_that_goes_wrong_ends_its_stream_with_an_error() {
         parts.send(part).await;
         let error = failed(&mut ada, id).await;
         assert!(error.contains(expected), "{error}");
-        parts.given_up().await;
+        parts.until_dropped().await;
     }
-    // It ends in the middle of a message, or breaks off.
+    // It ends within a message, or is interrupted.
     let parts = ask(&mut stage, &mut ada, 5).await;
     parts.send("{\"type\":2").await;
     drop(parts);
@@ -127,9 +127,9 @@ async fn an_answer_that_goes_wrong_ends_its_stream_with_an_error() {
     let parts = ask(&mut stage, &mut ada, 6).await;
     parts.send(item(6, &json!(1))).await;
     assert_eq!(ada.next_json().await.unwrap()["item"], 1);
-    parts.break_off().await;
+    parts.interrupt().await;
     assert_eq!(failed(&mut ada, 6).await, "Invocation failed, the upstream cannot be reached");
-    // An answer that ends without an end goes on over REST: nothing is said.
+    // After a response without an end, the app continues over REST: the client receives nothing.
     let parts = ask(&mut stage, &mut ada, 7).await;
     parts.send(item(7, &json!(1))).await;
     drop(parts);
@@ -142,22 +142,22 @@ async fn an_answer_that_goes_wrong_ends_its_stream_with_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_does_not_go_on_is_given_up() {
+async fn a_response_that_stalls_times_out() {
     let mut stage =
         Stage::with(|options| options.upstream.request_timeout_ms = 200.try_into().unwrap()).await;
     let mut ada = stage.ada().await;
     let parts = ask(&mut stage, &mut ada, 1).await;
     parts.send(item(1, &json!(1))).await;
     assert_eq!(ada.next_json().await.unwrap()["item"], 1);
-    let error = "Invocation failed, the upstream did not answer in time";
+    let error = "Invocation failed, the upstream did not respond in time";
     assert_eq!(ada.next_json().await.unwrap()["error"], error);
-    parts.given_up().await;
+    parts.until_dropped().await;
     drop(ada);
     stage.listening.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_many_answers_are_forwarded_and_no_more() {
+async fn streamed_responses_above_the_limit_are_refused() {
     let mut stage =
         Stage::with(|options| options.upstream.streamed_answers_max = 1.try_into().unwrap()).await;
     let mut ada = stage.ada().await;
@@ -165,16 +165,16 @@ async fn so_many_answers_are_forwarded_and_no_more() {
     first.send(item(1, &json!(1))).await;
     assert_eq!(ada.next_json().await.unwrap()["item"], 1);
     let second = ask(&mut stage, &mut ada, 2).await;
-    let error = "Invocation failed, too many streams are being answered; try again later";
+    let error = "Invocation failed, too many streamed responses are being forwarded; try again later";
     assert_eq!(ada.next_json().await.unwrap()["error"], error);
-    second.given_up().await;
+    second.until_dropped().await;
     first.send(item(1, &json!(2))).await;
     assert_eq!(ada.next_json().await.unwrap()["item"], 2);
     drop(ada);
     stage.listening.stop().await;
 }
 
-/// Far more than may wait for a client, which reads only afterwards: the upstream is held back, and nothing is lost.
+/// Far more than may be pending for a client that reads only afterwards: reading from the upstream pauses, and nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_slowly_loses_nothing_of_a_stream() {
     let mut stage = Stage::with(|options| options.engine.pending_bytes_max = 200_000).await;

@@ -1,11 +1,11 @@
-//! What messages say, apart from what differs with every run.
+//! The meaning of messages, without what differs between runs.
 
 use signalr_protocol::service::{Message, OpenConnection};
 
-/// Claims that differ with every run.
+/// Claims that differ between runs.
 pub(super) const OF_THIS_RUN: [&str; 3] = ["exp", "iat", "nbf"];
 
-/// The client's claims, headers, query and protocol as they were recorded; beside them, what newer versions tell.
+/// Checks the client's claims, headers, query and protocol against the recording; newer versions may send more.
 pub(super) fn check_opened(recorded: &OpenConnection<'_>, live: &OpenConnection<'_>) {
     for claim in recorded.claims.iter().filter(|(kind, _)| !OF_THIS_RUN.contains(kind)) {
         assert!(live.claims.contains(claim), "{claim:?} of {:?}", live.claims);
@@ -20,7 +20,7 @@ pub(super) fn check_opened(recorded: &OpenConnection<'_>, live: &OpenConnection<
     assert_eq!(live.extensions.protocol, recorded.extensions.protocol);
 }
 
-/// What a message says to the SDK, without the words of acks, instance names and counts of a run.
+/// The meaning of a message for the SDK, without the texts of acks, instance names and counts of a run.
 pub(super) fn meaning(message: &Message<'_>) -> String {
     match message {
         Message::HandshakeResponse { error_message, connection_id, .. } => {
@@ -54,7 +54,7 @@ pub(super) fn meaning(message: &Message<'_>) -> String {
             format!("{caller_server_id}: {connection_id} answers {invocation_id} in {protocol:?}: {payload}")
         }
         Message::ErrorCompletion { invocation_id, connection_id, caller_server_id, error, .. } => {
-            format!("{caller_server_id}: {connection_id} does not answer {invocation_id}: {error:?}")
+            format!("{caller_server_id}: {connection_id} does not complete {invocation_id}: {error:?}")
         }
         Message::ServiceMapping { invocation_id, connection_id, instance_id, .. } => {
             format!("{connection_id} of {invocation_id} is at {instance_id}")
@@ -66,7 +66,7 @@ pub(super) fn meaning(message: &Message<'_>) -> String {
     }
 }
 
-/// A hub message of JSON as it is, one of MessagePack by its bytes.
+/// A hub message: JSON as text, MessagePack as its bytes.
 pub(super) fn shown(message: &[u8]) -> String {
     match std::str::from_utf8(message) {
         Ok(text) if !text.contains(char::is_control) => text.to_owned(),

@@ -1,6 +1,6 @@
-//! The recording of a client that calls while it moves to another app server. It is one client of many, without the handshakes of the
-//! servers, their pings and the acks: they are put in. The recorded service passed call 13 on behind the Pause, so that its answer was
-//! lost; it belongs to the new server.
+//! The recording of a client that invokes methods while it migrates to another app server. It has one client of many, without the
+//! handshakes of the servers, their pings and the acks, which are added here. The recorded service forwarded invocation 13 after
+//! the pause, so that its completion was lost; it belongs to the new server.
 
 use signalr_protocol::next_message;
 use signalr_protocol::service::{AckStatus, Extensions, FRAMING, FlowOperation, Message, parse};
@@ -14,13 +14,13 @@ pub(super) const NAMES: [(u32, &str); 2] =
 const OLD: u32 = 5;
 const NEW: u32 = 8;
 
-/// A handshake with migration level 1, as the servers of `migrate.jsonl` sent it.
+/// A handshake with migration level 1, as in `migrate.jsonl`.
 const HANDSHAKE: &[u8] = b"\x08\x97\x01\x01\x00\xa0\x01\x80\xc2";
 
 const LAST_CALL: &[u8] = b"\"invocationId\":\"13\",\"type\":1}\x1e";
 const LAST_ANSWER: &[u8] = b"{\"type\":3,\"invocationId\":\"13\",\"result\":\"m13\"}\x1e";
 
-/// What happens, and what is right.
+/// The recorded steps, with the correct behaviour.
 pub(super) fn steps() -> Vec<Step> {
     let mut all: Vec<Step> = [OLD, NEW].into_iter().flat_map(handshake).collect();
     let (mut acks, mut behind_pause) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! From the lines of a recording to what happened, step by step.
+//! Converts the lines of a recording to steps.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,24 +15,24 @@ struct Line {
     hex: String,
 }
 
-/// What happens next.
+/// One step of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
-    /// An app server sends these bytes; its first ones open the connection.
+    /// An app server sends these bytes; the first ones open the connection.
     Server { conn: u32, bytes: Vec<u8> },
-    /// A client connects and sends its handshake, and its app server is told.
+    /// A client connects and sends its handshake, which its app server receives.
     Open { conn: u32, message: Vec<u8>, handshake: Vec<u8> },
-    /// A client, by its recorded id, says this.
+    /// A client, by its recorded id, sends these bytes.
     Client { id: String, bytes: Vec<u8> },
-    /// A client leaves without a word.
+    /// A client closes its socket without a Close message.
     Leave { id: String },
-    /// A client comes back on a new socket.
+    /// A client reconnects with a new socket.
     Return { id: String },
-    /// An app server is told this.
+    /// An app server receives this message.
     Expect { conn: u32, message: Vec<u8> },
 }
 
-/// Reads a recording.
+/// Parses a recording.
 pub(super) fn steps(recording: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut unfinished: HashMap<u32, Vec<u8>> = HashMap::new();
@@ -48,14 +48,14 @@ pub(super) fn steps(recording: &str) -> Vec<Step> {
         let buffer = unfinished.entry(conn).or_default();
         buffer.extend(bytes);
         while let Some((message, used)) = next_message(FRAMING, buffer, usize::MAX >> 1).unwrap() {
-            told(conn, message, &mut steps, &mut connecting, &mut leaving);
+            push_steps(conn, message, &mut steps, &mut connecting, &mut leaving);
             buffer.drain(..used);
         }
     }
     steps
 }
 
-/// Clients that a server closes need not leave by themselves.
+/// Clients that a server closes do not disconnect by themselves.
 fn note_closed_by_servers(mut bytes: &[u8], leaving: &mut HashSet<String>) {
     while let Some((message, used)) = next_message(FRAMING, bytes, usize::MAX >> 1).unwrap() {
         if let Message::CloseConnection { connection_id, .. } = parse(message).unwrap() {
@@ -65,8 +65,8 @@ fn note_closed_by_servers(mut bytes: &[u8], leaving: &mut HashSet<String>) {
     }
 }
 
-/// From what an app server was told to what clients did, and what is to be told again.
-fn told(
+/// Converts a message to an app server to steps of clients, or to an expected message.
+fn push_steps(
     conn: u32,
     message: &[u8],
     steps: &mut Vec<Step>,
@@ -83,7 +83,7 @@ fn told(
         }
         Message::ConnectionData { connection_id: id, payload, .. } => {
             if connecting.remove(id) {
-                // Its handshake, or the one by which the service introduces it to another server.
+                // Its handshake, or the one with which the service introduces it to another server.
                 for step in steps.iter_mut().rev() {
                     if let Step::Open { message, handshake, .. } = step
                         && is_about(message, id)
@@ -110,7 +110,7 @@ fn told(
             steps.push(Step::Return { id: id.to_owned() });
             steps.push(expect);
         }
-        // The recorded service was wrong here: a client's normal end is no event.
+        // The recorded service was wrong here: a normal disconnect of a client is not an event.
         Message::ServiceEvent { kind: 2, .. } => {}
         _ => steps.push(expect),
     }

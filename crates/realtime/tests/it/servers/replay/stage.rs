@@ -1,5 +1,6 @@
-//! [`Replay`]: plays a recording of app servers of the SDK. What they sent is sent again, byte for byte but for connection ids; what the
-//! recorded clients said is said by scripted clients; what the service then tells the app servers is compared by meaning.
+//! [`Replay`]: replays a recording of app servers with the SDK. Their messages are sent again, byte for byte except for
+//! connection ids; scripted clients send the messages of the recorded clients; the messages to the app servers are compared by
+//! meaning.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -14,34 +15,34 @@ use super::meaning::{OF_THIS_RUN, check_opened, meaning, shown};
 use super::recording::{Step, is_close};
 use crate::fixture::{Listening, client_token, token};
 
-/// A recording that is being played.
+/// A recording that is being replayed.
 pub(super) struct Replay {
     authority: String,
     hub: &'static str,
-    /// The names of the app servers, where the recording has them.
+    /// The names of the app servers, if the recording has them.
     names: HashMap<u32, &'static str>,
     servers: HashMap<u32, ScriptedAppServer>,
-    /// What servers were told and no step has asked for.
-    unasked: HashMap<u32, Vec<Vec<u8>>>,
-    /// By recorded id.
+    /// Messages that servers received and no step has expected yet.
+    unexpected: HashMap<u32, Vec<Vec<u8>>>,
+    /// The clients by their recorded id.
     clients: BTreeMap<String, Client>,
-    /// Whether clients negotiate to reconnect statefully.
+    /// Whether clients negotiate stateful reconnect.
     pub(super) stateful: bool,
     /// The server connection that has sent last.
-    speaker: Option<u32>,
+    last_sender: Option<u32>,
     acks: i32,
 }
 
 struct Client {
-    /// How many clients had connected before it.
+    /// The number of clients that had connected before it.
     number: usize,
     user: String,
     conn: u32,
     live: String,
-    /// Where it connects, again too.
+    /// The path at which it connects and reconnects.
     path: String,
     protocol: HubProtocol,
-    /// `None` when it has left.
+    /// `None` when it has disconnected.
     hub: Option<HubClient>,
     was_answered: bool,
     heard: Vec<Vec<u8>>,
@@ -54,10 +55,10 @@ impl Replay {
             hub,
             names: names.iter().copied().collect(),
             servers: HashMap::new(),
-            unasked: HashMap::new(),
+            unexpected: HashMap::new(),
             clients: BTreeMap::new(),
             stateful: false,
-            speaker: None,
+            last_sender: None,
             acks: 1_000_000,
         }
     }
@@ -65,9 +66,9 @@ impl Replay {
     pub(super) async fn play(&mut self, steps: impl IntoIterator<Item = Step>) {
         for step in steps {
             match step {
-                Step::Server { conn, bytes } => self.server_says(conn, &bytes).await,
+                Step::Server { conn, bytes } => self.server_sends(conn, &bytes).await,
                 Step::Open { conn, message, handshake } => self.open(conn, &message, &handshake).await,
-                Step::Client { id, bytes } => self.client_says(&id, &bytes).await,
+                Step::Client { id, bytes } => self.client_sends(&id, &bytes).await,
                 Step::Leave { id } => {
                     self.settle(&id).await;
                     self.client(&id).leave().await;
@@ -78,15 +79,15 @@ impl Replay {
         }
     }
 
-    /// Cuts a server off, and waits until its clients have heard of it.
+    /// Aborts a server connection, and waits until its clients are closed.
     pub(super) async fn kill(&mut self, conn: u32) {
         self.servers.remove(&conn).expect("it is connected").die();
         for client in self.clients.values_mut().filter(|client| client.conn == conn) {
-            client.hear_to_the_end().await;
+            client.receive_to_the_end().await;
         }
     }
 
-    /// Waits until the service has carried out whatever servers sent, and checks as [`Replay::check_nothing_else`] does.
+    /// Waits until the service has executed all requests of servers, and checks as [`Replay::check_nothing_else`] does.
     pub(super) async fn end(&mut self) {
         for conn in self.servers.keys().copied().collect::<Vec<_>>() {
             self.echo(conn).await;
@@ -94,21 +95,21 @@ impl Replay {
         self.check_nothing_else();
     }
 
-    /// Checks that servers were told nothing that was not expected.
+    /// Checks that servers have received no unexpected messages.
     pub(super) fn check_nothing_else(&self) {
-        let unasked = self.unasked.iter().flat_map(|(conn, messages)| {
+        let unexpected = self.unexpected.iter().flat_map(|(conn, messages)| {
             messages.iter().map(move |message| format!("{conn}: {}", meaning(&parse(message).unwrap())))
         });
-        assert_eq!(unasked.collect::<Vec<_>>(), Vec::<String>::new(), "told and not expected");
+        assert_eq!(unexpected.collect::<Vec<_>>(), Vec::<String>::new(), "received and not expected");
     }
 
-    /// What each client heard until it left or was closed.
+    /// What each client received until it disconnected or was closed.
     pub(super) async fn heard(self) -> String {
         let mut clients: Vec<_> = self.clients.into_values().collect();
         clients.sort_by_key(|client| client.number);
         let mut text = String::new();
         for client in &mut clients {
-            client.hear_to_the_end().await;
+            client.receive_to_the_end().await;
             writeln!(text, "{}:", client.user).unwrap();
             for message in &client.heard {
                 writeln!(text, "  {}", shown(message).replace(&client.live, "<id>")).unwrap();
@@ -117,12 +118,12 @@ impl Replay {
         text
     }
 
-    async fn server_says(&mut self, conn: u32, bytes: &[u8]) {
-        if let Some(other) = self.speaker.replace(conn)
+    async fn server_sends(&mut self, conn: u32, bytes: &[u8]) {
+        if let Some(other) = self.last_sender.replace(conn)
             && other != conn
             && self.servers.contains_key(&other)
         {
-            // What two servers send is carried out in the recorded order.
+            // Requests of two servers are executed in the recorded order.
             self.echo(other).await;
         }
         let bytes = self.with_live_ids(bytes);
@@ -158,7 +159,9 @@ impl Replay {
         let told =
             self.take(conn, "an opened connection", |message| matches!(message, Message::OpenConnection(_)));
         let told = told.await;
-        let Message::OpenConnection(live) = parse(&told).unwrap() else { unreachable!("it was asked for") };
+        let Message::OpenConnection(live) = parse(&told).unwrap() else {
+            unreachable!("the filter selects only this type")
+        };
         check_opened(&recorded, &live);
         let user = claims.iter().find(|(kind, _)| *kind == "nameid").map_or("", |(_, user)| *user);
         let client = Client {
@@ -175,7 +178,7 @@ impl Replay {
         self.clients.insert(recorded.connection_id.to_owned(), client);
     }
 
-    /// What a client that negotiates adds to its query.
+    /// The parameters that a client that negotiates adds to its query.
     async fn negotiate(&self, query: &str, bearer: &str) -> String {
         let path = format!("/client/negotiate{query}&useStatefulReconnect=true");
         let authorization = format!("Bearer {bearer}");
@@ -186,7 +189,8 @@ impl Replay {
         format!("&id={}", answer["connectionToken"].as_str().unwrap())
     }
 
-    /// Loses its socket, and goes on with a new one. The server hears of both, each time with a ping: it knows of no time between sockets.
+    /// Loses its socket, and continues with a new one. The server receives both events and a ping after each, because it never
+    /// sees an idle connection.
     async fn come_back(&mut self, id: &str) {
         self.settle(id).await;
         let Client { conn, live, path, protocol, .. } = self.client(id);
@@ -198,26 +202,26 @@ impl Replay {
         let is_lost = |told: &Message<'_>| matches!(told, Message::ConnectionReconnect { connection_id, .. } if *connection_id == live);
         self.client(id).leave().await;
         self.take(conn, "the loss of a socket", is_lost).await;
-        self.take(conn, "a ping behind the loss", is_ping).await;
+        self.take(conn, "a ping after the loss", is_ping).await;
         let hub = HubClient::upgrade(&self.authority, &path, protocol).await.unwrap();
         self.client(id).hub = Some(hub);
-        self.take(conn, "a ping behind the return", is_ping).await;
+        self.take(conn, "a ping after the reconnect", is_ping).await;
     }
 
-    async fn client_says(&mut self, id: &str, bytes: &[u8]) {
+    async fn client_sends(&mut self, id: &str, bytes: &[u8]) {
         let says_close = is_close(bytes);
         if says_close {
             self.settle(id).await;
         }
         let bytes = self.with_live_ids(bytes);
         let client = self.client(id);
-        client.hub.as_mut().expect("it has not left").send(&bytes).await.unwrap();
+        client.hub.as_mut().expect("the client is connected").send(&bytes).await.unwrap();
         if says_close {
             client.leave().await;
         }
     }
 
-    /// Waits until whatever servers have sent has reached the client: the shard answers in order.
+    /// Waits until all messages of servers have reached the client: the shard responds in order.
     async fn settle(&mut self, id: &str) {
         let live = self.client(id).live.clone();
         for conn in self.servers.keys().copied().collect::<Vec<_>>() {
@@ -231,11 +235,11 @@ impl Replay {
             self.servers.get_mut(&conn).expect("it is connected").send(&question).await.unwrap();
             let is_answer =
                 |message: &Message<'_>| matches!(message, Message::Ack { ack_id, .. } if *ack_id == asked);
-            self.take(conn, "the answer that all is settled", is_answer).await;
+            self.take(conn, "the response after all earlier messages", is_answer).await;
         }
     }
 
-    /// Waits until the service has carried out whatever the server sent.
+    /// Waits until the service has executed all requests of the server.
     async fn echo(&mut self, conn: u32) {
         let server = self.servers.get_mut(&conn).expect("it is connected");
         server.send(&Message::Ping { messages: vec!["echo", "last"] }).await.unwrap();
@@ -247,15 +251,17 @@ impl Replay {
         let mapped = self.with_live_ids(recorded);
         let message = parse(&mapped).unwrap();
         match &message {
-            // The recorded service said by an event what ends a call, which then waited for ever.
+            // The recorded service sent an event for an invocation, which then never completed; now the invocation fails.
             Message::ServiceEvent { id: Some(id), kind: 1, .. } => {
                 let ends = |told: &Message<'_>| matches!(told, Message::ErrorCompletion { connection_id, .. } if connection_id == id);
-                self.take(conn, "the end of a call", ends).await;
+                self.take(conn, "the completion of an invocation", ends).await;
             }
             Message::OpenConnection(recorded) => {
                 let is_same = |told: &Message<'_>| matches!(told, Message::OpenConnection(open) if open.connection_id == recorded.connection_id);
                 let told = self.take(conn, "a client of another server", is_same).await;
-                let Message::OpenConnection(live) = parse(&told).unwrap() else { unreachable!("asked for") };
+                let Message::OpenConnection(live) = parse(&told).unwrap() else {
+                    unreachable!("the filter selects only this type")
+                };
                 check_opened(recorded, &live);
             }
             message => {
@@ -265,11 +271,11 @@ impl Replay {
         }
     }
 
-    /// The first message of those not asked for, or of those that come, that is wanted.
+    /// The first wanted message among those not expected yet and the next ones.
     async fn take(&mut self, conn: u32, what: &str, wanted: impl Fn(&Message<'_>) -> bool) -> Vec<u8> {
-        let unasked = self.unasked.entry(conn).or_default();
-        if let Some(at) = unasked.iter().position(|message| wanted(&parse(message).unwrap())) {
-            return unasked.remove(at);
+        let unexpected = self.unexpected.entry(conn).or_default();
+        if let Some(at) = unexpected.iter().position(|message| wanted(&parse(message).unwrap())) {
+            return unexpected.remove(at);
         }
         let server = self.servers.get_mut(&conn).expect("it is connected");
         let coming = async {
@@ -280,14 +286,15 @@ impl Replay {
                     return payload;
                 }
                 if !matches!(&message, Message::Ping { messages } if messages.is_empty()) {
-                    unasked.push(payload);
+                    unexpected.push(payload);
                 }
             }
         };
         let found = timeout(PATIENCE, coming).await;
         found.unwrap_or_else(|_| {
-            let instead: Vec<_> = unasked.iter().map(|message| meaning(&parse(message).unwrap())).collect();
-            panic!("server connection {conn} is not told: {what}; instead: {instead:#?}")
+            let instead: Vec<_> =
+                unexpected.iter().map(|message| meaning(&parse(message).unwrap())).collect();
+            panic!("server connection {conn} did not receive: {what}; instead: {instead:#?}")
         })
     }
 
@@ -295,7 +302,7 @@ impl Replay {
         self.clients.get_mut(id).expect("the client has connected")
     }
 
-    /// Recorded connection ids replaced by those of this run, which are as long.
+    /// Replaces recorded connection ids by those of this run, which have the same length.
     fn with_live_ids(&self, bytes: &[u8]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         for (recorded, Client { live, .. }) in &self.clients {
@@ -312,19 +319,19 @@ impl Replay {
 }
 
 impl Client {
-    /// Ends its side of the connection without a word.
+    /// Closes its side of the connection without a close frame.
     async fn leave(&mut self) {
-        self.hub.as_mut().expect("it has not left").end_writing().await.unwrap();
-        self.hear_to_the_end().await;
+        self.hub.as_mut().expect("the client is connected").end_writing().await.unwrap();
+        self.receive_to_the_end().await;
     }
 
-    async fn hear_to_the_end(&mut self) {
+    async fn receive_to_the_end(&mut self) {
         let Some(mut hub) = self.hub.take() else { return };
         if !std::mem::replace(&mut self.was_answered, true) {
             assert_eq!(hub.handshake_answer().await.unwrap(), b"{}\x1e");
         }
         while let Some(message) = hub.next().await.unwrap() {
-            // Acknowledgements come by the clock.
+            // The number of acknowledgements depends on time.
             if !message.starts_with(b"{\"type\":8,") {
                 self.heard.push(message);
             }

@@ -1,4 +1,4 @@
-//! Clients that do what those of the recordings did.
+//! Clients that repeat what the recorded clients did.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,16 +13,16 @@ use super::{Recorded, Sent};
 use crate::fixture::{KEY, Listening, now, token};
 use crate::webhook::Webhook;
 
-/// What a client brings along and does.
+/// The input of a client.
 pub(super) struct Input {
     hub: &'static str,
-    /// The claims of its token, behind those that every token has.
+    /// The claims of its token, after those that every token has.
     claims: &'static str,
-    /// What its query has between the hub and the token.
+    /// The part of its query between the hub and the token.
     query: String,
     protocol: HubProtocol,
     transport: Transport,
-    /// What it sends, without the framing.
+    /// The message that it sends, without the framing.
     message: Option<Vec<u8>>,
     end: End,
 }
@@ -39,7 +39,7 @@ enum Transport {
 enum End {
     /// With this WebSocket frame.
     Frame(Opcode, &'static [u8]),
-    /// With the connection below.
+    /// The connection is closed without a frame.
     Cut,
     /// The app closes it over REST, with this query.
     Rest(&'static str),
@@ -108,7 +108,7 @@ const ENDS: [(&str, End); 11] = [
 ];
 
 impl Input {
-    /// What the client of a scenario did; `None` for scenarios that are not played here.
+    /// The input of the client in a scenario; `None` for scenarios that are not repeated here.
     pub(super) fn of(scenario: &str, requests: &[Recorded]) -> Option<Self> {
         let (group, name) = scenario.split_once('/').unwrap();
         let call = requests.iter().find(|request| request.target.contains("/messages/"));
@@ -124,7 +124,7 @@ impl Input {
         };
         match (group, name) {
             ("claims", name) => input.claims = CLAIMS.iter().find(|(other, _)| *other == name)?.1,
-            // Which of two tokens counts is not about upstreams.
+            // Which of two tokens is used does not concern upstreams.
             ("query", "token2") => return None,
             ("query", _) => {
                 let query = requests[0].query.strip_prefix("?hub=chat").unwrap();
@@ -140,7 +140,7 @@ impl Input {
                 (input.claims, input.transport) = (r#""nameid":"ada""#, Transport::ServerSentEvents);
             }
             ("hub", _) => (input.hub, input.claims) = ("NewHub", r#""nameid":"ada""#),
-            // The recorded body is what such a client sends.
+            // The recorded body is the message of such a client.
             _ if call.is_some() => {}
             _ => return None,
         }
@@ -185,7 +185,7 @@ fn unhex(digits: &str) -> Vec<u8> {
     digits.as_bytes().chunks(2).map(byte).collect()
 }
 
-/// Does what a client did, and answers every request of the service. Gives the requests.
+/// Repeats what a client did, and responds to every request of the service. Returns the requests.
 pub(super) async fn play(listening: &Listening, webhook: &mut Webhook, input: &Input) -> Vec<Sent> {
     match input.transport {
         Transport::WebSockets => web_sockets(listening, webhook, input).await,
