@@ -89,6 +89,44 @@ impl Capabilities {
     /// With [`Capabilities::HTTP_URI`]: the invocation carries the route values as parameters of the request.
     pub const REQUIRES_ROUTE_PARAMETERS: &'static str = "RequiresRouteParameters";
 
+    /// Those that the host serves: it does what they ask for.
+    const SERVED: [&'static str; 11] = [
+        Self::RAW_HTTP_BODY_BYTES,
+        Self::RPC_HTTP_BODY_ONLY,
+        Self::RPC_HTTP_TRIGGER_METADATA_REMOVED,
+        Self::TYPED_DATA_COLLECTION,
+        Self::USE_NULLABLE_VALUE_DICTIONARY_FOR_HTTP,
+        Self::IGNORE_EMPTY_VALUED_RPC_HTTP_HEADERS,
+        Self::WORKER_STATUS,
+        Self::HANDLES_WORKER_TERMINATE_MESSAGE,
+        Self::HANDLES_INVOCATION_CANCEL_MESSAGE,
+        Self::HTTP_URI,
+        Self::REQUIRES_ROUTE_PARAMETERS,
+    ];
+
+    /// Those that permit messages or values which the host need not send, and those that only describe the worker: nothing is missing
+    /// without them.
+    const OPTIONAL: [&'static str; 9] = [
+        "EnableUserCodeException",
+        "FunctionDataCache",
+        "HandlesWorkerWarmupMessage",
+        "IncludeEmptyEntriesInMessagePayload",
+        "SharedMemoryDataTransfer",
+        "SupportsLoadResponseCollection",
+        "WorkerApplicationInsightsLoggingEnabled",
+        "WorkerOpenTelemetryEnabled",
+        "WorkerOpenTelemetrySchemaVersion",
+    ];
+
+    /// The names of capabilities that are on and that the host does not know: functions may rely on them.
+    pub fn unknown(&self) -> Vec<&str> {
+        let is_known = |name: &str| Self::SERVED.contains(&name) || Self::OPTIONAL.contains(&name);
+        self.iter()
+            .filter(|(name, value)| !value.is_empty() && !is_known(name))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
     /// Whether a capability is on.
     pub fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
@@ -108,5 +146,21 @@ impl Capabilities {
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Capabilities {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_is_unknown_if_it_is_on_and_neither_served_nor_optional() {
+        let named = |names: &[(&str, &str)]| names.iter().copied().collect::<Capabilities>();
+        assert_eq!(
+            named(&[("HttpUri", "http://x"), ("WorkerOpenTelemetryEnabled", "true")]).unknown(),
+            [""; 0]
+        );
+        assert_eq!(named(&[("Teleport", ""), ("WorkerStatus", "true")]).unknown(), [""; 0]);
+        assert_eq!(named(&[("Teleport", "true"), ("WorkerStatus", "true")]).unknown(), ["Teleport"]);
     }
 }

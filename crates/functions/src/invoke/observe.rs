@@ -104,6 +104,14 @@ impl Observer for WorkerLog {
                 );
                 (WorkerChange::Released, Level::Info, text)
             }
+            WorkerEvent::UnknownCapabilities { names } => {
+                let text = format!(
+                    "The worker announces capabilities that this host does not know: {}. Functions that need them may fail: update Chappe, or \
+                     use an older version of the worker or of its extension.",
+                    names.join(", ")
+                );
+                return self.logs.host(Level::Warn, text);
+            }
             WorkerEvent::StartFailed { reason, failures, retry_in } => {
                 let text = format!(
                     "Worker process could not be started ({failures} in a row): {reason}. Next try in {retry_in:?}."

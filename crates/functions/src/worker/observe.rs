@@ -21,7 +21,7 @@ pub trait Observer: Send + Sync + 'static {
     /// A line that the worker's process printed.
     fn line(&self, line: WorkerLine<'_>);
 
-    /// A worker started or exited.
+    /// Something happened to a worker.
     fn event(&self, event: &WorkerEvent);
 }
 
@@ -43,7 +43,7 @@ impl WorkerLine<'_> {
     pub const BYTES_MAX: usize = 64 * 1024;
 }
 
-/// A worker started or exited.
+/// What happened to a worker.
 #[derive(Clone, Debug)]
 pub enum WorkerEvent {
     /// It is ready for invocations.
@@ -87,6 +87,11 @@ pub enum WorkerEvent {
     Released {
         /// The name of the function.
         function: String,
+    },
+    /// The first worker of the app announced capabilities that this host does not know, so that functions may rely on what is missing.
+    UnknownCapabilities {
+        /// Their names.
+        names: Vec<String>,
     },
     /// It could not be started; the next attempt follows after a delay.
     StartFailed {

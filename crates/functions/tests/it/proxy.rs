@@ -443,6 +443,16 @@ async fn an_idempotent_request_whose_connection_closes_without_a_response_is_sen
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_capability_that_the_host_does_not_know_is_reported_once_with_what_to_do() {
+    let host = Host::start(&[("PROXIED_CAPABILITY", "Teleport")]).await;
+    let beginning = "The worker announces capabilities that this host does not know: ";
+    let rest = host.logged(beginning).await;
+    assert!(rest.starts_with("Teleport. ") && rest.contains("update Chappe"), "{rest}");
+    assert_eq!(host.lines().iter().filter(|line| line.starts_with(beginning)).count(), 1);
+    host.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_beyond_the_limit_is_413_whether_or_not_its_length_is_declared() {
     let host = Host::start(&[("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "100000")]).await;
     assert_eq!(host.send("POST", "up", &[], &[1; 100_001]).await.text(), "413");

@@ -80,6 +80,7 @@ impl Observer for Seen {
             WorkerEvent::Retired { pid, reason } => format!("retired {pid}, {reason:?}"),
             WorkerEvent::Quarantined { function } => format!("quarantined {function}"),
             WorkerEvent::Released { function } => format!("released {function}"),
+            WorkerEvent::UnknownCapabilities { names } => format!("unknown capabilities: {names:?}"),
             WorkerEvent::StartFailed { reason, .. } => format!("start failed: {reason}"),
         });
     }
@@ -119,6 +120,7 @@ impl Observer for Faulty {
             WorkerEvent::Retired { .. } => "retired",
             WorkerEvent::Quarantined { .. } => "quarantined",
             WorkerEvent::Released { .. } => "released",
+            WorkerEvent::UnknownCapabilities { .. } => "unknown capabilities",
             WorkerEvent::StartFailed { .. } => "start failed",
         });
         self.seen.event(event);

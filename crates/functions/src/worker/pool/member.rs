@@ -117,6 +117,11 @@ impl MemberTask {
         // Our own worker loads the app when it indexes it, so each worker has to index, not only the first.
         let indexing = worker.index().await?;
         if state.indexing.borrow().is_none() {
+            let unknown = worker.capabilities().unknown();
+            if !unknown.is_empty() {
+                let names = unknown.into_iter().map(str::to_owned).collect();
+                state.observer.event(&WorkerEvent::UnknownCapabilities { names });
+            }
             state.capabilities.send_replace(worker.capabilities().clone());
             report(&state.indexing, Ok(indexing));
         }

@@ -3,7 +3,8 @@
 // A worker that takes HTTP requests itself (capability HttpUri), and behaves as .NET's does with ASP.NET Core integration; see the recordings
 // `csharp-worker/aspnet-*`. Each function is a case of the contract: what is said over HTTP, and what over the stream, and in which order.
 //
-// PROXIED_LISTEN: `late` binds the port a while after it was announced, `never` does not.
+// PROXIED_LISTEN: `late` binds the port a while after it was announced, `never` does not. PROXIED_CAPABILITY names a
+// further capability.
 
 const crypto = require('node:crypto');
 const http = require('node:http');
@@ -175,6 +176,7 @@ const CAPABILITIES = () => ({
     HandlesWorkerTerminateMessage: 'True',
     RawHttpBodyBytes: 'True',
     RpcHttpBodyOnly: 'True',
+    ...(process.env.PROXIED_CAPABILITY && { [process.env.PROXIED_CAPABILITY]: 'True' }),
     ...(process.env.PROXIED_ROUTE_PARAMETERS && { RequiresRouteParameters: 'True' }),
 });
 
