@@ -162,7 +162,7 @@ impl Shard {
             };
         let client_context = Arc::new(client_context);
         let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
-        let expires = ends_at.map(|at| self.now.plus(self.deadlines.ticks(left(at))));
+        let expires = ends_at.map(|at| self.deadlines.after(self.instant, left(at)));
         let connection = &mut self.connections[slot as usize];
         connection.rare.get_or_insert_default().client_context = Some(Arc::clone(&client_context));
         if roles.is_some() || connection.extra().is_some_and(|extra| extra.roles.is_some()) {

@@ -219,7 +219,7 @@ impl Shard {
                 self.index.present_join(connections, hub, user, group);
                 return true;
             }
-            (Membership::Join, Lifetime::For(time)) => Some(self.now.plus(self.deadlines.ticks(time))),
+            (Membership::Join, Lifetime::For(time)) => Some(self.deadlines.after(self.instant, time)),
             (Membership::Join, Lifetime::Always) => None,
         };
         self.index.user_joins(connections, hub, user, group, expires).is_ok()

@@ -232,7 +232,7 @@ impl Shard {
         }
         if let Some(expires_at) = expires_at {
             let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
-            let expires = self.now.plus(self.deadlines.ticks(left));
+            let expires = self.deadlines.after(now, left);
             connection.extra_or_new().expires = Some(expires);
             // The next check is at the handshake timeout, which may be too late.
             if expires < checked_at {
@@ -261,16 +261,18 @@ impl Shard {
             connection.extra_or_new().user_bucket = Some(bucket);
         }
         // The next check is at the handshake timeout, which may be too late for other deadlines.
-        let mut look_at = None;
+        let mut look_at = self.timeouts.keep_alive.min(self.timeouts.client_timeout);
         if self.settings.options.limits_idle_time() {
             connection.extra_or_new().last_message_at = self.now;
-            let idle = self.index.policy_of(&hub).idle_timeout_ms;
-            look_at = idle.map(|idle| self.deadlines.ticks(Duration::from_millis(idle.get())));
+            if let Some(idle) = self.index.policy_of(&hub).idle_timeout_ms {
+                look_at = look_at.min(self.deadlines.ticks(Duration::from_millis(idle.get())));
+            }
         }
         if connection.is_kept_alive_by_transport() {
-            look_at = Some(look_at.unwrap_or(u32::MAX).min(self.timeouts.disconnect));
+            look_at = look_at.min(self.timeouts.disconnect);
         }
-        if let Some(at) = look_at.map(|ticks| self.now.plus(ticks).plus(1)).filter(|at| *at < checked_at) {
+        let at = self.now.plus(look_at).plus(1);
+        if at < checked_at {
             self.deadlines.add(at, Due { slot, generation: connection.generation });
         }
         if connection.is_stateful {

@@ -215,6 +215,24 @@ fn an_idle_connection_is_pinged_and_a_busy_one_is_not() {
 }
 
 #[test]
+fn a_keep_alive_shorter_than_the_handshake_timeout_is_kept_from_the_start() {
+    let options = Options { keep_alive_ms: 4_000, client_timeout_ms: 8_000, ..Options::default() };
+    let mut world = World::new(options);
+    let (mut quiet, mut silent) = (world.join_hub(), world.join_hub());
+    silent.send("{\"type\":6}\u{1e}");
+    let slot = world.slot(&silent);
+    world.turn_until(|shard| shard.connections[slot as usize].has_pinged);
+    for _ in 0..10 {
+        world.pass(Duration::from_millis(500));
+    }
+    assert_eq!(quiet.receive(), "{\"type\":6}\u{1e}");
+    for _ in 0..8 {
+        world.pass(Duration::from_millis(500));
+    }
+    assert_eq!(world.ends(EndReason::ClientTimeout), 1);
+}
+
+#[test]
 fn a_websocket_pong_does_not_postpone_the_ping() {
     let mut world = World::new(Options::default());
     let mut client = world.join_hub();
@@ -254,12 +272,16 @@ fn a_silent_client_is_closed_at_the_client_timeout_and_one_that_pings_is_not() {
 #[test]
 fn a_token_that_expires_before_the_next_check_closes_in_time() {
     let mut world = World::new(Options::default());
+    // So that the connection begins at the end of a tick.
+    world.pass(Duration::from_millis(600));
     let expires_at = std::time::SystemTime::now() + Duration::from_secs(3);
     let mut client = world.attach(None, Some(expires_at));
     client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
     world.turn_until(|shard| shard.index.count() == 1);
     assert_eq!(client.receive(), "{}\u{1e}");
-    world.pass(Duration::from_secs(4));
+    world.pass(Duration::from_millis(2_900));
+    assert_eq!(world.ends(EndReason::TokenExpired), 0, "not before it expires");
+    world.pass(Duration::from_millis(1_100));
     assert_eq!(world.ends(EndReason::TokenExpired), 1);
 }
 

@@ -62,6 +62,9 @@ pub(crate) enum NotFollowed {
     /// New messages arrive faster than they can be sent.
     #[error("messages arrive faster than this client receives the missed ones; follow again")]
     TooFast,
+    /// The client left the group meanwhile.
+    #[error("the client left the group before it had received the missed messages; join it and follow again")]
+    Left,
     /// The client has disconnected.
     #[error("the connection has ended")]
     Gone,
@@ -170,12 +173,18 @@ impl Replay<'_> {
             let response = response(Followed { has_gap, messages });
             let caught_up = self.engine.catch_up(self.connection, group, next, response).await;
             match caught_up.map_err(|_| NotFollowed::Gone)? {
-                CatchUpResult::Gone => return Err(NotFollowed::Gone),
+                CatchUpResult::Gone => return Err(self.left_or_gone().await),
                 CatchUpResult::Live => return Ok(()),
                 CatchUpResult::Behind(_) => {}
             }
         }
         Err(NotFollowed::TooFast)
+    }
+
+    /// Why the client does not follow any more.
+    async fn left_or_gone(&self) -> NotFollowed {
+        let is_there = self.engine.connection_exists(self.hub, self.connection).await;
+        if is_there.unwrap_or(false) { NotFollowed::Left } else { NotFollowed::Gone }
     }
 
     /// The offset to start from, and whether messages before it are missing.
