@@ -5,7 +5,7 @@
 //! `docs/testing.md` says what is simulated and how to look into a failure.
 //!
 //! Know these first: `system.rs` (the functions of the C library that the simulated code calls), `disk.rs` (what a power failure
-//! leaves), `storage.rs` (journals, keys and leases), `delivery.rs` (the realtime service). Start reading at `run.rs`.
+//! leaves), `storage.rs` (journals, keys and leases), `documents.rs` (the document service), `delivery.rs` (the realtime service). Start reading at `run.rs`.
 
 #[cfg(target_os = "linux")]
 mod chance;
@@ -13,6 +13,8 @@ mod chance;
 mod delivery;
 #[cfg(target_os = "linux")]
 mod disk;
+#[cfg(target_os = "linux")]
+mod documents;
 #[cfg(target_os = "linux")]
 mod events;
 #[cfg(target_os = "linux")]

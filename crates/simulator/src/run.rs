@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 
 use crate::chance::Chance;
 use crate::delivery::Delivery;
 use crate::disk::Disk;
+use crate::documents::Documents;
 use crate::events::Events;
 use crate::many::{self, Plan};
 use crate::storage::Storage;
@@ -34,12 +35,36 @@ struct Arguments {
     /// Begin no further seeds after so many minutes.
     #[arg(long)]
     minutes: Option<u64>,
+    /// Skip the seeds of other parts.
+    #[arg(long)]
+    part: Option<Part>,
     /// Run the seeds in this process.
     #[arg(long, hide = true)]
     here: bool,
     /// Let the device ignore flushes, to see that the simulator notices.
     #[arg(long, hide = true)]
     ignore_flushes: bool,
+}
+
+/// What a seed runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Journals, keys and leases.
+    Storage,
+    /// The document service.
+    Documents,
+    /// The realtime service.
+    Delivery,
+}
+
+impl Part {
+    fn of(seed: u64) -> Self {
+        match seed % 4 {
+            0 => Self::Storage,
+            2 => Self::Documents,
+            _ => Self::Delivery,
+        }
+    }
 }
 
 /// How a run went.
@@ -84,15 +109,11 @@ fn run(seed: u64, is_shown: bool, ignores_flushes: bool) -> Result<Outcome> {
         disk.ignores_flushes = ignores_flushes;
         let mut events = Events::new(is_shown);
         system::begin(seed, disk);
-        let result = std::panic::catch_unwind(
-            std::panic::AssertUnwindSafe(|| // Every second seed is one of each kind.
-            if seed.is_multiple_of(2) {
-                Storage::new(seed, &mut events).run()
-            } else {
-                Delivery::new(seed, &mut events).run()
-            }
-        ),
-        );
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match Part::of(seed) {
+            Part::Storage => Storage::new(seed, &mut events).run(),
+            Part::Documents => Documents::new(seed, &mut events).run(),
+            Part::Delivery => Delivery::new(seed, &mut events).run(),
+        }));
         supervision::simulation::forget();
         system::end();
         std::fs::remove_dir_all(&base).context("remove the simulated disk")?;
@@ -124,6 +145,9 @@ fn many_here(arguments: &Arguments) -> Result<()> {
     // The panics that a seed orders are no news.
     std::panic::set_hook(Box::new(|_| {}));
     for seed in arguments.first..arguments.first + arguments.seeds {
+        if arguments.part.is_some_and(|part| part != Part::of(seed)) {
+            continue;
+        }
         let outcome = run(seed, false, arguments.ignore_flushes)?;
         if let Some(failure) = outcome.failure {
             bail!(
@@ -137,13 +161,19 @@ fn many_here(arguments: &Arguments) -> Result<()> {
 
 fn many(arguments: &Arguments) -> Result<()> {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    let of_each = arguments.ignore_flushes.then(|| "--ignore-flushes".to_owned());
+    let mut of_each: Vec<String> = Vec::new();
+    if arguments.ignore_flushes {
+        of_each.push("--ignore-flushes".to_owned());
+    }
+    if let Some(part) = arguments.part.and_then(|part| part.to_possible_value()) {
+        of_each.extend(["--part".to_owned(), part.get_name().to_owned()]);
+    }
     many::run(&Plan {
         first: arguments.first,
         seeds: arguments.seeds,
         processes: arguments.processes.unwrap_or(processors),
         time_max: arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes)),
-        arguments: &of_each.into_iter().collect::<Vec<_>>(),
+        arguments: &of_each,
     })
 }
 

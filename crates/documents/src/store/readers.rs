@@ -5,9 +5,9 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use checked_files::Health;
@@ -17,7 +17,7 @@ use super::schema;
 use crate::error::RequestFailure;
 use crate::metrics::{Metrics, ReadPool};
 use crate::{Error, Options};
-use supervision::{Supervisor, Unit};
+use supervision::{Supervisor, Thread, Turned, Turns, Unit, Wait};
 
 /// Operations of SQLite's virtual machine between two checks for cancellation.
 const OPERATIONS_PER_LOOK: i32 = 10_000;
@@ -54,7 +54,7 @@ struct ReadPoolQueue {
     pool: ReadPool,
     /// None once stopped.
     jobs: Mutex<Option<SyncSender<ReadJob>>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<Thread>>,
     metrics: Metrics,
 }
 
@@ -121,17 +121,16 @@ impl ReadPoolQueue {
         let time_max = Duration::from_millis(options.query_ms_max).saturating_mul(TIMES_MAX);
         let mut handles = Vec::new();
         for number in 0..threads {
-            let mut reader = ReaderThread {
+            let reader = Reader {
                 pool,
                 connection: schema::open_reader(path, health)?,
                 time_max,
                 metrics: metrics.clone(),
             };
-            let jobs = Arc::clone(&jobs);
+            let turns = ReaderTurns { reader, jobs: Arc::clone(&jobs) };
             let builder = thread::Builder::new().stack_size(super::stack::STACK_BYTES);
             let name = format!("documents {} reader {number}", pool.name());
-            let run = move |unit: &Unit| reader.run(&jobs, unit);
-            handles.push(supervisor.restarting_thread(builder, &name, run).map_err(Error::Thread)?);
+            handles.push(supervisor.restarting_turns(builder, &name, turns).map_err(Error::Thread)?);
         }
         let (jobs, threads) = (Mutex::new(Some(sender)), Mutex::new(handles));
         Ok(Self { pool, jobs, threads, metrics: metrics.clone() })
@@ -165,29 +164,52 @@ impl ReadPoolQueue {
     }
 }
 
+/// A thread's work, in turns: a reader and the queue of its pool.
+struct ReaderTurns {
+    reader: Reader,
+    jobs: Arc<Mutex<Receiver<ReadJob>>>,
+}
+
+impl Turns for ReaderTurns {
+    /// Executes one read. Ends when the queue is closed and empty.
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+        let job = {
+            let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            match wait {
+                Wait::ForWork => jobs.recv().map_err(|_| TryRecvError::Disconnected),
+                Wait::Never => jobs.try_recv(),
+            }
+        };
+        match job {
+            Ok(job) => {
+                self.reader.execute(job, unit);
+                Turned::Worked
+            }
+            Err(TryRecvError::Empty) => Turned::Idle,
+            Err(TryRecvError::Disconnected) => Turned::Ended,
+        }
+    }
+}
+
 /// The state of one thread.
-struct ReaderThread {
+struct Reader {
     pool: ReadPool,
     connection: Connection,
     time_max: Duration,
     metrics: Metrics,
 }
 
-impl ReaderThread {
-    fn run(&mut self, jobs: &Mutex<Receiver<ReadJob>>, unit: &Unit) {
-        loop {
-            let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(ReadJob { read, caller }) = job else { return };
-            self.metrics.read_queue(self.pool).dec();
-            unit.fault_point();
-            let taken = !caller.is_canceled() && self.execute(read, &caller);
-            if !taken {
-                self.metrics.read_abandoned(self.pool);
-            }
+impl Reader {
+    fn execute(&mut self, ReadJob { read, caller }: ReadJob, unit: &Unit) {
+        self.metrics.read_queue(self.pool).dec();
+        unit.fault_point();
+        let is_received = !caller.is_canceled() && self.read(read, &caller);
+        if !is_received {
+            self.metrics.read_abandoned(self.pool);
         }
     }
 
-    fn execute(&mut self, read: ReadFn, caller: &Cancellation) -> bool {
+    fn read(&mut self, read: ReadFn, caller: &Cancellation) -> bool {
         let (seen, until) = (caller.clone(), Instant::now() + self.time_max);
         let interrupt = move || seen.is_canceled() || Instant::now() >= until;
         if let Err(error) = self.connection.progress_handler(OPERATIONS_PER_LOOK, Some(interrupt)) {

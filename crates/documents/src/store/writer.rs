@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use checked_files::CheckedDatabase;
 use rusqlite::TransactionBehavior;
-use supervision::{Supervisor, Unit};
+use supervision::{Supervisor, Thread, Turned, Turns, Unit, Wait};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::reserve::DiskReserve;
@@ -60,7 +60,7 @@ pub(super) struct WriterThread {
     /// None once stopped.
     queue: Mutex<Option<SyncSender<WriteJob>>>,
     bytes: Arc<Semaphore>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread>>,
     metrics: Metrics,
 }
 
@@ -84,8 +84,14 @@ impl WriterThread {
         };
         let metrics = context.metrics.clone();
         let builder = thread::Builder::new().stack_size(super::stack::STACK_BYTES);
-        let run = move |unit: &Unit| run(context, &jobs, &limits, unit);
-        let thread = supervisor.essential_thread(builder, "documents writer", run).map_err(Error::Thread)?;
+        let turns = move || WriterTurns {
+            sweep_due: Instant::now() + limits.sweep_interval,
+            context,
+            jobs,
+            limits,
+            held_back: None,
+        };
+        let thread = supervisor.essential_turns(builder, "documents writer", turns).map_err(Error::Thread)?;
         let bytes = options.write_queue_bytes_max.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
         Ok(Self {
             queue: Mutex::new(Some(queue)),
@@ -130,38 +136,61 @@ impl WriterThread {
     }
 }
 
-fn run(mut context: WriterContext, jobs: &Receiver<WriteJob>, limits: &WriterLimits, unit: &Unit) {
-    let mut sweep_due = Instant::now() + limits.sweep_interval;
-    let mut held_back = None;
-    loop {
-        let first = match held_back.take() {
-            Some(job) => Ok(job),
-            None => jobs.recv_timeout(sweep_due.saturating_duration_since(Instant::now())),
-        };
-        match first {
+/// The writer's work, in turns.
+struct WriterTurns {
+    context: WriterContext,
+    jobs: Receiver<WriteJob>,
+    limits: WriterLimits,
+    sweep_due: Instant,
+    /// Received, but not for the group that was written last.
+    held_back: Option<WriteJob>,
+}
+
+impl Turns for WriterTurns {
+    /// Writes one group. Ends when the queue is closed and empty.
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+        let turned = match self.next_job(wait) {
             Ok(first) => {
                 unit.fault_point();
-                let mut group = vec![first];
-                // A change of a definition is a group of its own, so that later items are validated by the new one.
-                while group.len() < limits.group_max && group[0].change.is_of_items() {
-                    match jobs.try_recv() {
-                        Ok(job) if job.change.is_of_items() => group.push(job),
-                        Ok(job) => {
-                            held_back = Some(job);
-                            break;
-                        }
-                        Err(_) => break,
-                    }
-                }
-                commit_group(&mut context, group);
+                let group = self.group(first);
+                commit_group(&mut self.context, group);
+                Turned::Worked
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => Turned::Idle,
+            Err(RecvTimeoutError::Disconnected) => return Turned::Ended,
+        };
+        if Instant::now() >= self.sweep_due {
+            sweep(&self.context, self.limits.sweep_items_max);
+            self.sweep_due = Instant::now() + self.limits.sweep_interval;
         }
-        if Instant::now() >= sweep_due {
-            sweep(&context, limits.sweep_items_max);
-            sweep_due = Instant::now() + limits.sweep_interval;
+        turned
+    }
+}
+
+impl WriterTurns {
+    fn next_job(&mut self, wait: Wait) -> Result<WriteJob, RecvTimeoutError> {
+        if let Some(job) = self.held_back.take() {
+            return Ok(job);
         }
+        let until = wait.until(Some(self.sweep_due)).unwrap_or(self.sweep_due);
+        self.jobs.recv_timeout(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// The changes that are written together. A change of a definition is a group of its own, so that later items are validated by
+    /// the new one.
+    fn group(&mut self, first: WriteJob) -> Vec<WriteJob> {
+        let mut group = vec![first];
+        while group.len() < self.limits.group_max && group[0].change.is_of_items() {
+            match self.jobs.try_recv() {
+                Ok(job) if job.change.is_of_items() => group.push(job),
+                Ok(job) => {
+                    self.held_back = Some(job);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        group
     }
 }
 
