@@ -1,12 +1,16 @@
-//! The realtime service under load and faults: clients with WebSockets, stateful reconnect and long polling; groups, users, history;
-//! lost sockets, slow readers, kills, power failures, full disks, panics of shards, orderly ends.
+//! The realtime service under load and faults: clients with WebSockets, stateful reconnect, Server-Sent Events and long polling; groups,
+//! users, history; tokens that expire, silent clients, lost sockets, slow readers, kills, power failures, full disks, panics of shards, orderly ends.
 //!
 //! Everything but the clients is the product's: service, shards, history, journal. `model.rs` says what each client must have
 //! received.
 
 mod client;
+mod ends;
+mod following;
+mod memberships;
 mod model;
 mod process;
+mod requests;
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +22,7 @@ use serde_json::{Value, json};
 use supervision::simulation;
 use tokio::task::JoinHandle;
 
-use self::client::{ClientKind, Following, Link, SimulatedClient, decoder};
+use self::client::{ClientKind, Link, SimulatedClient, decoder};
 use self::model::{Deliveries, MessageId, Receivers};
 use self::process::{Process, body, request, token};
 use crate::chance::Chance;
@@ -38,7 +42,10 @@ const ROOM: usize = 1 << 20;
 /// Rounds in which everything comes to rest.
 const QUIET_ROUNDS: usize = 24;
 /// A stateful client that is away for so long may be given up.
-const AWAY_MAX: Duration = Duration::from_secs(10);
+const AWAY_MAX: Duration = Duration::from_secs(3);
+
+/// After so many seconds the service has noticed that a client has gone.
+const GONE_AFTER_S: usize = 12;
 
 /// A message whose sender waits.
 struct Sending {
@@ -65,6 +72,10 @@ enum Step {
     Send,
     Join,
     Leave,
+    UserJoins,
+    UserLeaves,
+    Silence,
+    Wait,
     Follow,
     Cut,
     Reconnect,
@@ -80,11 +91,15 @@ enum Step {
     Drain,
 }
 
-const STEP_WEIGHTS: [(usize, Step); 17] = [
+const STEP_WEIGHTS: [(usize, Step); 21] = [
     (10, Step::Connect),
     (40, Step::Send),
     (6, Step::Join),
     (2, Step::Leave),
+    (3, Step::UserJoins),
+    (1, Step::UserLeaves),
+    (1, Step::Silence),
+    (1, Step::Wait),
     (6, Step::Follow),
     (4, Step::Cut),
     (6, Step::Reconnect),
@@ -125,6 +140,7 @@ impl<'a> Delivery<'a> {
         system::disk(|disk| disk.is_full = false);
         self.come_to_rest()?;
         self.read_log()?;
+        self.leave_nothing()?;
         // The log survives.
         self.end_by(
             |process| {
@@ -141,6 +157,21 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
+    fn process_mut(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("a process runs")
+    }
+
+    /// Lets so many half seconds pass, and everything run meanwhile.
+    fn wait(&mut self, halves: usize) -> Result<()> {
+        self.events.add(format_args!("{halves} half seconds pass"));
+        for _ in 0..halves {
+            system::pass(Duration::from_millis(500));
+            self.round()?;
+            self.look()?;
+        }
+        Ok(())
+    }
+
     fn process(&self) -> Result<&Process> {
         self.process.as_ref().context("a process runs")
     }
@@ -153,22 +184,24 @@ impl<'a> Delivery<'a> {
                     ClientKind::WebSocket,
                     ClientKind::Stateful,
                     ClientKind::LongPolling,
+                    ClientKind::Events,
                 ]);
                 self.connect(number, kind, true)
             }
             Step::Send => self.send(),
             Step::Join => self.change_group(number, Membership::Join),
             Step::Leave => self.change_group(number, Membership::Leave),
+            Step::UserJoins => self.change_user(Membership::Join),
+            Step::UserLeaves => self.change_user(Membership::Leave),
+            Step::Silence => {
+                self.silence(number);
+                Ok(())
+            }
+            Step::Wait => {
+                let halves = self.chance.between(2, 24);
+                self.wait(halves)
+            }
             Step::Follow => self.follow(number),
-            Step::Cut => {
-                self.cut(number);
-                Ok(())
-            }
-            Step::Reconnect => self.reconnect(number),
-            Step::Pause => {
-                self.pause(number);
-                Ok(())
-            }
             Step::Connect | Step::Rounds => {
                 for _ in 0..self.chance.between(1, 4) {
                     self.round()?;
@@ -183,6 +216,22 @@ impl<'a> Delivery<'a> {
             }
             Step::Acknowledge => {
                 self.clients.iter_mut().flatten().for_each(SimulatedClient::acknowledge);
+                Ok(())
+            }
+            _ => self.fault(step, number),
+        }
+    }
+
+    /// Something goes wrong, or a client or an operator ends something.
+    fn fault(&mut self, step: Step, number: usize) -> Result<()> {
+        match step {
+            Step::Cut => {
+                self.cut(number);
+                Ok(())
+            }
+            Step::Reconnect => self.reconnect(number),
+            Step::Pause => {
+                self.pause(number);
                 Ok(())
             }
             Step::Close => self.close(number),
@@ -213,7 +262,15 @@ impl<'a> Delivery<'a> {
                 },
                 true,
             ),
-            Step::Drain => self.end_by(Process::drain, false),
+            _ => self.end_by(Process::drain, false),
+        }
+    }
+
+    /// Lets a client stop sending pings, or send them again.
+    fn silence(&mut self, number: usize) {
+        if let Some(client) = &mut self.clients[number] {
+            client.is_silent = !client.is_silent;
+            self.events.add(format_args!("client {number} is silent: {}", client.is_silent));
         }
     }
 
@@ -254,6 +311,9 @@ impl<'a> Delivery<'a> {
     /// A connection is no more; its client keeps the position that it knows.
     fn forget(&mut self, number: usize) {
         if let Some(client) = self.clients[number].take() {
+            if let Link::Socket(remote, _) = &client.link {
+                remote.cut();
+            }
             self.model.ended(client.number);
             if client.position.is_some() {
                 self.positions[number] = client.position;
@@ -264,7 +324,9 @@ impl<'a> Delivery<'a> {
     fn connect(&mut self, number: usize, kind: ClientKind, may_be_slow: bool) -> Result<()> {
         let is_small = may_be_slow && self.process()?.waits_little && self.chance.once_in(3);
         let user = self.chance.below(USERS);
-        let token = token(user)?;
+        // Some tokens end their connection when they expire.
+        let lifetime = self.chance.once_in(4).then(|| Duration::from_secs(self.chance.between(2, 12) as u64));
+        let (token, expires_at) = token(user, lifetime.filter(|_| may_be_slow))?;
         let path = "/client/negotiate?hub=chat&negotiateVersion=1&useStatefulReconnect=true";
         let negotiate = request("POST", path, &token).body(body(""))?;
         let response = self.process()?.respond(negotiate);
@@ -276,11 +338,13 @@ impl<'a> Delivery<'a> {
         let id = ConnectionId::parse(negotiated["connectionId"].as_str().context("an id")?)?;
         let link = match kind {
             ClientKind::LongPolling => Link::Polls(None),
+            ClientKind::Events => self.open_events(&token, &secret)?,
             ClientKind::WebSocket | ClientKind::Stateful => self.open_socket(&token, &secret, is_small)?,
         };
         self.next += 1;
         let mut client = SimulatedClient::new(self.next, user, kind, token, secret, id, link);
         self.events.add(format_args!("client {number} connects as {} by {kind:?}", client.number));
+        client.expires_at = expires_at;
         // Where little may wait for a client, one that cannot take it all at once may be given up.
         client.was_slow = self.process()?.waits_little && (is_small || kind != ClientKind::WebSocket);
         client.shake_hands();
@@ -357,49 +421,6 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    fn change_group(&mut self, number: usize, membership: Membership) -> Result<()> {
-        let group = *self.chance.one_of(&GROUPS[1..]);
-        let Some(client) = self.clients[number].as_ref().filter(|client| client.is_open) else {
-            return Ok(());
-        };
-        let (connection, id) = (client.number, client.id);
-        self.events.add(format_args!("client {number}: {membership:?} {group}"));
-        if membership == Membership::Join {
-            self.model.joining(connection, group);
-        } else {
-            self.model.leaving(connection, group);
-        }
-        let process = self.process()?;
-        let (hub, engine) = (process.handle.hub("chat")?, process.handle.engine().clone());
-        let group_name = GroupName::new(group);
-        let changed = process
-            .finish(async { engine.change_connection(&hub, id, &group_name, membership).await }, || Ok(()))?;
-        if changed.is_ok_and(|found| found) && membership == Membership::Join {
-            self.model.joined(connection, group);
-        }
-        Ok(())
-    }
-
-    fn follow(&mut self, number: usize) -> Result<()> {
-        let known = self.positions[number].clone();
-        let Some(client) = self.clients[number].as_mut().filter(|client| client.is_open) else {
-            return Ok(());
-        };
-        if client.following.is_some() || client.position.is_some() {
-            return Ok(());
-        }
-        self.events.add(format_args!("client {number} follows from {known:?}"));
-        self.model.joining(client.number, KEPT);
-        client.following = Some(Following::default());
-        client.position = known;
-        let arguments = match &client.position {
-            Some((epoch, offset)) => json!([KEPT, format!("{epoch}-{offset}")]),
-            None => json!([KEPT]),
-        };
-        client.invoke("follow", "chappe.follow", &arguments);
-        Ok(())
-    }
-
     fn cut(&mut self, number: usize) {
         let Some(client) = &mut self.clients[number] else { return };
         self.events.add(format_args!("client {number} is cut off"));
@@ -416,6 +437,8 @@ impl<'a> Delivery<'a> {
                     poll.abort();
                 }
             }
+            // The client's end of the response goes with the client.
+            Link::Events(_) => {}
             Link::Lost(_) => return,
         }
         self.forget(number);
@@ -431,6 +454,10 @@ impl<'a> Delivery<'a> {
         }
         self.events.add(format_args!("client {number} reconnects"));
         let (token, secret) = (client.token.clone(), client.secret.clone());
+        if client.is_expired(Duration::ZERO) {
+            self.forget(number);
+            return Ok(());
+        }
         let link = self.open_socket(&token, &secret, true)?;
         if let (Link::Socket(remote, _), Some(client)) = (link, self.clients[number].as_mut()) {
             client.reconnect(remote);
@@ -474,6 +501,7 @@ impl<'a> Delivery<'a> {
 
     fn round(&mut self) -> Result<()> {
         self.process()?.round();
+        self.process_mut()?.read_trace();
         self.hear_senders()?;
         for number in 0..CLIENTS {
             self.serve(number).with_context(|| format!("client {number}"))?;
@@ -517,6 +545,7 @@ impl<'a> Delivery<'a> {
             Link::Socket(..) if client.is_paused => return Ok(()),
             Link::Socket(..) => client.read(bytes_max)?,
             Link::Polls(_) => self.serve_polls(number)?,
+            Link::Events(_) => self.serve_events(number)?,
             Link::Lost(_) => return Ok(()),
         };
         for message in messages {
@@ -524,43 +553,17 @@ impl<'a> Delivery<'a> {
         }
         let Some(client) = &mut self.clients[number] else { return Ok(()) };
         if has_ended {
-            let may_end = client.was_slow || !self.process()?.supervisor.not_ready().is_empty();
-            self.events.add(format_args!("client {number} was ended by the service"));
-            ensure!(may_end, "the service ended the connection without a reason");
-            self.forget(number);
-        } else if client.is_open {
+            self.process()?.round();
+            self.process_mut()?.read_trace();
+            if self.check_end(number)? {
+                self.forget(number);
+            }
+            return Ok(());
+        }
+        if client.is_open && !client.is_silent {
             client.ping_if_due(false);
         }
-        Ok(())
-    }
-
-    /// Long polling: one poll is always under way, and what is to be posted is posted one by one.
-    fn serve_polls(&mut self, number: usize) -> Result<(Vec<Value>, bool)> {
-        let process = self.process.as_ref().context("a process runs")?;
-        let Some(client) = &mut self.clients[number] else { return Ok((Vec::new(), false)) };
-        let path = format!("/client/?hub=chat&id={}", client.secret);
-        while let Some(bytes) = client.posts.pop_front() {
-            let post = request("POST", &path, &client.token).body(body(bytes))?;
-            let status = process.finish(process.respond(post), || Ok(()))?.status();
-            let may_fail = client.was_slow || !process.supervisor.not_ready().is_empty();
-            ensure!(status.is_success() || may_fail, "a POST was answered with {status}");
-        }
-        let Link::Polls(poll) = &mut client.link else { return Ok((Vec::new(), false)) };
-        if let Some(ended) = poll.take_if(|poll| poll.is_finished()) {
-            let polled = process.runtime.block_on(ended).context("a poll was dropped")?;
-            let Some(bytes) = polled else { return Ok((Vec::new(), true)) };
-            return Ok((client.polled(&bytes)?, false));
-        }
-        if poll.is_none() && !client.is_paused {
-            let response = process.respond(request("GET", &path, &client.token).body(body(""))?);
-            *poll = Some(process.runtime.spawn(async move {
-                let response = response.await;
-                let is_alive = response.status() == http::StatusCode::OK;
-                let bytes = response.into_body().collect().await.ok()?.to_bytes().to_vec();
-                is_alive.then_some(bytes)
-            }));
-        }
-        Ok((Vec::new(), false))
+        self.check_pings(number)
     }
 
     /// A message that came to a client.
@@ -590,60 +593,6 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// The position behind a message of the kept group.
-    fn placed(&mut self, number: usize, message: &Value) -> Result<()> {
-        let Some(client) = &mut self.clients[number] else { return Ok(()) };
-        let position = message["arguments"][1].as_str().context("a position")?;
-        let (epoch, next) = position.split_once('-').context("an epoch and a number")?;
-        let next: u64 = next.parse()?;
-        let id = client.unplaced.take().context("a position without a message")?;
-        self.model.placed(id, epoch, next - 1)?;
-        let is_next =
-            client.position.as_ref().is_none_or(|(known, offset)| known == epoch && offset + 1 == next);
-        match &mut client.following {
-            Some(following) => {
-                following.replayed += 1;
-                following.has_jumped |= !is_next;
-            }
-            None => ensure!(is_next, "position {position} does not follow {:?}", client.position),
-        }
-        client.position = Some((epoch.to_owned(), next));
-        Ok(())
-    }
-
-    /// The answer to `chappe.follow`.
-    fn followed(&mut self, number: usize, message: &Value) -> Result<()> {
-        let Some(client) = &mut self.clients[number] else { return Ok(()) };
-        let Following { replayed, has_jumped } = client.following.take().context("nothing was asked")?;
-        self.events.add(format_args!("client {number} follows: {message}"));
-        if !message["error"].is_null() {
-            ensure!(system::disk(|disk| disk.was_full()), "it cannot follow, and the disk has room");
-            client.position = None;
-            return Ok(());
-        }
-        let result = &message["result"];
-        ensure!(!has_jumped || result["gap"] == true, "positions jumped, and it says that there is no gap");
-        let position = result["position"].as_str().context("a position")?;
-        let (epoch, next) = position.split_once('-').context("an epoch and a number")?;
-        let answered: (String, u64) = (epoch.to_owned(), next.parse()?);
-        // What was missed comes before the response, and what is new after it.
-        ensure!(
-            result["messages"] == replayed,
-            "{replayed} messages with positions came before the response, which says {}",
-            result["messages"]
-        );
-        let is_known = client.position.as_ref().is_none_or(|known| *known == answered);
-        ensure!(
-            is_known || result["gap"] == true,
-            "it is at {answered:?}, and heard up to {:?}",
-            client.position
-        );
-        client.position = Some(answered);
-        let connection = client.number;
-        self.model.joined(connection, KEPT);
-        Ok(())
-    }
-
     /// Lets everything that is under way end, and compares.
     fn come_to_rest(&mut self) -> Result<()> {
         for number in 0..CLIENTS {
@@ -660,7 +609,26 @@ impl<'a> Delivery<'a> {
         let is_waiting = self.sending.iter().flatten().next().map(|sending| sending.id);
         ensure!(is_waiting.is_none(), "the sender of message {is_waiting:?} hears nothing");
         self.events.add(format_args!("everything is quiet"));
-        self.model.check_received()
+        self.check_deadlines()?;
+        self.model.check_received()?;
+        // By then the service has given up the clients that have gone, and those that do not reconnect.
+        self.wait(2 * GONE_AFTER_S)?;
+        for number in 0..CLIENTS {
+            if matches!(self.clients[number], Some(SimulatedClient { link: Link::Lost(_), .. })) {
+                self.forget(number);
+            }
+        }
+        self.check_members()
+    }
+
+    /// Cuts all clients off: the service forgets everything about them.
+    fn leave_nothing(&mut self) -> Result<()> {
+        for number in 0..CLIENTS {
+            self.cut(number);
+            self.forget(number);
+        }
+        self.wait(2 * GONE_AFTER_S)?;
+        self.check_nothing_is_left()
     }
 
     /// Reads the whole log of the kept group as a new client.

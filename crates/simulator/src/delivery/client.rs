@@ -1,10 +1,12 @@
-//! [`SimulatedClient`]: a simulated SignalR client (JSON) with a WebSocket, maybe with stateful reconnect, or with long polling.
+//! [`SimulatedClient`]: a simulated SignalR client (JSON) with a WebSocket, maybe with stateful reconnect, with Server-Sent Events, or
+//! with long polling.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use edge::simulation::Remote;
+use http_messages::Body;
 use realtime_engine::ConnectionId;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -23,6 +25,8 @@ pub(super) enum ClientKind {
     /// With stateful reconnect.
     Stateful,
     LongPolling,
+    /// Server-Sent Events.
+    Events,
 }
 
 /// What the service and the client have between them now.
@@ -30,6 +34,8 @@ pub(super) enum Link {
     Socket(Remote, Box<Decoder>),
     /// The poll under way, and what is to be posted.
     Polls(Option<JoinHandle<Option<Vec<u8>>>>),
+    /// The response that does not end.
+    Events(Box<Body>),
     /// A stateful client's socket is lost.
     Lost(Instant),
 }
@@ -41,6 +47,8 @@ pub(super) struct Following {
     pub(super) replayed: u64,
     /// Whether a position did not follow on the last one.
     pub(super) has_jumped: bool,
+    /// Whether its user left a group.
+    pub(super) has_left: bool,
 }
 
 /// One life of a connection.
@@ -56,6 +64,12 @@ pub(super) struct SimulatedClient {
     pub(super) is_open: bool,
     /// It does not read.
     pub(super) is_paused: bool,
+    /// It sends no pings.
+    pub(super) is_silent: bool,
+    /// When its token expires, where that ends the connection.
+    pub(super) expires_at: Option<SystemTime>,
+    /// When something came last.
+    pub(super) heard: Instant,
     /// It did not read once, so that the service may have ended it.
     pub(super) was_slow: bool,
     /// What came since it asked to follow, until the response comes.
@@ -68,6 +82,8 @@ pub(super) struct SimulatedClient {
     pub(super) posts: VecDeque<Vec<u8>>,
     spoke: Instant,
     partial: Vec<u8>,
+    /// Of a long response, the end that is no whole line yet.
+    lines: Vec<u8>,
     /// Numbers of stateful reconnect: of the next message that comes, of the last one that came, and its own.
     expected: u64,
     received: u64,
@@ -96,12 +112,16 @@ impl SimulatedClient {
             is_open: false,
             is_paused: false,
             was_slow: false,
+            is_silent: false,
+            expires_at: None,
+            heard: Instant::now(),
             following: None,
             position: None,
             unplaced: None,
             posts: VecDeque::new(),
             spoke: Instant::now(),
             partial: Vec::new(),
+            lines: Vec::new(),
             expected: 1,
             received: 0,
             sent: VecDeque::new(),
@@ -113,7 +133,7 @@ impl SimulatedClient {
         self.spoke = Instant::now();
         match &self.link {
             Link::Socket(remote, _) => remote.send(&masked_frame(Opcode::Text, &bytes, [1, 2, 3, 4])),
-            Link::Polls(_) => self.posts.push_back(bytes),
+            Link::Polls(_) | Link::Events(_) => self.posts.push_back(bytes),
             Link::Lost(_) => {}
         }
     }
@@ -158,6 +178,7 @@ impl SimulatedClient {
     /// Goes on by a new socket.
     pub(super) fn reconnect(&mut self, remote: Remote) {
         self.link = Link::Socket(remote, decoder());
+        self.heard = Instant::now();
         self.partial.clear();
         let first = self.sent.front().map_or(self.next, |(number, _)| *number);
         self.send_value(&json!({ "type": 9, "sequenceId": first }));
@@ -171,6 +192,9 @@ impl SimulatedClient {
         let Link::Socket(remote, decoder) = &mut self.link else { return Ok((Vec::new(), false)) };
         let mut bytes = remote.receive(bytes_max);
         let mut is_closed = bytes.is_empty() && remote.has_ended();
+        if !bytes.is_empty() {
+            self.heard = Instant::now();
+        }
         let mut input = &mut bytes[..];
         while !input.is_empty() {
             let decoded = decoder.decode(input).context("a frame cannot be read")?;
@@ -185,8 +209,29 @@ impl SimulatedClient {
         Ok((self.messages()?, is_closed))
     }
 
+    /// For how long it has said nothing.
+    pub(super) fn silence(&self) -> Duration {
+        self.spoke.elapsed()
+    }
+
+    /// Reads what a long response brought: events with the data of a message each, and comments.
+    pub(super) fn events(&mut self, bytes: &[u8]) -> Result<Vec<Value>> {
+        self.heard = Instant::now();
+        self.lines.extend_from_slice(bytes);
+        while let Some(end) = self.lines.windows(2).position(|two| two == b"\r\n") {
+            let line: Vec<u8> = self.lines.drain(..end + 2).collect();
+            match line[..end].strip_prefix(b"data: ") {
+                Some(data) => self.partial.extend_from_slice(data),
+                None if end == 0 || line[0] == b':' => {}
+                None => bail!("'{}' is no line of an event", String::from_utf8_lossy(&line)),
+            }
+        }
+        self.messages()
+    }
+
     /// Reads what a poll brought.
     pub(super) fn polled(&mut self, bytes: &[u8]) -> Result<Vec<Value>> {
+        self.heard = Instant::now();
         self.partial.extend_from_slice(bytes);
         self.messages()
     }

@@ -43,6 +43,8 @@ struct Connection {
     groups: BTreeSet<String>,
     /// Groups that it was ever in, or asked to be in.
     may_hear: BTreeSet<String>,
+    /// Groups whose missed messages may come after newer ones: it was a member before it followed.
+    out_of_order: BTreeSet<String>,
     received: BTreeSet<MessageId>,
     last: BTreeMap<(usize, Receivers), MessageId>,
 }
@@ -54,14 +56,24 @@ pub(super) struct Deliveries {
     open: BTreeMap<ConnectionNumber, Connection>,
     /// Which message is where in the kept group's log: by epoch and offset.
     places: BTreeMap<(String, u64), MessageId>,
+    /// Groups of users.
+    user_groups: BTreeSet<(usize, String)>,
+    /// Groups of users that a change left uncertain: it failed, or its process ended.
+    unsure: BTreeSet<(usize, String)>,
 }
 
 impl Deliveries {
     pub(super) fn opened(&mut self, number: ConnectionNumber, user: usize) {
+        let of_user = |groups: &BTreeSet<(usize, String)>| -> BTreeSet<String> {
+            groups.iter().filter(|(other, _)| *other == user).map(|(_, group)| group.clone()).collect()
+        };
+        let groups = of_user(&self.user_groups);
+        let may_hear = groups.union(&of_user(&self.unsure)).cloned().collect();
         let connection = Connection {
             user,
-            groups: BTreeSet::new(),
-            may_hear: BTreeSet::new(),
+            groups,
+            may_hear,
+            out_of_order: BTreeSet::new(),
             received: BTreeSet::new(),
             last: BTreeMap::new(),
         };
@@ -86,6 +98,52 @@ impl Deliveries {
         if let Some(connection) = self.open.get_mut(&number) {
             connection.groups.insert(group.to_owned());
         }
+    }
+
+    /// A connection asks to follow a group.
+    pub(super) fn following(&mut self, number: ConnectionNumber, group: &str) {
+        if let Some(connection) = self.open.get_mut(&number)
+            && !connection.may_hear.insert(group.to_owned())
+        {
+            connection.out_of_order.insert(group.to_owned());
+        }
+    }
+
+    /// A user is about to join or leave a group: until that is known to be done, nothing is certain.
+    pub(super) fn user_changes(&mut self, user: usize, group: &str, joins: bool) {
+        self.unsure.insert((user, group.to_owned()));
+        self.user_groups.remove(&(user, group.to_owned()));
+        for number in self.connections_of(user) {
+            if joins {
+                self.joining(number, group);
+            }
+            // Also where it joins: if that fails, nobody knows where it stopped.
+            self.leaving(number, group);
+        }
+    }
+
+    /// A user has joined or left a group.
+    pub(super) fn user_changed(&mut self, user: usize, group: &str, joined: bool) {
+        self.unsure.remove(&(user, group.to_owned()));
+        if joined {
+            self.user_groups.insert((user, group.to_owned()));
+            for number in self.connections_of(user) {
+                self.joined(number, group);
+            }
+        }
+    }
+
+    /// The open connections of a user.
+    pub(super) fn connections_of(&self, user: usize) -> BTreeSet<ConnectionNumber> {
+        let of_user = self.open.iter().filter(|(_, connection)| connection.user == user);
+        of_user.map(|(number, _)| *number).collect()
+    }
+
+    /// The members of a group; `None` where a failed change left them uncertain.
+    pub(super) fn members(&self, group: &str) -> Option<BTreeSet<ConnectionNumber>> {
+        let is_unsure = self.unsure.iter().any(|(_, other)| other == group);
+        let members = self.open.iter().filter(|(_, connection)| connection.groups.contains(group));
+        (!is_unsure).then(|| members.map(|(number, _)| *number).collect())
     }
 
     /// A connection is about to leave a group.
@@ -154,8 +212,9 @@ impl Deliveries {
         ensure!(is_addressed, "connection {number} received message {id}, which went to {:?}", sent.to);
         ensure!(connection.received.insert(id), "connection {number} received message {id} twice");
         let last = connection.last.insert((sent.sender, sent.to.clone()), id);
+        let may_jump = matches!(&sent.to, Receivers::Group(group) if connection.out_of_order.contains(group));
         ensure!(
-            last.is_none_or(|last| last < id),
+            may_jump || last.is_none_or(|last| last < id),
             "connection {number} received message {id} of sender {} behind message {last:?}",
             sent.sender
         );

@@ -1,5 +1,6 @@
 //! [`Process`]: a simulated process with a store and the realtime service.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::num::NonZeroU16;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +12,7 @@ use http_messages::Body;
 use identity::{AccessKey, Algorithm, Claims};
 use prometheus_client::registry::Registry;
 use realtime::{Dependencies, Handle, HistoryRule, Join, Options, Service};
-use realtime_engine::NodeId;
+use realtime_engine::{ConnectionId, EndReason, NodeId, TraceEventKind, TraceFilter, TraceSubscription};
 use state_embedded::{JournalOptions, Store};
 use supervision::{Supervisor, simulation};
 use tokio::runtime::Runtime;
@@ -24,6 +25,13 @@ use crate::system;
 const KEY: &str = "a-key-for-the-simulator";
 /// Rounds after which a future that is not ready never will be.
 const ROUNDS_MAX: usize = 3_000;
+/// Metrics that are 0 when no client is connected.
+const GAUGES: [&str; 4] = [
+    "realtime_connections",
+    "realtime_pending_bytes",
+    "realtime_outlet_bytes",
+    "realtime_upgrades_under_way",
+];
 
 /// All that ends with a process.
 pub(super) struct Process {
@@ -33,9 +41,21 @@ pub(super) struct Process {
     pub(super) handle: Handle,
     /// Whether only little may wait for a client.
     pub(super) waits_little: bool,
+    /// Connections that were open, and why those ended that did.
+    pub(super) opened: BTreeSet<ConnectionId>,
+    pub(super) ends: BTreeMap<ConnectionId, EndReason>,
+    trace: TraceSubscription,
+    metrics: Registry,
     join: Option<Join>,
     store: Store,
 }
+
+/// The service pings a client to which it has sent nothing for so long.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// A client that pings and is silent for so long is given up.
+pub(super) const CLIENT_TIMEOUT: Duration = Duration::from_secs(8);
+/// A client without a socket or a poll is given up after so long.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes that may wait for a client where it is little.
 const LITTLE: u32 = 8_000;
@@ -44,6 +64,9 @@ fn options(chance: &mut Chance) -> Result<Options> {
     let engine = realtime_engine::Options {
         shards: NonZeroU16::new(u16::try_from(chance.between(1, 2))?),
         pending_bytes_max: if chance.once_in(3) { LITTLE } else { 1_000_000 },
+        keep_alive_ms: KEEP_ALIVE.as_secs() * 1_000,
+        client_timeout_ms: CLIENT_TIMEOUT.as_secs() * 1_000,
+        disconnect_timeout_ms: DISCONNECT_TIMEOUT.as_secs() * 1_000,
         commands_max: if chance.once_in(3) { 2 } else { 1_024 },
         ..realtime_engine::Options::default()
     };
@@ -66,9 +89,9 @@ impl Process {
         let state = state_embedded::Options { journal, ..state_embedded::Options::default() };
         let store = Store::open_supervised(&directory, &state, &supervisor).context("open the store")?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let mut registry = Registry::default();
+        let mut metrics = Registry::default();
         let egress =
-            egress::Client::new(&egress::Options::default(), &egress::Metrics::register(&mut registry))?;
+            egress::Client::new(&egress::Options::default(), &egress::Metrics::register(&mut metrics))?;
         let dependencies = Dependencies {
             node: NodeId(0),
             tracer: Tracer::new(10),
@@ -82,16 +105,64 @@ impl Process {
         let options = options(chance)?;
         let waits_little = options.engine.pending_bytes_max == LITTLE;
         let started = {
-            let start = realtime::start(options, dependencies, &mut registry);
+            let start = realtime::start(options, dependencies, &mut metrics);
             finish(&runtime, start, || Ok(()))?
         };
         let (service, handle, join) = started.context("start the service")?;
-        Ok(Self { runtime, supervisor, service, handle, waits_little, join: Some(join), store })
+        let filter = TraceFilter { presence_only: true, ..TraceFilter::default() };
+        let trace = finish(&runtime, handle.engine().subscribe_trace(filter), || Ok(()))?;
+        let trace = trace.context("subscribe to the trace")?;
+        let (opened, ends) = (BTreeSet::new(), BTreeMap::new());
+        let join = Some(join);
+        Ok(Self {
+            runtime,
+            supervisor,
+            service,
+            handle,
+            waits_little,
+            opened,
+            ends,
+            trace,
+            metrics,
+            join,
+            store,
+        })
     }
 
     /// Lets tasks run, and each thread take a turn.
     pub(super) fn round(&self) {
         round(&self.runtime);
+    }
+
+    /// Reads which connections were opened and have ended.
+    pub(super) fn read_trace(&mut self) {
+        loop {
+            let next = ready(&self.runtime, self.trace.next());
+            let Some(Some(event)) = next else { return };
+            match (event.connection, event.event) {
+                (Some(id), TraceEventKind::Connected { .. }) => drop(self.opened.insert(id)),
+                (Some(id), TraceEventKind::Ended { reason, .. }) => drop(self.ends.insert(id, reason)),
+                _ => {}
+            }
+        }
+    }
+
+    /// What a future gives if it is ready now.
+    pub(super) fn ready<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        ready(&self.runtime, future)
+    }
+
+    /// The metrics that count what belongs to connections.
+    pub(super) fn gauges(&self) -> Result<Vec<(String, f64)>> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.metrics)?;
+        let samples = text.lines().filter(|line| GAUGES.iter().any(|name| is_sample_of(line, name)));
+        samples
+            .map(|line| {
+                let (name, value) = line.rsplit_once(' ').context("a sample has a value")?;
+                Ok((name.to_owned(), value.parse()?))
+            })
+            .collect()
     }
 
     /// The response to a request.
@@ -138,6 +209,21 @@ impl Process {
     }
 }
 
+/// Whether a line of the metrics' text is a value of this metric.
+fn is_sample_of(line: &str, name: &str) -> bool {
+    line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
+}
+
+fn ready<T>(runtime: &Runtime, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    runtime.block_on(std::future::poll_fn(|context| {
+        std::task::Poll::Ready(match future.as_mut().poll(context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        })
+    }))
+}
+
 fn round(runtime: &Runtime) {
     runtime.block_on(async {
         for _ in 0..3 {
@@ -156,13 +242,7 @@ fn finish<T>(
 ) -> Result<T> {
     let mut future = std::pin::pin!(future);
     for _ in 0..ROUNDS_MAX {
-        let ready = runtime.block_on(std::future::poll_fn(|context| {
-            std::task::Poll::Ready(match future.as_mut().poll(context) {
-                std::task::Poll::Ready(value) => Some(value),
-                std::task::Poll::Pending => None,
-            })
-        }));
-        if let Some(value) = ready {
+        if let Some(value) = ready(runtime, future.as_mut()) {
             return Ok(value);
         }
         round(runtime);
@@ -183,13 +263,18 @@ pub(super) fn request(method: &str, path: &str, token: &str) -> http::request::B
         .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
 }
 
-/// A token of a user that may do everything for an hour.
-pub(super) fn token(user: usize) -> Result<String> {
+/// A token of a user that may do everything: for an hour, or for a time after which its connection ends, which is the second value.
+pub(super) fn token(user: usize, lifetime: Option<Duration>) -> Result<(String, Option<SystemTime>)> {
     let name = format!("user{user}");
-    let claims =
-        [("nameid", name.as_str()), ("role", "chappe.joinLeaveGroup"), ("role", "chappe.sendToGroup")];
+    let mut claims =
+        vec![("nameid", name.as_str()), ("role", "chappe.joinLeaveGroup"), ("role", "chappe.sendToGroup")];
+    if lifetime.is_some() {
+        claims.push(("asrs.s.coae", "True"));
+    }
     let claims: Claims = claims.into_iter().collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let expires = now + lifetime.map_or(3600, |lifetime| lifetime.as_secs());
     let audience = "http://localhost/client/?hub=chat";
-    Ok(identity::sign(&claims, audience, now, now + 3600, &AccessKey::new(KEY)?, Algorithm::Hs256))
+    let token = identity::sign(&claims, audience, now, expires, &AccessKey::new(KEY)?, Algorithm::Hs256);
+    Ok((token, lifetime.map(|_| UNIX_EPOCH + Duration::from_secs(expires))))
 }

@@ -1,0 +1,88 @@
+//! Followers of the kept group: what they ask for, and the positions that they are told.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::client::Following;
+use super::{Delivery, KEPT};
+use crate::system;
+
+impl Delivery<'_> {
+    pub(super) fn follow(&mut self, number: usize) -> Result<()> {
+        let known = self.positions[number].clone();
+        let Some(client) = self.clients[number].as_mut().filter(|client| client.is_open) else {
+            return Ok(());
+        };
+        if client.following.is_some() || client.position.is_some() {
+            return Ok(());
+        }
+        self.events.add(format_args!("client {number} follows from {known:?}"));
+        self.model.following(client.number, KEPT);
+        client.following = Some(Following::default());
+        client.position = known;
+        let arguments = match &client.position {
+            Some((epoch, offset)) => json!([KEPT, format!("{epoch}-{offset}")]),
+            None => json!([KEPT]),
+        };
+        client.invoke("follow", "chappe.follow", &arguments);
+        Ok(())
+    }
+
+    /// The position behind a message of the kept group.
+    pub(super) fn placed(&mut self, number: usize, message: &Value) -> Result<()> {
+        let Some(client) = &mut self.clients[number] else { return Ok(()) };
+        let position = message["arguments"][1].as_str().context("a position")?;
+        let (epoch, next) = position.split_once('-').context("an epoch and a number")?;
+        let next: u64 = next.parse()?;
+        let id = client.unplaced.take().context("a position without a message")?;
+        self.model.placed(id, epoch, next - 1)?;
+        let is_next =
+            client.position.as_ref().is_none_or(|(known, offset)| known == epoch && offset + 1 == next);
+        match &mut client.following {
+            Some(following) => {
+                following.replayed += 1;
+                following.has_jumped |= !is_next;
+            }
+            None => ensure!(is_next, "position {position} does not follow {:?}", client.position),
+        }
+        client.position = Some((epoch.to_owned(), next));
+        Ok(())
+    }
+
+    /// The answer to `chappe.follow`.
+    pub(super) fn followed(&mut self, number: usize, message: &Value) -> Result<()> {
+        let Some(client) = &mut self.clients[number] else { return Ok(()) };
+        let Following { replayed, has_jumped, has_left } =
+            client.following.take().context("nothing was asked")?;
+        self.events.add(format_args!("client {number} follows: {message}"));
+        if !message["error"].is_null() {
+            let is_gone =
+                has_left && message["error"].as_str().is_some_and(|text| text.contains("left the group"));
+            let is_full = system::disk(|disk| disk.was_full());
+            ensure!(is_gone || is_full, "it cannot follow, and the disk has room");
+            client.position = None;
+            return Ok(());
+        }
+        let result = &message["result"];
+        ensure!(!has_jumped || result["gap"] == true, "positions jumped, and it says that there is no gap");
+        let position = result["position"].as_str().context("a position")?;
+        let (epoch, next) = position.split_once('-').context("an epoch and a number")?;
+        let answered: (String, u64) = (epoch.to_owned(), next.parse()?);
+        // What was missed comes before the response, and what is new after it.
+        ensure!(
+            result["messages"] == replayed,
+            "{replayed} messages with positions came before the response, which says {}",
+            result["messages"]
+        );
+        let is_known = client.position.as_ref().is_none_or(|known| *known == answered);
+        ensure!(
+            is_known || result["gap"] == true,
+            "it is at {answered:?}, and heard up to {:?}",
+            client.position
+        );
+        client.position = Some(answered);
+        let connection = client.number;
+        self.model.joined(connection, KEPT);
+        Ok(())
+    }
+}
