@@ -6,16 +6,17 @@
 
 mod model;
 mod process;
+mod verb;
 
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use supervision::{Turned, simulation};
 
-use self::model::{Follower, Items, Verb};
-use self::process::{Answer, Process, Reply};
+use self::model::{Follower, Items};
+use self::process::{Answer, DocumentProcess, Reply};
+use self::verb::Verb;
 use crate::chance::Chance;
 use crate::events::Events;
 use crate::system;
@@ -43,7 +44,7 @@ struct Call {
 pub(crate) struct Documents<'a> {
     chance: Chance,
     events: &'a mut Events,
-    process: Option<Process>,
+    process: Option<DocumentProcess>,
     calls: Vec<Call>,
     items: Items,
     follower: Follower,
@@ -185,7 +186,7 @@ impl<'a> Documents<'a> {
         Ok(())
     }
 
-    fn process(&self) -> Result<&Process> {
+    fn process(&self) -> Result<&DocumentProcess> {
         self.process.as_ref().context("a process runs")
     }
 
@@ -213,7 +214,7 @@ impl<'a> Documents<'a> {
         self.may_fail = false;
         let mut accepts_loss = false;
         for attempt in 0.. {
-            match Process::start(accepts_loss) {
+            match DocumentProcess::start(accepts_loss) {
                 Ok(process) if has_lied && !accepts_loss && process.handle.damage().is_some() => {
                     self.events.add(format_args!("the service says that commits are lost"));
                     simulation::forget();
@@ -411,9 +412,4 @@ impl<'a> Documents<'a> {
         }
         self.items.check_feed(&reader)
     }
-}
-
-/// Polls a future without a waker.
-fn poll<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
-    future.poll(&mut Context::from_waker(Waker::noop()))
 }

@@ -6,16 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::process::{Reply, item_of, value_of};
-
-/// What is asked of an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
-    Create,
-    Upsert,
-    Replace,
-    Delete,
-    Read,
-}
+use super::verb::Verb;
 
 /// One item.
 #[derive(Clone, Debug, Default)]

@@ -1,9 +1,9 @@
-//! [`Process`]: a simulated process with the document service, and the requests to it.
+//! [`DocumentProcess`]: a simulated process with the document service, and the requests to it.
 
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use documents::{Dependencies, Handle, Options, Service};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tower::Service as _;
 use trace::Tracer;
 
-use super::model::Verb;
+use super::verb::Verb;
 use crate::system;
 
 const ITEMS_PATH: &str = "/dbs/d/colls/c/docs";
@@ -32,7 +32,7 @@ pub(super) struct Reply {
 }
 
 /// All that ends with a process.
-pub(super) struct Process {
+pub(super) struct DocumentProcess {
     pub(super) supervisor: Supervisor,
     pub(super) handle: Handle,
     service: Service,
@@ -62,7 +62,7 @@ pub(super) fn value_of(row: &Value) -> Option<u64> {
     (row["copy"].as_u64() == Some(value)).then_some(value)
 }
 
-impl Process {
+impl DocumentProcess {
     /// Starts a process on what the disk has.
     pub(super) fn start(accepts_loss: bool) -> Result<Self> {
         let directory = system::disk(|disk| disk.root().join("documents"));
@@ -94,7 +94,7 @@ impl Process {
         answer: Pin<&mut (dyn Future<Output = Result<Reply>> + 'static)>,
     ) -> Poll<Result<Reply>> {
         let _entered = self.runtime.enter();
-        super::poll(answer)
+        answer.poll(&mut Context::from_waker(Waker::noop()))
     }
 
     fn send(&self, request: Request<Body>) -> Answer {
