@@ -100,10 +100,12 @@ fn sections(root: &Path) -> anyhow::Result<String> {
 fn table(root: &Path, section: &str, file: &str, name: &str) -> anyhow::Result<String> {
     let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
     let keys = keys(&source, name).with_context(|| format!("{file} has no struct {name}"))?;
+    let is_reloaded = is_reloaded_as_a_whole(root, section)?;
     let mut table = "| key | meaning | a change applies |\n|---|---|---|\n".to_owned();
     for key in keys {
         let values = values(root, section, &key).with_context(|| format!("{name}.{} in {file}", key.name))?;
         let (meaning, applies) = reload(&key.meaning);
+        let applies = if is_reloaded { "at a reload" } else { applies };
         let is_table = path_of(section, &key.name, |path| {
             SECTIONS.iter().any(|(known, ..)| *known == path || known.starts_with(&format!("{path}.")))
         });
@@ -111,6 +113,16 @@ fn table(root: &Path, section: &str, file: &str, name: &str) -> anyhow::Result<S
         writeln!(table, "| `{}` | {meaning}{values} | {applies} |", key.name)?;
     }
     Ok(table)
+}
+
+/// Whether the key that holds a list or table of sections says that it reloads, and with it all of its keys.
+fn is_reloaded_as_a_whole(root: &Path, section: &str) -> anyhow::Result<bool> {
+    let list = section.strip_suffix(".NAME").unwrap_or(section);
+    let Some((above, key)) = list.rsplit_once('.') else { return Ok(false) };
+    let Some((_, file, name)) = SECTIONS.iter().find(|(known, ..)| *known == above) else { return Ok(false) };
+    let source = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {file}"))?;
+    let keys = keys(&source, name).with_context(|| format!("{file} has no struct {name}"))?;
+    Ok(keys.iter().any(|known| known.name == key && sentences::reloads(&known.meaning)))
 }
 
 /// The comment without the sentence that says so, and when a change applies.

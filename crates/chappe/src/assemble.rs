@@ -5,21 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use edge::{DevAuthority, Listener, TlsConfig};
+use edge::{DevAuthority, Listener, LiveOptions, TlsConfig};
 use gateway::UpstreamService;
-use http_messages::Budget;
+use http_messages::{Budget, error_chain};
 use prometheus_client::registry::Registry;
 use supervision::{Component, Supervisor};
 use trace::Tracer;
 
 use crate::admin;
-use crate::config::{Config, ConfiguredService, ServiceId, TlsSection};
+use crate::change::Change;
+use crate::config::{Config, ConfiguredService, SectionOptions, ServiceId, TlsSection};
 use crate::data_folder::{DataPart, OpenData};
 use crate::guard::Guard;
 use crate::keys;
 use crate::plan::Plan;
 use crate::ports::{Addresses, Ports};
 use crate::ready::{Ready, ReadyService};
+use crate::reload::{Prepare, ReloadPart};
 use crate::services::{
     self, Phase, Resources, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting, Table,
 };
@@ -42,6 +44,10 @@ pub(crate) struct Process {
     pub(crate) guard: Guard,
     pub(crate) admin: Option<admin::Handle>,
     data: OpenData,
+    /// The limits of each listener, and whether it closes first.
+    limits: Vec<(LiveOptions, bool)>,
+    tls: TlsConfig,
+    keys: Arc<keys::MadeKeys>,
 }
 
 /// A listener with the service behind it.
@@ -100,6 +106,37 @@ impl Process {
         self.drain_stage(Stage::Storage, limit, &mut told).await;
     }
 
+    /// The parts that apply changed options while the process runs.
+    pub(crate) fn parts(&self) -> Vec<ReloadPart> {
+        let part = |section: &str, prepare: Prepare| ReloadPart { section: section.to_owned(), prepare };
+        let (guard, limits) = (self.guard.clone(), self.limits.clone());
+        let (certificate, data_dir) = (self.tls.clone(), self.data.path().to_owned());
+        let mut parts = vec![
+            part("guard", Box::new(move |config| Ok(guard.prepare(&config.guard)))),
+            part("edge", Box::new(move |config| Ok(prepare_limits(&limits, config)))),
+            part(
+                "tls",
+                Box::new(move |config| {
+                    let (new, _) =
+                        tls(&config.tls, &data_dir).map_err(|error| error_chain(error.as_ref()))?;
+                    let certificate = certificate.clone();
+                    Ok(Change::new(move || certificate.replace(&new)))
+                }),
+            ),
+        ];
+        for service in &self.services {
+            let (id, handle, keys) =
+                (service.id.clone(), Arc::clone(&service.handle), Arc::clone(&self.keys));
+            let prepare = move |config: &Config| {
+                let service = config.services.iter().find(|service| service.id == id);
+                let service = service.ok_or_else(|| format!("{id} is no longer configured"))?;
+                handle.prepare(&*with_made_key(service, &keys))
+            };
+            parts.push(part(&service.id.to_string(), Box::new(prepare)));
+        }
+        parts
+    }
+
     /// Closes the store, then lets an ephemeral folder go: only now, because nothing writes any more.
     pub(crate) async fn close(self) {
         self.resources.store.close().await;
@@ -118,8 +155,9 @@ pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Proces
     let (tls, authority) = tls(&config.tls, data.path())?;
     let guard = Guard::new(config, &mut metrics);
     let edge_metrics = edge::Metrics::register(&mut metrics);
-    let keys = made_keys(config, table, &data)?;
-    let mut assembly = Assembly::new(plan, table, &guard, (&resources, &supervisor), keys, &mut metrics);
+    let keys = Arc::new(made_keys(config, table, &data)?);
+    let mut assembly =
+        Assembly::new(plan, table, &guard, (&resources, &supervisor), Arc::clone(&keys), &mut metrics);
     assembly.start(Phase::Storage, &data).await?;
     note_parts(&mut data, &resources, assembly.parts())?;
     let running: Vec<&ConfiguredService> = assembly.wanted().map(|(service, _)| service).collect();
@@ -154,8 +192,22 @@ pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Proces
         let listener = ports.remove(&service.id)?.with_quotas(&quotas).with_metrics(&edge_metrics);
         Some(serve(service, listener.with_tls(tls.clone()), &guard, config))
     };
-    let served = services.iter().filter_map(listen).collect();
-    Ok(Process { served, ready_line, supervisor, component, services, resources, guard, admin, data })
+    let served: Vec<ServedListener> = services.iter().filter_map(listen).collect();
+    let limits = served.iter().map(|served| (served.listener.live_options(), served.closes_first)).collect();
+    Ok(Process {
+        served,
+        ready_line,
+        supervisor,
+        component,
+        services,
+        resources,
+        guard,
+        admin,
+        data,
+        limits,
+        tls,
+        keys,
+    })
 }
 
 /// What all services share: the journal and the registry in the data folder, bodies, requests that we make.
@@ -205,7 +257,7 @@ struct Assembly<'a> {
     resources: &'a Resources,
     supervisor: &'a Supervisor,
     metrics: &'a mut Registry,
-    keys: keys::MadeKeys,
+    keys: Arc<keys::MadeKeys>,
     services: Vec<RunningService>,
     parts: Vec<(DataPart, String)>,
     /// The services by the names that routes call them by.
@@ -221,7 +273,7 @@ impl<'a> Assembly<'a> {
         table: Table,
         guard: &'a Guard,
         (resources, supervisor): (&'a Resources, &'a Supervisor),
-        keys: keys::MadeKeys,
+        keys: Arc<keys::MadeKeys>,
         metrics: &'a mut Registry,
     ) -> Self {
         Self {
@@ -262,10 +314,7 @@ impl<'a> Assembly<'a> {
             .collect();
         let wanted: Vec<_> = self.wanted().filter(|(_, row)| row.phase == phase).collect();
         for (service, row) in wanted {
-            let mut options = service.options.clone();
-            if let (Some(key), Some(made)) = (options.primary_key(), self.keys.get(&service.id.to_string())) {
-                key.get_or_insert_with(|| made.clone());
-            }
+            let options = with_made_key(service, &self.keys);
             let label = service.id.to_string();
             let is_default = service.id.is_default();
             let (supervisor, metrics) = if is_default {
@@ -325,6 +374,15 @@ fn made_keys(config: &Config, table: Table, data: &OpenData) -> Result<keys::Mad
     Ok(made)
 }
 
+/// The options of a service, with the key that was made for it where none is configured.
+fn with_made_key(service: &ConfiguredService, keys: &keys::MadeKeys) -> Box<dyn SectionOptions> {
+    let mut options = service.options.clone();
+    if let (Some(key), Some(made)) = (options.primary_key(), keys.get(&service.id.to_string())) {
+        key.get_or_insert_with(|| made.clone());
+    }
+    options
+}
+
 /// What people and machines are told of a service.
 fn ready(
     service: &ConfiguredService,
@@ -367,19 +425,32 @@ fn mounted(service: &RunningService) -> admin::Mounted {
 
 /// A listener with its service.
 fn serve(service: &RunningService, listener: Listener, guard: &Guard, config: &Config) -> ServedListener {
-    let mut options = config.edge.clone();
     let closes_first = service.row.drain.closes_listener_first;
+    ServedListener {
+        id: service.id.clone(),
+        listener: listener.with_options(listener_options(config, closes_first)),
+        service: guard.listener((service.row.on_own_port)(service.service.clone())),
+        closes_first,
+    }
+}
+
+/// The limits of one listener.
+fn listener_options(config: &Config, closes_first: bool) -> edge::Options {
+    let mut options = config.edge.clone();
     if closes_first {
         // It stops listening when the drain begins, and its calls have as long as they have behind the gateway.
         let limit = config.drain_timeout_ms.saturating_add(options.drain_timeout_ms.get());
         options.drain_timeout_ms = limit;
     }
-    ServedListener {
-        id: service.id.clone(),
-        listener: listener.with_options(options),
-        service: guard.listener((service.row.on_own_port)(service.service.clone())),
-        closes_first,
-    }
+    options
+}
+
+fn prepare_limits(limits: &[(LiveOptions, bool)], config: &Config) -> Change {
+    let new: Vec<(LiveOptions, edge::Options)> = limits
+        .iter()
+        .map(|(options, closes_first)| (options.clone(), listener_options(config, *closes_first)))
+        .collect();
+    Change::new(move || new.into_iter().for_each(|(options, new)| options.set(new)))
 }
 
 /// What all ports share. Everything that stays open has been opened by now.

@@ -29,6 +29,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tower::Service;
 
+use crate::change::Change;
 use crate::config::{Config, GuardSection};
 use headers::TrustedProxies;
 use policy::Policy;
@@ -84,11 +85,13 @@ impl Guard {
         Self(Arc::new(Shared { development, public_url, checks, refused }))
     }
 
-    /// Takes other names and proxies, for requests that come from now on.
-    pub(crate) fn set(&self, section: &GuardSection) {
-        let shared = &self.0;
+    /// Prepares other names and proxies, for requests that come after the change.
+    pub(crate) fn prepare(&self, section: &GuardSection) -> Change {
+        let shared = Arc::clone(&self.0);
         let checks = Checks::new(shared.development, shared.public_url.as_deref(), section);
-        *shared.checks.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(checks);
+        Change::new(move || {
+            *shared.checks.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(checks);
+        })
     }
 
     /// Guards everything that comes in on one listener: the name by which this process is called, and headers that only a trusted

@@ -5,6 +5,7 @@
 
 mod admin;
 mod assemble;
+mod change;
 mod check;
 mod cli;
 mod config;

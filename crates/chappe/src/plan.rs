@@ -67,10 +67,9 @@ pub(crate) struct Plan {
     pub(crate) app: PathBuf,
     pub(crate) config: Config,
     pub(crate) replan: Replan,
-    /// The configuration file, whether it is there or not.
-    pub(crate) file: PathBuf,
-    /// What the file was like before it was read; a later change shows by it.
-    pub(crate) file_state: FileState,
+    /// The configuration file, whether it is there or not, and the files that it names whose content counts, each with its state before
+    /// it was read; a later change shows by it.
+    pub(crate) watched: Vec<(PathBuf, FileState)>,
     /// The sources of the configuration.
     pub(crate) layers: Layers,
     /// Where data is kept; none for a temporary folder.
@@ -134,7 +133,7 @@ impl Plan {
         let app = absolute(app);
         let replan = replan(sections.clone(), &app, shared, func, demo);
         let file = shared.config.clone().unwrap_or_else(|| app.join("chappe.toml"));
-        let file_state = file_state(&file);
+        let first_state = file_state(&file);
         let (mut layers, mut environment) = layers(sections, &app, shared.config.as_deref(), &shared.set)?;
         if let Some(port) = shared.gateway_port {
             let flag = Origin::Flag(format!("--gateway-port {port}"));
@@ -175,15 +174,16 @@ impl Plan {
             }
         }
         let config = layers.config()?;
-        validate(&config)?;
+        let named = config.files().into_iter().map(|(_, file)| (file.clone(), file_state(&file)));
+        let watched = std::iter::once((file, first_state)).chain(named).collect();
+        validate(&config, &layers)?;
         let data_dir = (!shared.ephemeral)
             .then(|| data_dir(&app, shared.data_dir.as_deref(), config.data_dir.as_deref()));
         Ok(Self {
             app,
             config,
             replan,
-            file,
-            file_state,
+            watched,
             layers,
             data_dir,
             accept_loss: shared.accept_loss.clone(),
@@ -202,13 +202,19 @@ fn replan(sections: Sections, app: &Path, shared: &SharedArgs, func: &FuncArgs, 
 }
 
 /// Finds what is wrong with a configuration beyond what reading it finds.
-fn validate(config: &Config) -> Result<(), PlanError> {
+fn validate(config: &Config, layers: &Layers) -> Result<(), PlanError> {
+    let wrong = |section: &str, complaint: String| match layers.origin_of(section, &complaint) {
+        Some(origin) => PlanError::Service(format!("{origin}: {complaint}")),
+        None => PlanError::Service(complaint),
+    };
     let targets: Vec<String> = config.services.iter().filter_map(ConfiguredService::target).collect();
     for service in &config.services {
-        service.options.validate(&service.id.to_string(), &targets).map_err(PlanError::Service)?;
+        let section = service.id.to_string();
+        service.options.validate(&section, &targets).map_err(|complaint| wrong(&section, complaint))?;
     }
     for connector in &config.connectors {
-        connector.options.validate(&connector.path(), &targets).map_err(PlanError::Service)?;
+        let section = connector.path();
+        connector.options.validate(&section, &targets).map_err(|complaint| wrong(&section, complaint))?;
     }
     check_services(config)?;
     if config.tls.certificate_file.is_some() != config.tls.key_file.is_some() {

@@ -1,27 +1,26 @@
 //! A changed configuration, applied to a process that runs: as far as that is possible, and the rest is named.
 //!
-//! What can be applied says so in its doc comment (`Reloads.`), from which the schema and `docs/configuration.md` have it. A wrong
-//! configuration changes nothing.
+//! An option that may change says so in its doc comment (`Reloads.`), from which the schema and `docs/configuration.md` have it, and a
+//! [`ReloadPart`] applies it. A reload is atomic: every part prepares its change first, and where one cannot, nothing changes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Arc;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Mutex;
-use toml::Value;
+use toml::{Table, Value};
 
+use crate::change::Change;
 use crate::config::schema::Marks;
 use crate::config::show::{flattened, unnamed};
 use crate::config::{Config, ServiceId};
-use crate::guard::Guard;
 use crate::plan::{FileState, Plan, PlanError, Replan, file_state};
-use crate::services::ServiceHandle;
 use crate::signals::Hangups;
-use crate::telemetry::LevelHandle;
 
-/// How often the file is looked at.
+/// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Applies changes of the configuration. Cheap to clone.
@@ -30,127 +29,128 @@ pub(crate) struct Reloader(Arc<Shared>);
 
 struct Shared {
     replan: Replan,
-    /// The values that count: those of the start, and those that were applied since.
-    current: Mutex<BTreeMap<String, Value>>,
+    current: Mutex<Current>,
+    /// Files that are looked at, with the state in which they were read last.
+    watched: StdMutex<Vec<(PathBuf, FileState)>>,
     marks: Marks,
-    running: Vec<(ServiceId, Arc<dyn ServiceHandle>)>,
-    guard: Guard,
-    log: LevelHandle,
+    parts: Vec<ReloadPart>,
 }
+
+/// The values that are in effect: those of the start, and those that were applied since.
+struct Current {
+    values: Table,
+    services: Vec<ServiceId>,
+    contents: BTreeMap<String, u64>,
+}
+
+/// A part of the process that can apply changes of its options.
+pub(crate) struct ReloadPart {
+    /// The section whose options it applies, such as `edge` or `realtime.chat`.
+    pub(crate) section: String,
+    pub(crate) prepare: Prepare,
+}
+
+/// Checks the options of a part and prepares the change; `Err` says why it is not possible.
+pub(crate) type Prepare = Box<dyn Fn(&Config) -> Result<Change, String> + Send + Sync>;
 
 /// What became of a changed configuration.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Report {
-    /// Options whose new values count from now on.
+    /// Options whose new values are in effect.
     pub(crate) applied: BTreeSet<String>,
-    /// Options whose new values count after a restart.
+    /// Options whose new values will be in effect after a restart.
     pub(crate) restart: BTreeSet<String>,
-    /// Options that could not be applied, each with the reason; the old values count.
-    pub(crate) failed: BTreeMap<String, String>,
+}
+
+/// Why a changed configuration was not applied. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// It is wrong.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A part cannot apply it.
+    #[error("{origin}: {option}: {why}")]
+    Rejected {
+        /// Where the new value came from.
+        origin: String,
+        /// The first of the changed options.
+        option: String,
+        why: String,
+    },
 }
 
 impl Reloader {
-    pub(crate) fn new(
-        plan: &Plan,
-        running: Vec<(ServiceId, Arc<dyn ServiceHandle>)>,
-        guard: Guard,
-        log: LevelHandle,
-    ) -> Self {
-        let current = Mutex::new(values(&plan.config));
-        let (replan, marks) = (Arc::clone(&plan.replan), Marks::of_schema());
-        Self(Arc::new(Shared { replan, current, marks, running, guard, log }))
+    pub(crate) fn new(plan: &Plan, parts: Vec<ReloadPart>) -> Self {
+        Self(Arc::new(Shared {
+            replan: Arc::clone(&plan.replan),
+            current: Mutex::new(Current::of(&plan.config)),
+            watched: StdMutex::new(plan.watched.clone()),
+            marks: Marks::of_schema(),
+            parts,
+        }))
     }
 
     /// Reads the configuration again, from the sources of the start, and applies what has changed.
     ///
     /// # Errors
     ///
-    /// If it is wrong; nothing was changed then.
-    pub(crate) async fn reload(&self) -> Result<Report, PlanError> {
-        let shared = &self.0;
+    /// If it is wrong or cannot be applied; nothing was changed then.
+    pub(crate) async fn reload(&self) -> Result<Report, ReloadError> {
         // One at a time: the report of each is about what it found.
-        let mut current = shared.current.lock().await;
-        let plan = (shared.replan)().inspect_err(|error| {
-            tracing::error!("the configuration was not reloaded, and the process goes on as it is: {error}");
-        })?;
-        let new = values(&plan.config);
+        let mut current = self.0.current.lock().await;
+        let result = self.reload_from(&mut current).await;
+        match &result {
+            Ok(report) => report.log(),
+            Err(error) => {
+                tracing::error!("the configuration was not reloaded and nothing was changed: {error}");
+            }
+        }
+        result
+    }
+
+    async fn reload_from(&self, current: &mut Current) -> Result<Report, ReloadError> {
+        let shared = &self.0;
+        // Before it is read: a file that changes meanwhile is read once more.
+        let states = states(&self.watched());
+        let plan = (shared.replan)().inspect_err(|_| self.set_watched(states))?;
+        self.set_watched(plan.watched.clone());
+        let new = Current::of(&plan.config);
+        let services: BTreeSet<&ServiceId> = current.services.iter().chain(&new.services).collect();
+        let part_of = |path: &str| shared.part_of(path, &services);
         let mut report = Report::default();
-        let mut changed: BTreeMap<Group, Vec<String>> = BTreeMap::new();
-        for path in current.keys().chain(new.keys()).filter(|path| current.get(*path) != new.get(*path)) {
-            match self.group(path, &plan.config) {
-                Some(group) => changed.entry(group).or_default().push(path.clone()),
-                None => drop(report.restart.insert(path.clone())),
+        let mut by_part: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for path in changed(current, &new) {
+            match part_of(&path) {
+                Some(part) => by_part.entry(part).or_default().push(path),
+                None => drop(report.restart.insert(path)),
             }
         }
-        for (group, paths) in changed {
-            let applied = self.apply(&group, &plan.config);
-            for path in paths {
-                match &applied {
-                    Ok(()) => {
-                        match new.get(&path) {
-                            Some(value) => drop(current.insert(path.clone(), value.clone())),
-                            None => drop(current.remove(&path)),
-                        }
-                        report.applied.insert(path);
-                    }
-                    Err(why) => drop(report.failed.insert(path, why.clone())),
-                }
-            }
+        let values = merged(&current.values, &new.values, "", &|path| part_of(path).is_some());
+        let config = plan.layers.read_values(&values).map_err(|why| ReloadError::Rejected {
+            origin: "the options that can change at a reload".to_owned(),
+            option: "with the others as they are".to_owned(),
+            why,
+        })?;
+        let mut changes = Vec::new();
+        for (part, paths) in &by_part {
+            let change = (shared.parts[*part].prepare)(&config).map_err(|why| {
+                let origin = paths.iter().find_map(|path| plan.layers.origin(path));
+                let origin = origin.map_or_else(|| "default".to_owned(), ToString::to_string);
+                ReloadError::Rejected { origin, option: paths[0].clone(), why }
+            })?;
+            changes.push(change);
         }
-        report.log();
+        for change in changes {
+            change.apply().await;
+        }
+        report.applied = by_part.into_values().flatten().collect();
+        current.values = values;
+        current.contents = new.contents;
         Ok(report)
     }
 
-    /// With what a changed option is applied; `None` where that takes a restart.
-    fn group(&self, path: &str, config: &Config) -> Option<Group> {
-        let names: Vec<(String, &str)> = config
-            .services
-            .iter()
-            .filter(|service| !service.id.is_default())
-            .map(|service| (format!("{}.", service.id), service.id.service))
-            .collect();
-        if !self.0.marks.reloads(&unnamed(&names, path)) {
-            return None;
-        }
-        if path == "telemetry.level" {
-            return Some(Group::Level);
-        }
-        if path.starts_with("guard.") {
-            return Some(Group::Guard);
-        }
-        let running = self.0.running.iter().map(|(id, _)| id);
-        let of = running.filter(|id| path.starts_with(&format!("{id}.")));
-        // `realtime.chat.x` belongs to `realtime.chat`, although it begins with `realtime` too.
-        of.max_by_key(|id| id.to_string().len()).map(|id| Group::Service(id.clone()))
-    }
-
-    fn apply(&self, group: &Group, config: &Config) -> Result<(), String> {
-        match group {
-            Group::Level => self.0.log.set(&config.telemetry.level),
-            Group::Guard => {
-                self.0.guard.set(&config.guard);
-                Ok(())
-            }
-            Group::Service(id) => {
-                let handle = self.0.running.iter().find(|(running, _)| running == id);
-                let options = config.services.iter().find(|service| service.id == *id);
-                match (handle, options) {
-                    (Some((_, handle)), Some(service)) => handle.reload(&*service.options),
-                    _ => Err("it does not run any more".to_owned()),
-                }
-            }
-        }
-    }
-
-    /// Reloads when the process is told to (SIGHUP), and when the file is no longer as it was at `first`. Never ends.
-    pub(crate) async fn follow(
-        &self,
-        hangups: &mut Hangups,
-        file: &Path,
-        first: FileState,
-        watches_file: bool,
-    ) {
-        let mut seen = first;
+    /// Reloads when the process is told to (SIGHUP), and when one of the files has changed. Never ends.
+    pub(crate) async fn follow(&self, hangups: &mut Hangups, watches_files: bool) {
         let mut pending = None;
         loop {
             tokio::select! {
@@ -159,28 +159,106 @@ impl Reloader {
                     // Wrong or not, it was logged.
                     let _ = self.reload().await;
                 }
-                () = tokio::time::sleep(LOOK_EVERY), if watches_file => {
-                    let state = file_state(file);
+                () = tokio::time::sleep(LOOK_EVERY), if watches_files => {
+                    let watched = self.watched();
+                    let now = states(&watched);
+                    let Some((changed, _)) = now.iter().zip(&watched).find(|(now, read)| now != read).map(|(now, _)| now)
+                    else {
+                        pending = None;
+                        continue;
+                    };
                     // Reloaded when it has stopped changing: an editor may write it in pieces.
-                    if pending.take().is_some_and(|pending| pending == state) {
-                        seen = state;
-                        tracing::info!(file = %file.display(), "the configuration file has changed");
+                    if pending.as_ref() == Some(&now) {
+                        tracing::info!(file = %changed.display(), "a file of the configuration has changed");
                         let _ = self.reload().await;
-                    } else if state != seen {
-                        pending = Some(state);
+                        pending = None;
+                    } else {
+                        pending = Some(now);
                     }
                 }
             }
         }
     }
+
+    fn watched(&self) -> Vec<(PathBuf, FileState)> {
+        self.0.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_watched(&self, watched: Vec<(PathBuf, FileState)>) {
+        *self.0.watched.lock().unwrap_or_else(PoisonError::into_inner) = watched;
+    }
 }
 
-/// Options that are applied together.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Group {
-    Level,
-    Guard,
-    Service(ServiceId),
+impl Shared {
+    /// The part that applies a changed option; `None` where that takes a restart.
+    fn part_of(&self, path: &str, services: &BTreeSet<&ServiceId>) -> Option<usize> {
+        let names: Vec<(String, &str)> =
+            services.iter().filter(|id| !id.is_default()).map(|id| (format!("{id}."), id.service)).collect();
+        if !self.marks.reloads(&unnamed(&names, path)) {
+            return None;
+        }
+        // `realtime.chat.x` belongs to `realtime.chat`, although it begins with `realtime` too, and also where that does not run.
+        let sections = self.parts.iter().map(|part| part.section.clone());
+        let sections = sections.chain(names.iter().map(|(name, _)| name.trim_end_matches('.').to_owned()));
+        let is_in = |section: &String| path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
+        let section = sections.filter(is_in).max_by_key(String::len)?;
+        self.parts.iter().position(|part| part.section == section)
+    }
+}
+
+impl Current {
+    fn of(config: &Config) -> Self {
+        // What cannot be read is an error of whoever uses it.
+        let content = |(path, file): (String, PathBuf)| Some((path, digest(&std::fs::read(file).ok()?)));
+        Self {
+            values: config.to_table(),
+            services: config.services.iter().map(|service| service.id.clone()).collect(),
+            contents: config.files().into_iter().filter_map(content).collect(),
+        }
+    }
+}
+
+/// The options that differ, in value or in the content of the file that they name.
+fn changed(old: &Current, new: &Current) -> BTreeSet<String> {
+    fn differing<V: PartialEq>(old: BTreeMap<String, V>, new: BTreeMap<String, V>) -> BTreeSet<String> {
+        let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        paths.into_iter().filter(|path| old.get(*path) != new.get(*path)).cloned().collect()
+    }
+    let values = |table: &Table| flattened(table).into_iter().collect::<BTreeMap<String, Value>>();
+    let mut changed = differing(values(&old.values), values(&new.values));
+    changed.extend(differing(old.contents.clone(), new.contents.clone()));
+    changed
+}
+
+/// The values of `old`, with those of `new` where a reload applies them.
+fn merged(old: &Table, new: &Table, above: &str, reloads: &dyn Fn(&str) -> bool) -> Table {
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut result = Table::new();
+    for key in keys {
+        let path = format!("{above}{key}");
+        let value = match (old.get(key), new.get(key)) {
+            (_, value) if reloads(&path) => value.cloned(),
+            (Some(Value::Table(old)), Some(Value::Table(new))) => {
+                Some(Value::Table(merged(old, new, &format!("{path}."), reloads)))
+            }
+            (value, _) => value.cloned(),
+        };
+        if let Some(value) = value {
+            result.insert(key.clone(), value);
+        }
+    }
+    result
+}
+
+/// The files with their states as they are now.
+fn states(watched: &[(PathBuf, FileState)]) -> Vec<(PathBuf, FileState)> {
+    watched.iter().map(|(file, _)| (file.clone(), file_state(file))).collect()
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Report {
@@ -196,38 +274,10 @@ impl Report {
             "the configuration was reloaded"
         );
         if !self.restart.is_empty() {
-            tracing::warn!("changed options that count after a restart only: {}", join(&self.restart));
-        }
-        for (path, why) in &self.failed {
-            tracing::error!("{path} was not changed: {why}");
+            tracing::warn!("these changed options need a restart: {}", join(&self.restart));
         }
     }
-}
-
-/// Every value by its path.
-fn values(config: &Config) -> BTreeMap<String, Value> {
-    flattened(&config.to_table()).into_iter().collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An option that is marked as reloadable must be applied, and tested in `tests/it/reload.rs`.
-    #[test]
-    fn the_options_that_reload_are_those_that_are_applied() {
-        let marks = Marks::of_schema();
-        let found: Vec<&str> = marks.reloadable().collect();
-        let expected = [
-            "functions.cors_credentials",
-            "functions.cors_exposed_headers",
-            "functions.cors_origins",
-            "gateway.routes",
-            "guard.hosts",
-            "guard.trusted_proxies",
-            "guard.trusted_proxy_secret",
-            "telemetry.level",
-        ];
-        assert_eq!(found, expected);
-    }
-}
+mod tests;

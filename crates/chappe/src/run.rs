@@ -10,15 +10,16 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::Reload;
 use crate::assemble::{Process, ServedListener, assemble};
+use crate::config::Config;
 use crate::demo;
 use crate::drain::{Limit, Overdue};
 use crate::exit::{self, Logged};
 use crate::plan::Plan;
 use crate::ready::{self, Ready};
-use crate::reload::Reloader;
+use crate::reload::{ReloadPart, Reloader};
 use crate::services::Table;
 use crate::signals::{Hangups, Signals};
-use crate::telemetry::{self, Exporter, LevelHandle, LogStream};
+use crate::telemetry::{self, Exporter, LogHandle, LogStream};
 
 /// What is added to the configured times for what is stored, and for the last spans.
 const STORE_DRAIN: Duration = Duration::from_secs(5);
@@ -56,7 +57,7 @@ pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
     }
 }
 
-async fn serve(plan: Plan, table: Table, pretty: bool, log: LevelHandle) -> anyhow::Result<()> {
+async fn serve(plan: Plan, table: Table, pretty: bool, log: LogHandle) -> anyhow::Result<()> {
     let mut process = assemble(&plan, table).await?;
     let (stopping, stop) = watch::channel(false);
     let (first_stopping, first_stop) = watch::channel(false);
@@ -119,9 +120,11 @@ async fn serve(plan: Plan, table: Table, pretty: bool, log: LevelHandle) -> anyh
 }
 
 /// Applies changes of the configuration until it is aborted.
-fn follow_configuration(plan: &Plan, process: &Process, log: LevelHandle) -> JoinHandle<()> {
-    let running = process.services.iter().map(|service| (service.id.clone(), Arc::clone(&service.handle)));
-    let reloader = Reloader::new(plan, running.collect(), process.guard.clone(), log);
+fn follow_configuration(plan: &Plan, process: &Process, log: LogHandle) -> JoinHandle<()> {
+    let prepare_log = move |config: &Config| log.prepare(&config.telemetry);
+    let mut parts = process.parts();
+    parts.push(ReloadPart { section: "telemetry".to_owned(), prepare: Box::new(prepare_log) });
+    let reloader = Reloader::new(plan, parts);
     if let Some(admin) = &process.admin {
         let reloader = reloader.clone();
         let reload: Reload = Box::new(move || {
@@ -133,16 +136,15 @@ fn follow_configuration(plan: &Plan, process: &Process, log: LevelHandle) -> Joi
         });
         admin.set_reload(reload);
     }
-    let (supervisor, file) = (process.supervisor.clone(), plan.file.clone());
-    let (first, watches_file) = (plan.file_state, plan.config.reload_on_change);
+    let (supervisor, watches_files) = (process.supervisor.clone(), plan.config.reload_on_change);
     // From here on, so that none is missed, and none ends the process.
     let hangups = Arc::new(Mutex::new(Hangups::watch()));
     tokio::spawn(async move {
         let follow = |unit: Unit| {
-            let (reloader, file, hangups) = (reloader.clone(), file.clone(), Arc::clone(&hangups));
+            let (reloader, hangups) = (reloader.clone(), Arc::clone(&hangups));
             async move {
                 unit.fault_point();
-                reloader.follow(&mut *hangups.lock().await, &file, first, watches_file).await;
+                reloader.follow(&mut *hangups.lock().await, watches_files).await;
             }
         };
         supervisor.restarting("configuration", follow).await;

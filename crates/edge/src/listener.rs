@@ -19,6 +19,7 @@ use crate::connection::{self, AcceptedConnection, Shared};
 use crate::connection_service::RequestService;
 use crate::connections::{Connections, Drained};
 use crate::descriptors::Descriptors;
+use crate::live_options::LiveOptions;
 use crate::metrics::{ListenerMetrics, Metrics};
 use crate::options::{Options, milliseconds};
 use crate::platform;
@@ -34,7 +35,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     name: String,
     sockets: Vec<std::net::TcpListener>,
-    options: Options,
+    options: LiveOptions,
     metrics: Metrics,
     quotas: Quotas,
     tls: Option<TlsConfig>,
@@ -63,7 +64,7 @@ impl Listener {
         Self {
             name,
             sockets,
-            options: Options::default(),
+            options: LiveOptions::default(),
             metrics: Metrics::default(),
             quotas: Quotas::default(),
             tls: None,
@@ -72,9 +73,14 @@ impl Listener {
 
     /// Sets the limits.
     #[must_use]
-    pub fn with_options(mut self, options: Options) -> Self {
-        self.options = options;
+    pub fn with_options(self, options: Options) -> Self {
+        self.options.set(options);
         self
+    }
+
+    /// The limits, which may be replaced while the listener serves.
+    pub fn live_options(&self) -> LiveOptions {
+        self.options.clone()
     }
 
     /// Counts in `metrics`.
@@ -129,28 +135,28 @@ impl Listener {
         let sockets = self.sockets.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>()?;
         let (drain, draining) = watch::channel(false);
         let metrics = self.metrics.of(&self.name);
-        let options = Arc::new(self.options);
+        let options = self.options;
         let shared = Shared {
             service,
-            options: Arc::clone(&options),
+            options: options.current(),
             tls: self.tls,
             metrics: metrics.clone(),
             quotas: self.quotas.clone(),
             draining,
         };
         let mut connections = Connections::new(self.quotas.descriptors().map(Descriptors::port), metrics);
-        accept_until(shutdown, sockets, &shared, &mut connections).await;
+        accept_until(shutdown, sockets, shared, &options, &mut connections).await;
         // Fails only if no connection is left to hear it.
         let _ = drain.send(true);
-        drop(shared);
-        Ok(connections.drain(milliseconds(options.drain_timeout_ms)).await)
+        Ok(connections.drain(milliseconds(options.current().drain_timeout_ms)).await)
     }
 }
 
 async fn accept_until<S, F>(
     shutdown: F,
     sockets: Vec<TcpListener>,
-    shared: &Shared<S>,
+    mut shared: Shared<S>,
+    options: &LiveOptions,
     connections: &mut Connections,
 ) where
     S: RequestService,
@@ -164,6 +170,7 @@ async fn accept_until<S, F>(
             Some(()) = connections.next_end() => continue,
             accepted = accept(&sockets, &shared.metrics) => accepted,
         };
+        shared.options = options.current();
         let admission = match connections.admit(remote.ip(), &shared.options).await {
             Ok(admission) => admission,
             Err(reason) => {

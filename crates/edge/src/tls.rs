@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use http_messages::ErrorDescription;
 use rustls::ServerConfig;
@@ -12,10 +12,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error_table;
 
-/// A certificate and its key, ready to serve TLS 1.2 and 1.3 with HTTP/2 and HTTP/1.1; cheap to clone.
+/// A certificate and its key, ready to serve TLS 1.2 and 1.3 with HTTP/2 and HTTP/1.1. Cheap to clone; all clones show the same
+/// certificate, also after [`TlsConfig::replace`].
 #[derive(Clone)]
 pub struct TlsConfig {
-    server: Arc<ServerConfig>,
+    server: Arc<RwLock<Arc<ServerConfig>>>,
 }
 
 /// Why a certificate cannot be used. The text is for the operator.
@@ -101,11 +102,22 @@ impl TlsConfig {
 
     fn new(mut server: ServerConfig) -> Self {
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Self { server: Arc::new(server) }
+        Self { server: Arc::new(RwLock::new(Arc::new(server))) }
+    }
+
+    /// Shows the certificate of `other` to clients that connect from now on, on every listener that has a clone of this. Connections that
+    /// are open are not affected.
+    pub fn replace(&self, other: &Self) {
+        let new = other.current();
+        *self.server.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     pub(crate) fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
-        Arc::clone(&self.server).into()
+        self.current().into()
+    }
+
+    fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

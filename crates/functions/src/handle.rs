@@ -84,24 +84,25 @@ impl Handle {
         self.shared.parts.keys.has_void_keys().await.map_err(|error| Error::Keys(error_chain(&error)))
     }
 
-    /// Lets pages of other origins call the app from now on, as the CORS options say; the rest of the options counts at a start only.
+    /// Reads the CORS options; calling what is returned applies them to the requests from then on. Other options are read at a start only.
     ///
     /// # Errors
     ///
-    /// If one of the exposed headers is no name of a header; the policy of before stays.
-    pub fn set_cors(&self, options: &Options) -> Result<(), Error> {
-        let parts = &self.shared.parts;
-        let current = parts.options.get();
+    /// If one of the exposed headers is not a header name.
+    pub fn prepare_cors(&self, options: &Options) -> Result<impl FnOnce() + Send + 'static + use<>, Error> {
+        let (shared, parts) = (Arc::clone(&self.shared), &self.shared.parts);
         let changed = Options {
             cors_origins: options.cors_origins.clone(),
             cors_credentials: options.cors_credentials,
             cors_exposed_headers: options.cors_exposed_headers.clone(),
-            ..(*current).clone()
+            ..(*parts.options.get()).clone()
         };
-        parts.dispatch.cors.set(Arc::new(cors_policy(&changed, &parts.app.get())?));
-        // For the next generation.
-        parts.options.set(Arc::new(changed));
-        Ok(())
+        let policy = Arc::new(cors_policy(&changed, &parts.app.get())?);
+        Ok(move || {
+            shared.parts.dispatch.cors.set(policy);
+            // For the next generation.
+            shared.parts.options.set(Arc::new(changed));
+        })
     }
 
     /// Reads the files and settings of the app again, and puts them into service: a new generation of the app starts beside the present

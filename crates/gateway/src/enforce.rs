@@ -104,16 +104,22 @@ fn compile(
 }
 
 impl Handle {
-    /// Replaces all routes at once. Requests that were matched before go on by the old ones.
+    /// Compiles other routes; calling what is returned replaces all routes at once. Requests that were matched before continue on the
+    /// old ones.
     ///
     /// # Errors
     ///
-    /// If a route is wrong, or leads to a service that does not run; the old routes stay.
-    pub fn set_routes(&self, options: &Options) -> Result<(), RouteError> {
+    /// If a route is wrong, or leads to a service that does not run.
+    pub fn prepare_routes(
+        &self,
+        options: &Options,
+    ) -> Result<impl FnOnce() + Send + 'static + use<>, RouteError> {
         let table = compile(options, &self.upstreams)?;
-        let mut compiled = self.compiled.write().unwrap_or_else(PoisonError::into_inner);
-        *compiled = Arc::new(Compiled { table, metrics: compiled.metrics.clone() });
-        Ok(())
+        let current = Arc::clone(&self.compiled);
+        Ok(move || {
+            let mut compiled = current.write().unwrap_or_else(PoisonError::into_inner);
+            *compiled = Arc::new(Compiled { table, metrics: compiled.metrics.clone() });
+        })
     }
 }
 

@@ -54,7 +54,9 @@ impl AdminError {
             Self::NotThisMachine => "Only this machine may ask, by the name localhost or a loopback address.",
             Self::NoSuchPath => "The admin API has no such operation.",
             Self::NoTraceId => "A trace id is 32 lower-case hexadecimal digits.",
-            Self::InvalidConfiguration => "The configuration is wrong, and nothing was changed.",
+            Self::InvalidConfiguration => {
+                "The configuration is wrong or cannot be applied; nothing was changed."
+            }
         }
     }
 

@@ -30,8 +30,8 @@ http_messages::error_table! {
         statuses: [UNPROCESSABLE_ENTITY],
         fault: Caller,
         retry: AfterChange,
-        happened: "`POST /chappe/api/reload` read a configuration that is wrong.",
-        why: "Nothing was changed: the process goes on with the configuration that it had. The message says what is wrong and where, as `chappe check` does.",
-        action: "Correct the file, and ask again; `chappe config show` prints what would count.",
+        happened: "`POST /chappe/api/reload` read a configuration that is wrong or cannot be applied.",
+        why: "A reload applies all changes or none: the process continues with the configuration that it had. The message names the file, the line, the option and the reason, as `chappe check` does.",
+        action: "Correct the file and send the request again; `chappe config show` prints the values that would be in effect.",
     }
 }

@@ -115,6 +115,24 @@ impl Layers {
         }
     }
 
+    /// Reads values as they could stand in the file, without any source.
+    ///
+    /// # Errors
+    ///
+    /// If a value is wrong, or a key unknown.
+    pub(crate) fn read_values(&self, values: &Table) -> Result<Config, String> {
+        self.read(values).map_err(|cause| cause.message().to_owned())
+    }
+
+    /// Where the values come from that a complaint about a section is about: the keys that it names, or else any of the section.
+    pub(crate) fn origin_of(&self, section: &str, complaint: &str) -> Option<&Origin> {
+        let below = format!("{section}.");
+        let of_section = || self.origins.iter().filter(|(path, _)| path.starts_with(&below));
+        let names = |path: &str| path.rsplit('.').next().is_some_and(|key| complaint.contains(key));
+        let named = of_section().find(|(path, _)| names(path));
+        named.or_else(|| of_section().next()).map(|(_, origin)| origin)
+    }
+
     fn add_file(&mut self, file: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(file)
             .map_err(|cause| ConfigError::Unreadable { file: file.to_owned(), cause })?;

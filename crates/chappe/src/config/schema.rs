@@ -27,9 +27,16 @@ impl Marks {
         self.secrets.contains(path)
     }
 
-    /// Whether a change of an option applies while the process runs.
+    /// Whether a change of an option applies while the process runs: it is marked, or a table or list that holds it.
     pub(crate) fn reloads(&self, path: &str) -> bool {
-        self.reloadable.contains(path)
+        let mut path = path;
+        loop {
+            if self.reloadable.contains(path) {
+                return true;
+            }
+            let Some((above, _)) = path.rsplit_once('.') else { return false };
+            path = above;
+        }
     }
 
     /// Every option of which a change applies while the process runs.

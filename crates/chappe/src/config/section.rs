@@ -96,6 +96,11 @@ pub(crate) trait SectionOptions: Values + Send + Sync {
         None
     }
 
+    /// Files whose content counts like an option: the option that names each, and the file.
+    fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        Vec::new()
+    }
+
     /// Folders that the options name and that must exist: the route or key that names each, and the folder.
     fn folders(&self) -> Vec<(String, PathBuf)> {
         Vec::new()

@@ -94,9 +94,9 @@ impl ConfiguredService {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsSection {
-    /// A PEM file with the certificate chain. Default: none. Since 0.1.0.
+    /// A PEM file with the certificate chain. New content of the file is a change too. Reloads. Default: none. Since 0.1.0.
     pub(crate) certificate_file: Option<PathBuf>,
-    /// A PEM file with its private key. Default: none. Since 0.1.0.
+    /// A PEM file with its private key. New content of the file is a change too. Reloads. Default: none. Since 0.1.0.
     pub(crate) key_file: Option<PathBuf>,
 }
 
@@ -107,7 +107,7 @@ pub(crate) struct TelemetrySection {
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,realtime=debug`. Reloads. Default: `info`.
     /// Since 0.1.0.
     pub(crate) level: String,
-    /// `text`, `json`, or `auto` for text on a terminal and JSON otherwise. Default: `auto`. Since 0.1.0.
+    /// `text`, `json`, or `auto` for text on a terminal and JSON otherwise. Reloads. Default: `auto`. Since 0.1.0.
     pub(crate) format: LogFormat,
     /// How many spans are kept in memory. Default: 8192. Since 0.1.0.
     pub(crate) spans_max: usize,
@@ -172,6 +172,18 @@ impl Config {
         for connector in &mut self.connectors {
             connector.options.resolve_paths(base);
         }
+    }
+
+    /// Files whose content counts like an option: the option that names each, and the file.
+    pub(crate) fn files(&self) -> Vec<(String, PathBuf)> {
+        let tls =
+            [("tls.certificate_file", &self.tls.certificate_file), ("tls.key_file", &self.tls.key_file)];
+        let of_tls = tls.into_iter().filter_map(|(key, file)| Some((key.to_owned(), file.clone()?)));
+        let of_services = self.services.iter().flat_map(|service| {
+            let files = service.options.files().into_iter();
+            files.map(|(key, file)| (format!("{}.{key}", service.id), file))
+        });
+        of_tls.chain(of_services).collect()
     }
 
     /// Whether only this machine is known to reach anything. This is development mode: keys are public.

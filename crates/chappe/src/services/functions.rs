@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
 use super::row::{Drain, Findings, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+use crate::change::Change;
 use crate::config::{BodyBound, ConfiguredService, Kept, Section, SectionOptions, ServiceId};
 use crate::data_folder::{self, named_folder};
 use crate::guard::{GuardAudience, Rules};
@@ -169,9 +170,9 @@ impl ServiceHandle for Handle {
         Some(UpstreamService::new(functions::Admin::new(self.clone(), mount)))
     }
 
-    fn reload(&self, options: &dyn SectionOptions) -> Result<(), String> {
+    fn prepare(&self, options: &dyn SectionOptions) -> Result<Change, String> {
         let options = options.as_any().downcast_ref().expect("a row has the options of its section");
-        self.set_cors(options).map_err(|error| error.to_string())
+        self.prepare_cors(options).map(Change::new).map_err(|error| error.to_string())
     }
 
     async fn info(&self) -> Map<String, Value> {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use gateway::{Dependencies, Options, Route, UpstreamService};
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+use crate::change::Change;
 use crate::config::{Section, SectionOptions};
 
 pub(super) static ROW: Row = Row {
@@ -69,11 +70,11 @@ struct Handle {
 }
 
 impl ServiceHandle for Handle {
-    fn reload(&self, options: &dyn SectionOptions) -> Result<(), String> {
+    fn prepare(&self, options: &dyn SectionOptions) -> Result<Change, String> {
         let configured =
             options.as_any().downcast_ref::<Options>().expect("a row has the options of its section");
         let options = with_default_routes(configured, &self.defaults, &self.targets);
-        self.gateway.set_routes(&options).map_err(|error| error.to_string())
+        self.gateway.prepare_routes(&options).map(Change::new).map_err(|error| error.to_string())
     }
 }
 

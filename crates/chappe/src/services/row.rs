@@ -15,6 +15,7 @@ use supervision::Supervisor;
 use trace::Tracer;
 
 use crate::admin;
+use crate::change::Change;
 use crate::config::{Config, Section, SectionOptions, ServiceId};
 use crate::data_folder::{DataPart, OpenData};
 use crate::guard::Rules;
@@ -152,13 +153,14 @@ pub(crate) trait ServiceHandle: Send + Sync {
         Map::new()
     }
 
-    /// Applies what may change while it runs, of options that were validated.
+    /// Prepares the options that may change while it runs. `options` were validated, have the key that was made for the service, and
+    /// differ from those of the start only in options that are marked as reloadable.
     ///
     /// # Errors
     ///
-    /// If they cannot be applied; the ones of before stay.
-    fn reload(&self, _options: &dyn SectionOptions) -> Result<(), String> {
-        Err("this service takes no changes while it runs".to_owned())
+    /// If they cannot be applied; nothing is changed.
+    fn prepare(&self, _options: &dyn SectionOptions) -> Result<Change, String> {
+        Err("this service has no options that may change while it runs".to_owned())
     }
 
     /// Waits until it is known what it runs, and lists that for people; `base` is its address. `None` where there is nothing to list.

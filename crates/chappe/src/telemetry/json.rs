@@ -1,20 +1,24 @@
 //! Log lines as JSON: one object a line, with the fields of the event and of its spans. A field that holds JSON becomes an object
 //! or a list in the line, not text with escaped quotes; the message stays text, so that a collector finds one type there.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::logs::timestamp;
-use super::span_fields::{self, Fields};
+use super::span_fields;
+use super::timestamp::Timestamp;
 
 /// The JSON format.
 pub(super) struct JsonFormat;
+
+/// Keys that every line has; a field of the same name is written as `field.NAME`.
+const KEYS: [&str; 3] = ["timestamp", "level", "target"];
 
 impl<S, N> FormatEvent<S, N> for JsonFormat
 where
@@ -28,20 +32,111 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        let mut line = Map::new();
-        line.insert("timestamp".to_owned(), timestamp(SystemTime::now()).into());
-        line.insert("level".to_owned(), metadata.level().as_str().into());
-        let mut fields = Fields::default();
+        let timestamp = Timestamp(SystemTime::now());
+        write!(writer, r#"{{"timestamp":"{timestamp}","level":"{}""#, metadata.level())?;
+        let mut fields =
+            EventFields { writer: writer.by_ref(), names: Vec::new(), text: String::new(), result: Ok(()) };
         event.record(&mut fields);
-        for (name, value) in fields.0 {
-            let nested = value.as_str().filter(|_| name != "message").and_then(nested);
-            line.insert(name, nested.unwrap_or(value));
+        let EventFields { names, result, .. } = fields;
+        result?;
+        span_fields::each(context, event, &names, |name, value| {
+            write_key(&mut writer, name)?;
+            match value {
+                Value::String(text) => write!(writer, "{}", Quoted(text)),
+                value => write!(writer, "{value}"),
+            }
+        })?;
+        writeln!(writer, r#","target":{}}}"#, Quoted(metadata.target()))
+    }
+}
+
+/// Writes the fields of an event.
+struct EventFields<'a> {
+    writer: Writer<'a>,
+    /// The names that have been written.
+    names: Vec<&'static str>,
+    /// The text of one field, before it is known whether it is JSON.
+    text: String,
+    result: fmt::Result,
+}
+
+impl EventFields<'_> {
+    fn put(&mut self, field: &Field, value: impl fmt::Display) {
+        if self.result.is_ok() {
+            self.names.push(field.name());
+            self.result =
+                write_key(&mut self.writer, field.name()).and_then(|()| write!(self.writer, "{value}"));
         }
-        for (name, value) in span_fields::of_event(context, event) {
-            line.entry(name).or_insert(value);
+    }
+}
+
+impl Visit for EventFields<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, Value::from(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match nested(value).filter(|_| field.name() != "message") {
+            Some(json) => self.put(field, json),
+            None => self.put(field, Quoted(value)),
         }
-        line.insert("target".to_owned(), metadata.target().into());
-        writeln!(writer, "{}", Value::Object(line))
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        write!(text, "{value:?}").expect("writing to a string cannot fail");
+        self.record_str(field, &text);
+        self.text = text;
+    }
+}
+
+fn write_key(writer: &mut Writer<'_>, name: &str) -> fmt::Result {
+    if KEYS.contains(&name) {
+        return write!(writer, r#","field.{name}":"#);
+    }
+    write!(writer, ",{}:", Quoted(name))
+}
+
+/// A text as a JSON string.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        let mut plain = 0;
+        for (at, byte) in self.0.bytes().enumerate() {
+            let escape = match byte {
+                b'"' => "\\\"",
+                b'\\' => "\\\\",
+                b'\n' => "\\n",
+                b'\r' => "\\r",
+                b'\t' => "\\t",
+                0..0x20 => "",
+                _ => continue,
+            };
+            f.write_str(&self.0[plain..at])?;
+            if escape.is_empty() {
+                write!(f, "\\u{byte:04x}")?;
+            } else {
+                f.write_str(escape)?;
+            }
+            plain = at + 1;
+        }
+        f.write_str(&self.0[plain..])?;
+        f.write_char('"')
     }
 }
 
@@ -55,69 +150,14 @@ fn nested(text: &str) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use tracing_subscriber::layer::SubscriberExt;
-
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("one thread").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn lines_of(log: impl FnOnce()) -> Vec<Value> {
-        let written = Written::default();
-        let writer = written.clone();
-        let layer =
-            tracing_subscriber::fmt::layer().event_format(JsonFormat).with_writer(move || writer.clone());
-        let registry = tracing_subscriber::registry().with(span_fields::SpanFields).with(layer);
-        tracing::subscriber::with_default(registry, log);
-        let text = String::from_utf8(written.0.lock().expect("one thread").clone()).expect("text");
-        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-    }
-
     #[test]
-    fn a_line_carries_the_fields_of_its_spans() {
-        let lines = lines_of(|| {
-            let outer = tracing::error_span!("connection", hub = "chat", connection = "c1", trace_id = "t1");
-            let _outer = outer.enter();
-            let inner = tracing::error_span!("invocation", trace_id = "t2", span_id = tracing::field::Empty);
-            inner.record("span_id", "s2");
-            inner.in_scope(|| tracing::info!(hub = "own", "inside"));
-            tracing::info!("outside");
-        });
-        let of = |line: &Value| ["hub", "connection", "trace_id", "span_id"].map(|name| line[name].clone());
-        assert_eq!(of(&lines[0]), ["own", "c1", "t2", "s2"].map(Value::from));
-        assert_eq!(of(&lines[1]), ["chat".into(), "c1".into(), "t1".into(), Value::Null]);
-    }
-
-    #[test]
-    fn fields_that_hold_json_are_nested_and_messages_stay_text() {
-        let lines = lines_of(|| {
-            let urls = serde_json::json!({"gateway": "http://localhost:8080", "admin": null});
-            tracing::info!(urls = %urls, count = 3, ok = true, half = "{\"a\":", list = "[1,2]", "listening");
-            tracing::warn!("{}", urls);
-        });
-        assert_eq!(lines[0]["urls"]["gateway"], "http://localhost:8080");
-        assert_eq!(lines[0]["list"], serde_json::json!([1, 2]));
-        assert_eq!((&lines[0]["count"], &lines[0]["ok"]), (&Value::from(3), &Value::from(true)));
-        assert_eq!(lines[0]["half"], "{\"a\":");
-        assert_eq!(
-            (&lines[0]["message"], &lines[0]["level"]),
-            (&Value::from("listening"), &Value::from("INFO"))
-        );
-        assert!(lines[1]["message"].is_string(), "{}", lines[1]);
-        assert_eq!(lines.len(), 2);
+    fn a_quoted_text_is_read_back_as_it_was() {
+        for text in ["", "plain", "a\"b\\c\n\r\t", "\u{0}\u{1f}\u{7f}", "Grüße, 世界 🦀", "ends with \""]
+        {
+            let read: String = serde_json::from_str(&Quoted(text).to_string()).expect("it is JSON");
+            assert_eq!(read, text);
+        }
     }
 }

@@ -1,25 +1,30 @@
-//! [`SpanFields`]: keeps the fields of `tracing` spans as values, so that each log line can carry those of its span.
+//! [`SpanFields`]: keeps the fields of `tracing` spans as values, so that each log line can carry those of its spans.
 //!
 //! A line of an invocation has its `function`, `invocation`, `trace_id` and `span_id`; a line of a connection its `hub` and
-//! `connection`. An inner span's field replaces one of the same name of an outer span.
+//! `connection`. The event's own field hides one of the same name of a span, and an inner span's field that of an outer span.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatFields};
 use tracing_subscriber::layer::Context;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
 /// The layer that keeps them.
 pub(super) struct SpanFields;
 
-/// The fields of one event, or of one span (then in its extensions), in the order in which they were recorded.
+/// Keeps the format layer from formatting the fields of spans a second time.
+pub(super) struct NoSpanText;
+
+/// The fields of one span, in its extensions.
 #[derive(Default)]
-pub(super) struct Fields(pub(super) Map<String, Value>);
+struct Fields(Vec<(&'static str, Value)>);
 
 impl<S> Layer<S> for SpanFields
 where
@@ -40,28 +45,50 @@ where
     }
 }
 
-/// The fields of all spans of an event, outer ones first.
-pub(super) fn of_event<S, N>(context: &FmtContext<'_, S, N>, event: &Event<'_>) -> Map<String, Value>
+impl<'writer> FormatFields<'writer> for NoSpanText {
+    fn format_fields<R: RecordFields>(&self, _: Writer<'writer>, _: R) -> fmt::Result {
+        Ok(())
+    }
+}
+
+/// Calls `write` with each field of the event's spans, outer ones first. `own` are the names of the event's own fields.
+pub(super) fn each<S, N>(
+    context: &FmtContext<'_, S, N>,
+    event: &Event<'_>,
+    own: &[&str],
+    mut write: impl FnMut(&'static str, &Value) -> fmt::Result,
+) -> fmt::Result
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
 {
-    let mut all = Map::new();
-    let Some(span) = event.parent().and_then(|id| context.span(id)).or_else(|| context.lookup_current())
-    else {
-        return all;
-    };
-    for span in span.scope().from_root() {
-        if let Some(fields) = span.extensions().get::<Fields>() {
-            all.extend(fields.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let span = event.parent().and_then(|id| context.span(id)).or_else(|| context.lookup_current());
+    let Some(span) = span else { return Ok(()) };
+    let spans: Vec<SpanRef<'_, S>> = span.scope().from_root().collect();
+    for (at, span) in spans.iter().enumerate() {
+        let extensions = span.extensions();
+        let Some(fields) = extensions.get::<Fields>() else { continue };
+        for (name, value) in &fields.0 {
+            let is_hidden = own.contains(name) || spans[at + 1..].iter().any(|inner| has(inner, name));
+            if !is_hidden {
+                write(name, value)?;
+            }
         }
     }
-    all
+    Ok(())
+}
+
+fn has<'span, S: LookupSpan<'span>>(span: &SpanRef<'span, S>, name: &str) -> bool {
+    span.extensions().get::<Fields>().is_some_and(|fields| fields.0.iter().any(|(known, _)| *known == name))
 }
 
 impl Fields {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().to_owned(), value.into());
+        let (name, value) = (field.name(), value.into());
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name, value)),
+        }
     }
 }
 
@@ -87,8 +114,6 @@ impl Visit for Fields {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = String::new();
-        write!(text, "{value:?}").expect("writing to a string cannot fail");
-        self.put(field, text);
+        self.put(field, format!("{value:?}"));
     }
 }

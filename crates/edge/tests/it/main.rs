@@ -6,6 +6,7 @@ mod harness;
 mod http;
 mod limits;
 mod readers;
+mod reload;
 mod silent;
 mod unread;
 mod upgrade;

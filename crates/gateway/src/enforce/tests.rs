@@ -156,7 +156,7 @@ fn an_unchanged_file_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn routes_that_are_set_later_replace_the_first_ones_and_wrong_ones_do_not() {
+async fn prepared_routes_replace_the_first_ones_and_wrong_ones_are_refused() {
     let options = Options { routes: vec![Route::to_service("/api", "functions")] };
     let upstreams = BTreeMap::from([("functions".to_owned(), echo())]);
     let (service, handle, _join) =
@@ -164,11 +164,13 @@ async fn routes_that_are_set_later_replace_the_first_ones_and_wrong_ones_do_not(
     let get = |path: &'static str| Request::get(path).body(body(String::new())).expect("a request");
     assert!(ask(&service, get("/api/x")).await.starts_with("200"));
     let moved = Options { routes: vec![Route::to_service("/v2", "functions")] };
-    handle.set_routes(&moved).expect("the route is right");
+    let replace = handle.prepare_routes(&moved).expect("the route is right");
+    assert!(ask(&service, get("/api/x")).await.starts_with("200"), "nothing is replaced yet");
+    replace();
     assert!(ask(&service, get("/v2/x")).await.starts_with("200"));
     assert!(ask(&service, get("/api/x")).await.starts_with("404"), "the old route is gone");
     let wrong = Options { routes: vec![Route::to_service("/v3", "orders")] };
-    assert!(handle.set_routes(&wrong).is_err());
+    assert!(handle.prepare_routes(&wrong).is_err());
     assert!(ask(&service, get("/v2/x")).await.starts_with("200"), "the last right routes stay");
 }
 
