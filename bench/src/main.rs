@@ -7,6 +7,7 @@ mod connect;
 mod connections;
 mod core_time;
 mod fanout;
+mod functions;
 mod idle;
 mod journal;
 mod latency;
@@ -39,6 +40,8 @@ enum Command {
     Peers(fanout::peers::proof::Args),
     /// Server work for each client that negotiates, connects and joins a group, beside the bare HTTP and WebSocket stack
     Connect(connect::Args),
+    /// Calls of functions, beside the language's library in a loop, its worker without a host, and the vendor's workers
+    Functions(functions::Args),
     /// Memory of a connection that does nothing
     Idle(idle::Args),
     #[command(hide = true)]
@@ -64,6 +67,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Fanout(args) => fanout::run(&args),
+        Command::Functions(args) => functions::run(&args),
         Command::Rest(args) => rest::run(&args),
         Command::Journal(args) => journal::run(&args),
         Command::Latency(args) => latency::run(&args),

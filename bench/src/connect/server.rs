@@ -104,12 +104,12 @@ impl ConnectionListener for Told {
         "bench"
     }
 
-    fn wants(&self, _hub: &Hub, _kind: EventKind) -> bool {
+    fn subscribes_to(&self, _hub: &Hub, _kind: EventKind) -> bool {
         true
     }
 
     async fn deliver(&self, event: &ConnectionEvent) -> Result<(), DeliveryError> {
-        let index = usize::from(event.what.kind() == EventKind::Disconnected);
+        let index = usize::from(event.change.kind() == EventKind::Disconnected);
         self.0[index].fetch_add(1, Ordering::AcqRel);
         Ok(())
     }

@@ -9,9 +9,14 @@ use crate::core_time::processor;
 
 /// Keeps this process, and threads that it starts from now on, on one processor: the first that it may use, or the second.
 pub(crate) fn pin(position: usize) -> anyhow::Result<()> {
+    pin_to(processor(position)?)
+}
+
+/// The same for a processor by the number that the kernel gives to it.
+pub(crate) fn pin_to(processor: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
-    set.set(processor(position)?);
-    sched_setaffinity(None, &set).with_context(|| format!("stay on processor {position}"))
+    set.set(processor);
+    sched_setaffinity(None, &set).with_context(|| format!("stay on processor {processor}"))
 }
 
 /// Allows as many open files as the system lets us, and says whether that is enough.

@@ -1,0 +1,23 @@
+//! What is measured.
+
+use serde::Serialize;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    /// `@azure/functions` called in a loop.
+    NodeLibrary,
+    /// Our Node.js worker, fed by a loop.
+    NodeWorker,
+    /// An HTTP server of Node.js.
+    NodeHttp,
+    /// Chappe with its own Node.js worker.
+    Node,
+    /// Chappe with the vendor's Node.js worker.
+    NodeOfficial,
+    /// `azure-functions` called in a loop.
+    PythonLibrary,
+    /// Chappe with the vendor's Python worker.
+    PythonOfficial,
+}
