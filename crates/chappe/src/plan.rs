@@ -151,7 +151,13 @@ impl Plan {
                 environment.insert("FUNCTIONS_WORKER_RUNTIME".to_owned(), language.to_owned());
             }
             // Read again when the host starts; here only so that nothing is left behind by an app that cannot run.
-            let loaded = functions::app::App::load(&app, &environment)?;
+            let loaded = match functions::app::App::load(&app, &environment) {
+                // The host waits for the next edit.
+                Err(error) if error.is_edit() && is_hot_reload_on(&layers.config()?) => {
+                    functions::app::App::unreadable(&app, &environment)
+                }
+                loaded => loaded?,
+            };
             // As Core Tools do; what Chappe itself is told about its ports beats it.
             if let Some(port) = loaded.local.http_port
                 && layers.config()?.listen("functions").is_some_and(Listen::is_default)
@@ -194,6 +200,14 @@ impl Plan {
             environment,
         })
     }
+}
+
+/// Whether changes of the app are put into service while it runs.
+fn is_hot_reload_on(config: &Config) -> bool {
+    let options = config.services.iter().find_map(|service| {
+        service.options.as_any().downcast_ref::<functions::Options>().filter(|_| service.id.is_default())
+    });
+    options.is_some_and(|options| options.hot_reload.unwrap_or(config.is_development()))
 }
 
 fn replan(sections: Sections, app: &Path, shared: &SharedArgs, func: &FuncArgs, demo: bool) -> Replan {

@@ -11,6 +11,7 @@ mod packages;
 mod read;
 mod settings;
 mod snapshot;
+mod watch_rules;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ pub use packages::missing_packages;
 pub use settings::MergedSettings;
 
 pub(crate) use function_json::index_folder;
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Snapshot, WatchScope};
+pub(crate) use watch_rules::WatchRules;
 
 use read::read_optional;
 
@@ -66,6 +68,19 @@ impl App {
         notices.extend(host.notices());
         let language = language::find(dir, &settings, host.has_custom_handler())?;
         Ok(Self { dir: dir.to_owned(), host, local, settings, language, notices })
+    }
+}
+
+impl App {
+    /// What is known of an app whose files cannot be read: the settings of the environment, and those of `local.settings.json` if that
+    /// file can be read. For a host that waits until the files are repaired.
+    pub fn unreadable(dir: &Path, environment: &BTreeMap<String, String>) -> Self {
+        let text = read_optional(&dir.join("local.settings.json")).ok().flatten();
+        let local = text.and_then(|text| LocalSettings::parse(&text).ok()).unwrap_or_default();
+        let (settings, notices) = MergedSettings::merge(dir, environment, &local);
+        let host = HostJson::parse(r#"{"version": "2.0"}"#, std::iter::empty());
+        let host = host.expect("the smallest host.json is valid");
+        Self { dir: dir.to_owned(), host, local, settings, language: String::new(), notices }
     }
 }
 

@@ -2,30 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::app::Snapshot;
 use crate::options::Options;
 
 /// The longest pause after a change of files, if the same failure repeats.
 const CHANGE_PAUSE_MAX: Duration = Duration::from_secs(10);
-
-/// Why the app is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RestartReason {
-    /// A file of the app has changed.
-    Files,
-    /// The pause after a failure is over.
-    Time,
-    /// [`crate::Handle::reload`].
-    Request,
-}
-
-/// The state of the app's files; `None` only if the runtime shuts down.
-pub(crate) async fn snapshot(options: &Options) -> Option<Snapshot> {
-    let (dir, ignored) = (options.app_dir.clone(), options.ignored_dirs.clone());
-    tokio::task::spawn_blocking(move || Snapshot::read(&dir, &ignored)).await.ok()
-}
 
 /// The failed starts of the app.
 #[derive(Debug, Default)]
@@ -46,28 +26,16 @@ impl Failures {
         is_new
     }
 
-    /// Waits until the files differ from `before` and stop changing, or until the retry pause is over. An installation writes files
-    /// for a while; the app is started when it pauses.
-    pub(crate) async fn wait(&self, options: &Options, before: Option<Snapshot>) -> RestartReason {
-        let interval = Duration::from_millis(options.watch_interval_ms.max(10));
-        let now = Instant::now();
-        // Limits the restarts of an app that writes into its own folder while it fails.
-        let earliest = now + doubled(interval, self.same, CHANGE_PAUSE_MAX);
+    /// How long after the last failure a change of files starts the app. Limits the starts of an app that writes into its own folder
+    /// while it fails.
+    pub(crate) fn change_pause(&self, options: &Options) -> Duration {
+        doubled(Duration::from_millis(options.watch_interval_ms.max(10)), self.same, CHANGE_PAUSE_MAX)
+    }
+
+    /// How long after the last failure the app is started without a change.
+    pub(crate) fn retry_pause(&self, options: &Options) -> Duration {
         let (min, max) = (options.start_retry_ms_min.max(10), options.start_retry_ms_max.max(10));
-        let latest = now + doubled(Duration::from_millis(min), self.same, Duration::from_millis(max));
-        let mut last = before;
-        loop {
-            tokio::time::sleep(interval).await;
-            let seen = snapshot(options).await;
-            let is_stable = seen == last;
-            if seen != before && is_stable && Instant::now() >= earliest {
-                return RestartReason::Files;
-            }
-            if is_stable && Instant::now() >= latest {
-                return RestartReason::Time;
-            }
-            last = seen;
-        }
+        doubled(Duration::from_millis(min), self.same, Duration::from_millis(max))
     }
 }
 

@@ -10,19 +10,24 @@
 //!                        old one stays
 //! ```
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_messages::error_chain;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::app::{Snapshot, WatchScope};
+use crate::app_watcher::AppWatcher;
 use crate::current::Current;
-use crate::failures::{Failures, RestartReason, snapshot};
+use crate::failures::Failures;
 use crate::generation::{AppPhase, Generation};
 use crate::http::{CorsPolicy, HttpSettings};
 use crate::log::Level;
 use crate::reload_error::ReloadError;
+use crate::restart_reason::RestartReason;
 use crate::retire::{Retirement, retire};
 use crate::shutdown::Shutdown;
 use crate::starter::GenerationStarter;
@@ -32,6 +37,17 @@ use crate::triggers::{TriggerTasks, Triggers};
 
 /// How many replaced generations may drain at a time. A further one is not started before one of them has ended: each has workers.
 const DRAINING_MAX: usize = 8;
+
+/// How long a start may go on after files of the app have changed.
+const SUPERSEDED_AFTER: Duration = Duration::from_secs(3);
+
+/// The first start of the app.
+pub(crate) struct FirstStart {
+    /// The files of the app before they were read.
+    pub(crate) files: Snapshot,
+    /// The reason if the app could not be read.
+    pub(crate) startup: Result<AppStartup, String>,
+}
 
 /// Asks for a new generation; gets the outcome of its start.
 pub(crate) type ReloadRequest = oneshot::Sender<Result<(), Arc<ReloadError>>>;
@@ -51,12 +67,14 @@ pub(crate) struct Host {
 #[derive(Default)]
 struct Service {
     current: Option<(Arc<Generation>, TriggerTasks)>,
+    /// Whether the generation in service replaced none.
+    is_first: bool,
     retiring: JoinSet<()>,
 }
 
 impl Host {
     /// Keeps a generation in service until the host stops. Returns when all triggers have ended.
-    pub(crate) async fn run(mut self, first: AppStartup) {
+    pub(crate) async fn run(mut self, first: FirstStart) {
         let mut shutdown = self.shutdown.clone();
         let mut service = Service::default();
         tokio::select! {
@@ -72,29 +90,41 @@ impl Host {
     }
 
     /// Starts one generation after the other, each for a reason. Never returns.
-    async fn serve(&mut self, first: AppStartup, service: &mut Service) {
+    async fn serve(&mut self, first: FirstStart, service: &mut Service) {
+        let options = self.starter.options.get();
         // Kept until the host stops: dropping it would remove the app from the readiness report.
         let readiness = self.triggers.supervisor.component("function app");
         let mut failures = Failures::default();
         let mut requests = Vec::new();
-        let mut seen = snapshot(&self.starter.options.get()).await;
-        let mut startup = Ok(first);
+        let mut reason = None;
+        let mut watcher = AppWatcher::new(&options, self.starter.app.clone());
+        if options.is_hot_reload_on() {
+            watcher = watcher.with_events();
+        }
+        let FirstStart { files: mut seen, mut startup } = first;
         loop {
+            let started_at = Instant::now();
             let result = match startup {
-                Ok(startup) => self.start(startup, service).await,
                 Err(why) => Err(ReloadError { why, functions: Vec::new() }),
+                Ok(starting) => match self.start_latest(starting, service, &mut watcher, &seen).await {
+                    Ok(result) => result,
+                    Err(Superseded(files)) => {
+                        reason = Some(RestartReason::Files(files));
+                        seen = watcher.snapshot().await;
+                        startup = self.prepare(service);
+                        continue;
+                    }
+                },
             };
             let result = result.map_err(Arc::new);
             match &result {
                 Ok(()) => {
-                    if failures.count > 0 {
-                        self.starter.logs.host(Level::Info, "The function app has started.");
-                    }
+                    self.report_start(service, reason.as_ref(), started_at.elapsed());
                     failures = Failures::default();
                     readiness.set_ready();
                 }
                 Err(error) => {
-                    self.report(error, &mut failures, service);
+                    self.report_failure(error, &mut failures, service);
                     if service.current.is_none() {
                         readiness.set_not_ready(format!("it did not start: {}", error.why));
                     }
@@ -105,14 +135,15 @@ impl Host {
                 // The requester may have been dropped.
                 let _: Result<(), _> = ReloadRequest::send(request, result.clone());
             }
-            let reason = self.next_reason(&failures, seen, &mut requests).await;
-            if service.current.is_none() && reason != RestartReason::Time {
+            let next = self.next_reason(&failures, &seen, &mut watcher, &mut requests).await;
+            if service.current.is_none() && next != RestartReason::Time {
                 // A request that arrives now waits for the result of the new start.
                 self.phase.send_replace(AppPhase::Starting);
             }
+            reason = Some(next);
             while service.retiring.try_join_next().is_some() {}
             while service.retiring.len() >= DRAINING_MAX && service.retiring.join_next().await.is_some() {}
-            seen = snapshot(&self.starter.options.get()).await;
+            seen = watcher.snapshot().await;
             startup = self.prepare(service);
         }
     }
@@ -130,15 +161,20 @@ impl Host {
     async fn next_reason(
         &mut self,
         failures: &Failures,
-        seen: Option<crate::app::Snapshot>,
+        seen: &Snapshot,
+        watcher: &mut AppWatcher,
         requests: &mut Vec<ReloadRequest>,
     ) -> RestartReason {
         let options = self.starter.options.get();
+        let now = Instant::now();
+        let has_failed = failures.count > 0;
         let changed = async {
-            match failures.count {
-                0 => std::future::pending().await,
-                _ => failures.wait(&options, seen).await,
+            let scope = if has_failed { WatchScope::All } else { WatchScope::Watched };
+            let files = watcher.changed(seen, scope).await;
+            if has_failed {
+                sleep_until(now + failures.change_pause(&options)).await;
             }
+            files
         };
         let requested = async {
             match self.requests.recv().await {
@@ -147,7 +183,8 @@ impl Host {
             }
         };
         let reason = tokio::select! {
-            reason = changed => reason,
+            files = changed, if has_failed || options.is_hot_reload_on() => RestartReason::Files(files),
+            () = sleep_until(now + failures.retry_pause(&options)), if has_failed => RestartReason::Time,
             request = requested => {
                 requests.push(request);
                 RestartReason::Request
@@ -158,6 +195,24 @@ impl Host {
             requests.push(request);
         }
         reason
+    }
+
+    /// Starts a generation, unless its files change while it starts: the result would not count for long, and may not come at all.
+    async fn start_latest(
+        &self,
+        startup: AppStartup,
+        service: &mut Service,
+        watcher: &mut AppWatcher,
+        seen: &Snapshot,
+    ) -> Result<Result<(), ReloadError>, Superseded> {
+        let number = startup.number;
+        let is_watched = self.starter.options.get().is_hot_reload_on();
+        let superseded = tokio::select! {
+            result = self.start(startup, service) => return Ok(result),
+            superseded = superseded(watcher, seen), if is_watched => superseded,
+        };
+        self.starter.generations.drain(number, Duration::ZERO).await;
+        Err(superseded)
     }
 
     /// Starts a generation and puts it into service.
@@ -194,6 +249,7 @@ impl Host {
         self.phase
             .send_replace(AppPhase::Running { generation: Arc::clone(&generation), reload_error: None });
         let mut previous = service.current.take();
+        service.is_first = previous.is_none();
         let triggers = if options.runs_triggers {
             self.triggers.start(&generation, previous.as_mut().map(|(_, triggers)| triggers))
         } else {
@@ -212,8 +268,24 @@ impl Host {
         }
     }
 
+    /// Logs a start that succeeded; the first one only after a failure.
+    fn report_start(&self, service: &Service, reason: Option<&RestartReason>, took: Duration) {
+        let Some(reason) = reason else { return };
+        let number = service.current.as_ref().map_or(0, |(generation, _)| generation.number);
+        let text = if service.is_first {
+            "The function app has started.".to_owned()
+        } else {
+            format!(
+                "The function app was reloaded {} (version {number}, started in {} ms).",
+                reason.text(),
+                took.as_millis()
+            )
+        };
+        self.starter.logs.host(Level::Info, text);
+    }
+
     /// Logs a failed start; one with the same reason as the last only once.
-    fn report(&self, error: &ReloadError, failures: &mut Failures, service: &Service) {
+    fn report_failure(&self, error: &ReloadError, failures: &mut Failures, service: &Service) {
         if !failures.record(&error.why) {
             return;
         }
@@ -238,4 +310,14 @@ impl Host {
         };
         self.phase.send_replace(phase);
     }
+}
+
+/// Files of the app changed while it started.
+struct Superseded(Vec<PathBuf>);
+
+/// Waits until files have changed since `seen`, but not shortly: a start that is nearly over may end, so that edits in quick succession
+/// do not keep each other from being served.
+async fn superseded(watcher: &mut AppWatcher, seen: &Snapshot) -> Superseded {
+    sleep(SUPERSEDED_AFTER).await;
+    Superseded(watcher.changed(seen, WatchScope::Watched).await)
 }

@@ -12,6 +12,7 @@
 
 mod admin;
 pub mod app;
+mod app_watcher;
 mod closest_name;
 mod connectors;
 mod cors_options;
@@ -39,6 +40,7 @@ mod options;
 mod push;
 mod push_binding;
 mod reload_error;
+mod restart_reason;
 mod retire;
 mod retry;
 mod route;

@@ -38,14 +38,18 @@ pub struct Options {
     pub requests_max: usize,
     /// How long a request waits for the app to start, in milliseconds; after that, 503. Default 60000. Since 0.1.0.
     pub start_wait_ms: u64,
-    /// The polling interval of the files of an app that did not start, in milliseconds; when they change, the app is started again.
-    /// Default 500. Since 0.1.0.
+    /// The interval at which the files of the app are compared, in milliseconds: while it did not start, and for hot reload beside the
+    /// events of the operating system, which some file systems do not give. Default 500. Since 0.1.0.
     pub watch_interval_ms: u64,
     /// The pause before an app that did not start is started again without a change, in milliseconds; doubles each time. Default 5000.
     /// Since 0.1.0.
     pub start_retry_ms_min: u64,
     /// The longest such pause, in milliseconds. Default 60000. Since 0.1.0.
     pub start_retry_ms_max: u64,
+    /// Whether changes of the app's files are put into service while it runs (hot reload). Default: in development mode. Since 0.1.0.
+    pub hot_reload: Option<bool>,
+    /// How long files must have been still before a change is put into service, in milliseconds. Default 100. Since 0.1.0.
+    pub hot_reload_quiet_ms: u64,
     /// How long invocations of a version of the app that was replaced may go on, in milliseconds; then they are cut off with their
     /// workers. Default 30000. Since 0.1.0.
     pub generation_drain_ms: u64,
@@ -93,6 +97,8 @@ impl Default for Options {
             watch_interval_ms: 500,
             start_retry_ms_min: 5_000,
             start_retry_ms_max: 60_000,
+            hot_reload: None,
+            hot_reload_quiet_ms: 100,
             generation_drain_ms: 30_000,
             log_lines_max: 2_000,
             log_text_bytes_max: 64 * 1024,
@@ -105,6 +111,13 @@ impl Default for Options {
             runs_triggers: true,
             workers: crate::worker::PoolOptions::default(),
         }
+    }
+}
+
+impl Options {
+    /// Whether changes of the app's files are put into service while it runs.
+    pub fn is_hot_reload_on(&self) -> bool {
+        self.runs_triggers && self.hot_reload.unwrap_or(self.development)
     }
 }
 

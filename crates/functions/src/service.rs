@@ -1,5 +1,6 @@
 //! [`Service`]: the functions host as a `tower::Service`, and how it is started.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,23 +11,24 @@ use std::time::{Duration, Instant};
 
 use functions_contract::AppSettings as _;
 use http::{Request, Response};
-use http_messages::{Body, Budget};
+use http_messages::{Body, Budget, error_chain};
 use prometheus_client::registry::Registry;
 use state::Instance;
 use supervision::{Supervisor, Unit};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use crate::app::App;
+use crate::app::{App, Snapshot, WatchRules};
 use crate::connectors::push_extensions;
+use crate::cors_options::cors_policy;
 use crate::current::Current;
 use crate::dependencies::Dependencies;
 use crate::error::Error;
 use crate::generation::AppPhase;
 use crate::generations::Generations;
 use crate::handle::{Handle, HandleParts, Join};
-use crate::host::Host;
+use crate::host::{FirstStart, Host};
 use crate::host_triggers::HostTriggers;
-use crate::http::{Dispatch, PERMIT_BYTES, proxy_client};
+use crate::http::{Dispatch, HttpSettings, PERMIT_BYTES, proxy_client};
 use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
 use crate::metrics::Metrics;
@@ -77,7 +79,7 @@ impl Service {
         let start_workers = dependencies.workers.unwrap_or_else(|| pool_starter(&options, registry));
         let (phase_sender, phase) = watch::channel(AppPhase::Starting);
         let (shutdown_sender, shutdown) = Shutdown::channel();
-        let app = App::load(&options.app_dir, &dependencies.environment)?;
+        let FirstRead { app, files, unread } = FirstRead::of(&options, &dependencies.environment)?;
         let logs = logs(&options, &app);
         let instance = Instance::new(&format!("functions-{}", app.settings.host_id()))
             .map_err(|error| Error::Setting(format!("the host id cannot be used: {error}")))?;
@@ -90,7 +92,7 @@ impl Service {
             logs: logs.clone(),
             keys: keys.clone(),
             tracer: dependencies.tracer,
-            metrics: metrics.clone(),
+            metrics,
             schedule_monitor: ScheduleMonitor {
                 registry: dependencies.registry,
                 instance: instance.clone(),
@@ -101,11 +103,8 @@ impl Service {
             app: Current::new(app.clone()),
             number_next: AtomicU64::new(1),
         };
-        let first = starter.prepare(app)?;
-        let mut dispatch =
-            dispatch(&options, phase.clone(), &first, keys.clone(), metrics, dependencies.bodies);
-        dispatch.extensions = push_extensions(&connectors);
-        let dispatch = Arc::new(dispatch);
+        let dispatch = Arc::new(dispatch(&starter, &app, phase.clone(), dependencies.bodies)?);
+        let first = FirstStart { startup: first_startup(&starter, app, unread)?, files };
         // The cache is not needed if keys are not enforced.
         let handle_keys = keys.clone();
         let supervisor = dependencies.supervisor.clone();
@@ -158,7 +157,7 @@ fn logs(options: &Options, app: &App) -> Logs {
 async fn run(
     supervisor: Supervisor,
     host: Host,
-    first: AppStartup,
+    first: FirstStart,
     follow_keys: Option<impl Future<Output = ()>>,
 ) {
     let follow_keys = async {
@@ -201,30 +200,74 @@ async fn follow(supervisor: Supervisor, keys: AppKeys, shutdown: Shutdown) {
     supervisor.restarting("functions keys", task).await;
 }
 
+/// What is read of the app before its first start.
+struct FirstRead {
+    app: App,
+    files: Snapshot,
+    /// Why the files of the app cannot be used; the host waits for their next edit.
+    unread: Option<String>,
+}
+
+impl FirstRead {
+    fn of(options: &Options, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let load = || match App::load(&options.app_dir, environment) {
+            Ok(app) => Ok((app, None)),
+            Err(error) if error.is_edit() && options.is_hot_reload_on() => {
+                Ok((App::unreadable(&options.app_dir, environment), Some(error_chain(&error))))
+            }
+            Err(error) => Err(error),
+        };
+        let (app, _) = load()?;
+        let files = Snapshot::read(&options.app_dir, &options.ignored_dirs, &WatchRules::of(&app));
+        // Again, so that no edit between the two is missed.
+        let (app, unread) = load()?;
+        Ok(Self { app, files, unread })
+    }
+}
+
+/// The first start of the app, or why it cannot be started before the next edit.
+fn first_startup(
+    starter: &GenerationStarter,
+    app: App,
+    unread: Option<String>,
+) -> Result<Result<AppStartup, String>, Error> {
+    if let Some(why) = unread {
+        return Ok(Err(why));
+    }
+    match starter.prepare(app) {
+        Ok(startup) => Ok(Ok(startup)),
+        Err(error @ Error::Setting(_)) if starter.options.get().is_hot_reload_on() => {
+            Ok(Err(error_chain(&error)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 fn dispatch(
-    options: &Options,
+    starter: &GenerationStarter,
+    app: &App,
     phase: watch::Receiver<AppPhase>,
-    first: &AppStartup,
-    keys: AppKeys,
-    metrics: Metrics,
     bodies: Budget,
-) -> Dispatch {
+) -> Result<Dispatch, Error> {
+    let options = &*starter.options.get();
     let worker_bodies_permits =
         (options.worker_bodies_bytes_max / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
-    Dispatch {
+    // Invalid settings of the app are reported by its start.
+    let settings = HttpSettings::of(options, app).unwrap_or_else(|_| HttpSettings::of_options(options, app));
+    Ok(Dispatch {
         phase,
-        keys,
+        keys: starter.keys.clone(),
         is_auth_enforced: options.enable_auth,
-        cors: Current::of(Arc::clone(&first.cors)),
-        settings: Current::of(Arc::clone(&first.http)),
+        cors: Current::new(cors_policy(options, app)?),
+        settings: Current::new(settings),
         start_wait: Duration::from_millis(options.start_wait_ms),
-        logs: first.invoker.logs.clone(),
-        metrics,
-        extensions: Vec::new(),
+        logs: starter.logs.clone(),
+        metrics: starter.metrics.clone(),
+        extensions: push_extensions(&starter.connectors),
         started: Instant::now(),
         bodies,
         worker_bodies: Arc::new(Semaphore::new(worker_bodies_permits)),
         worker_bodies_permits,
         proxy: proxy_client(),
-    }
+    })
 }

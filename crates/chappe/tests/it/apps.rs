@@ -17,8 +17,43 @@ fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
+/// A host in development mode waits for the next edit.
+#[tokio::test]
+async fn a_start_with_broken_files_waits_for_the_next_edit() {
+    let folder = app(&[
+        ("host.json", "{\"version\": \"2.0\","),
+        ("package.json", "{\"main\": \"a.js\"}"),
+        ("a.js", ""),
+    ]);
+    let arguments = ["start", "--ephemeral"];
+    let process =
+        ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts all the same");
+    let answer = process.http("functions").get("/api/x").await.expect("it answers");
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains("host.json: not valid JSON"), "{}", answer.text());
+    // What is wrong next is said next.
+    std::fs::write(folder.path().join("host.json"), "{\"version\": \"1.0\"}").expect("a file can be written");
+    let told = async {
+        let mut tick = tokio::time::interval(std::time::Duration::from_millis(50));
+        while !process
+            .http("functions")
+            .get("/")
+            .await
+            .expect("it answers")
+            .text()
+            .contains("write \"version\": \"2.0\"")
+        {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("in time");
+    process.kill().await.expect("it can be killed");
+}
+
 #[test]
 fn files_that_are_not_json_are_named_with_the_place() {
+    const START: [&str; 6] =
+        ["start", "--ephemeral", "--gateway-port", "0", "--set", "functions.hot_reload=false"];
     let broken = app(&[("host.json", "{\"version\": \"2.0\",")]);
     check(broken.path(), &START, 64, &["host.json", "not valid JSON", "line 1"]);
     let old = app(&[("host.json", "{\"version\": \"1.0\"}")]);

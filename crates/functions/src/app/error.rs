@@ -54,3 +54,10 @@ pub enum LoadAppError {
         advice: String,
     },
 }
+
+impl LoadAppError {
+    /// Whether an edit of a file is the reason and the remedy, so that a host in development mode waits for the next one.
+    pub fn is_edit(&self) -> bool {
+        matches!(self, Self::Malformed { .. })
+    }
+}

@@ -49,6 +49,20 @@ impl HttpSettings {
         })
     }
 
+    /// The settings of an app whose own ones are invalid.
+    pub(crate) fn of_options(options: &Options, app: &App) -> Self {
+        let outstanding = options.requests_max.min(Semaphore::MAX_PERMITS);
+        Self {
+            host_id: app.settings.host_id().to_owned(),
+            section: app.host.http.clone(),
+            is_home_disabled: false,
+            body_bytes_max: options.body_bytes_max,
+            outstanding: Arc::new(Semaphore::new(outstanding)),
+            concurrent: None,
+            custom_headers: Vec::new(),
+        }
+    }
+
     /// Waits until one more function may run.
     pub(crate) async fn concurrent(&self) -> Option<OwnedSemaphorePermit> {
         let limit = self.concurrent.as_ref()?;

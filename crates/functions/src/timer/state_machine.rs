@@ -165,17 +165,17 @@ pub(super) fn next(
         (State::LoadingStatus, Event::StatusLoaded(Some(status))) => {
             first_wait(trigger, Some(status), Vec::new(), now)
         }
-        (State::Waiting { due, reason, status }, Event::TimeReached) => {
-            let is_monitored = status.is_some();
-            let run = Effect::Run { started: now, reason, status };
-            (State::Running { due, started: now, is_monitored }, vec![run])
-        }
+        (State::Waiting { due, reason, status }, Event::TimeReached) => run(due, reason, status, now),
         (State::Running { due, started, is_monitored }, Event::RunEnded) => {
             after_run(trigger, due, started, is_monitored, now)
         }
         (State::Running { .. }, Event::LeaseLost) => (State::RunningWithoutLease, Vec::new()),
         (State::RunningWithoutLease, Event::RunEnded)
         | (State::Waiting { .. } | State::Exhausted, Event::LeaseLost) => (State::default(), Vec::new()),
+        // Otherwise a run would wait as long as generations replace each other quickly.
+        (State::Waiting { due, reason, status }, Event::HandoverRequested) if due <= now => {
+            run(due, reason, status, now)
+        }
         (State::Waiting { due, reason, status }, Event::HandoverRequested) => {
             let handover = TimerHandover { trigger: trigger.clone(), due, reason, status };
             (State::HandedOver(handover), Vec::new())
@@ -189,6 +189,12 @@ pub(super) fn next(
         }
         (state, _) => (state, Vec::new()),
     }
+}
+
+fn run(due: SystemTime, reason: RunReason, status: Option<ScheduleStatus>, now: SystemTime) -> Transition {
+    let is_monitored = status.is_some();
+    let run = TimerEffect::Run { started: now, reason, status };
+    (TimerState::Running { due, started: now, is_monitored }, vec![run])
 }
 
 /// From the lease to the first run. `status` is `None` for a timer without schedule monitor, of which no missed run is known.

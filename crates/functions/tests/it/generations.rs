@@ -120,9 +120,14 @@ async fn a_generation_that_does_not_start_leaves_the_one_before_in_service() {
     assert!(error.contains("host.json: not valid JSON"), "{error}");
     let status = host.send("GET /admin/functions/slow/status").await.body;
     assert!(status.contains("host.json: not valid JSON"), "{status}");
+    // All functions are gone.
+    let none = r#"{"version": "2.0", "functions": ["none"]}"#;
+    std::fs::write(host.dir.path().join("host.json"), none).expect("written");
+    let error = host.handle.reload().await.expect_err("it has no functions").to_string();
+    assert!(error.contains("it has no functions any more"), "{error}");
     std::fs::write(host.dir.path().join("host.json"), r#"{"version":"2.0"}"#).expect("written");
     host.handle.reload().await.expect("it is repaired");
-    assert_eq!(host.send("GET /api/now").await.body, "3");
+    assert_eq!(host.send("GET /api/now").await.body, "4");
     assert_eq!(host.send("GET /admin/functions/slow/status").await.body, "{}");
 }
 
@@ -146,14 +151,14 @@ async fn settings_of_host_json_take_effect_with_the_next_generation() {
 /// Each second has one run, in one of the generations.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timer_runs_once_at_each_time_of_its_schedule_while_generations_change() {
-    let runs: Arc<Mutex<Vec<(u64, i64)>>> = Arc::default();
+    let runs: Arc<Mutex<Vec<(u128, i64)>>> = Arc::default();
     let seen = Arc::clone(&runs);
     let timer = json!({"type": "timerTrigger", "name": "t", "direction": "in", "schedule": "* * * * * *"});
     let host = Setup::default()
         .mark_generation()
         .function("tick", &[timer], move |request| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs();
-            seen.lock().expect("no panic").push((now, generation(&request)));
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+            seen.lock().expect("no panic").push((now.as_millis(), generation(&request)));
             async { returned(TypedData::Null) }
         })
         .start()
@@ -168,9 +173,12 @@ async fn a_timer_runs_once_at_each_time_of_its_schedule_while_generations_change
     }
     host.handle.drain(PATIENCE).await;
     let runs = runs.lock().expect("no panic").clone();
-    let seconds: Vec<u64> = runs.iter().map(|(second, _)| *second).collect();
-    let expected: Vec<u64> = (0..seconds.len() as u64).map(|at| seconds[0] + at).collect();
-    assert_eq!(seconds, expected, "{changes} changes: {runs:?}");
+    for pair in runs.windows(2) {
+        let [(last, _), (now, _)] = *pair else { unreachable!("windows of two") };
+        // A run that comes late on a busy machine takes the place of the one that was due meanwhile.
+        let (seconds, is_late) = (now / 1000 - last / 1000, last % 1000 >= 700);
+        assert!(seconds == 1 || (seconds == 2 && is_late), "{changes} changes: {runs:?}");
+    }
     assert!(changes > 10, "{changes}");
 }
 

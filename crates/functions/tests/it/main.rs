@@ -7,6 +7,7 @@ mod feed;
 mod feeds;
 mod function_rpc;
 mod generations;
+mod hot_reload;
 mod http;
 mod http_details;
 mod keys;

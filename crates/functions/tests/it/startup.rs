@@ -19,10 +19,10 @@ use trace::Tracer;
 use crate::fake::{PATIENCE, body_of};
 
 /// A host of an app in its own folder.
-struct Host {
+pub(crate) struct Host {
     service: Service,
-    handle: Handle,
-    supervisor: Supervisor,
+    pub(crate) handle: Handle,
+    pub(crate) supervisor: Supervisor,
     dir: tempfile::TempDir,
     _store: Store,
 }
@@ -31,7 +31,7 @@ struct Host {
 const NEVER_MS: u64 = 3_600_000;
 
 impl Host {
-    fn start(files: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) fn start(files: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         write(dir.path(), "host.json", r#"{"version":"2.0"}"#);
         write(dir.path(), "package.json", r#"{"main":"app.js"}"#);
@@ -68,20 +68,20 @@ impl Host {
         Self { service, handle, supervisor, dir, _store: store }
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         write(self.dir.path(), name, text);
     }
 
-    async fn fails(&self) -> String {
+    pub(crate) async fn fails(&self) -> String {
         let ready = tokio::time::timeout(PATIENCE, self.handle.ready()).await.expect("in time");
         ready.expect_err("the app is broken").to_string()
     }
 
-    async fn starts(&self) {
+    pub(crate) async fn starts(&self) {
         assert!(tokio::time::timeout(PATIENCE, self.handle.started()).await.expect("in time"));
     }
 
-    async fn get(&self, path: &str) -> (StatusCode, String) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, String) {
         let request: Request<Body> =
             Request::get(format!("http://app.test{path}")).body(body_of(b"")).expect("a request");
         let response = self.service.clone().oneshot(request).await.expect("infallible");
@@ -90,13 +90,13 @@ impl Host {
         (status, String::from_utf8_lossy(&body).into_owned())
     }
 
-    fn logged(&self, words: &str) -> usize {
+    pub(crate) fn logged(&self, words: &str) -> usize {
         self.handle.logs().tail(0).iter().filter(|line| line.text.contains(words)).count()
     }
 }
 
 /// Waits until a condition is true.
-async fn until(is_so: impl Fn() -> bool) {
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
     let waiting = async {
         let mut tick = tokio::time::interval(Duration::from_millis(10));
         while !is_so() {
@@ -111,7 +111,7 @@ fn write(dir: &Path, name: &str, text: &str) {
 }
 
 /// An app whose function `check` throws an exception unless the setting `GREETING` has the expected value.
-const APP: &str = "
+pub(crate) const APP: &str = "
 const core = require('@azure/functions-core');
 core.setProgrammingModel({
     name: 'stand-in', version: '1',

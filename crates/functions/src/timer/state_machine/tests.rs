@@ -448,6 +448,12 @@ fn a_timer_hands_over_when_it_is_due_next_and_keeps_its_lease() {
             vec![],
         ),
         case(
+            "a run that is due is started first",
+            waiting("10:00:00.999", RunReason::Schedule, None),
+            running("10:00:00.999", "10:00:00.999", false),
+            vec![TimerEffect::Run { started: at("10:00:00.999"), reason: RunReason::Schedule, status: None }],
+        ),
+        case(
             "a schedule without a further time",
             TimerState::Exhausted,
             TimerState::Stopped,
