@@ -1,4 +1,4 @@
-//! [`ClientAdmission`]: what the engine is told about a client that connects.
+//! [`ClientAdmission`]: the properties of a client that connects.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::{AppServer, ClientContext, ConnectionId, Hub, Roles, UserId};
 
-/// What the engine is told about a client that connects, most of it from the client's token.
+/// The properties of a client that connects, most of them from the client's token.
 #[derive(Clone, Debug)]
 pub struct ClientAdmission {
     /// The hub.
@@ -15,14 +15,14 @@ pub struct ClientAdmission {
     pub connection: ConnectionId,
     /// Its user.
     pub user: Option<UserId>,
-    /// How long the client has for its handshake; absent means the engine's own setting.
+    /// The time limit for the client's handshake; `None` for the engine's own setting.
     pub handshake_timeout: Option<Duration>,
-    /// When the connection is closed because its token expires; absent means never.
+    /// When the connection is closed because its token expires; `None` for never.
     pub expires_at: Option<SystemTime>,
-    /// What an upstream or an app server is told about the client, and what a refresh of its authentication starts from; absent where
-    /// neither needs it.
+    /// The claims and request data of the client for its upstream or app server, and for a refresh of its authentication; `None`
+    /// if none of them needs it.
     pub client_context: Option<Arc<ClientContext>>,
-    /// What the client may do to groups without a backend.
+    /// The client's permissions on groups.
     pub roles: Option<Roles>,
     /// Whether negotiate offered stateful reconnect.
     pub stateful: bool,
@@ -37,7 +37,7 @@ pub struct ClientAdmission {
 pub struct ConnectionGuard(#[allow(dead_code, reason = "held for its drop")] Arc<dyn Send + Sync>);
 
 impl ConnectionGuard {
-    /// Holds `what` until the connection has ended.
+    /// Keeps `what` until the connection has ended.
     pub fn new(what: impl Send + Sync + 'static) -> Self {
         Self(Arc::new(what))
     }

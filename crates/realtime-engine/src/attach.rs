@@ -1,8 +1,8 @@
-//! What a new connection gets ([`ConnectionIds`]), and why it may be refused ([`AttachError`]).
+//! The ids of a new connection ([`ConnectionIds`]), and why it may be refused ([`AttachError`]).
 
 use crate::{ConnectionId, ConnectionToken};
 
-/// The ids of a new connection. Both lead to the same shard.
+/// The ids of a new connection. Both contain the same node and shard.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionIds {
     /// The connection id.

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use crate::{ClientContext, Roles, UserId};
 
-/// New claims for a connection. The shard applies them, because only the shard knows the current ones; what they mean is decided by
-/// the service around the engine.
+/// New claims for a connection. The shard applies them, because only the shard has the current ones; the service around the
+/// engine decides their meaning.
 pub trait AuthenticationRefresh: Debug + Send + 'static {
-    /// Returns what the connection has afterwards. `known` is what it has now, `user` is its user.
+    /// Returns the new state of the connection. `known` is its current client context, `user` its user.
     ///
     /// # Errors
     ///
@@ -16,14 +16,14 @@ pub trait AuthenticationRefresh: Debug + Send + 'static {
     fn apply(self: Box<Self>, known: &ClientContext, user: Option<&UserId>) -> Result<Refreshed, OtherUser>;
 }
 
-/// What a connection has after its authentication was refreshed.
+/// The state of a connection after a refresh of its authentication.
 #[derive(Debug, PartialEq)]
 pub struct Refreshed {
     /// Its new claims, with the parts of the context that do not change.
     pub client_context: ClientContext,
-    /// When the connection is closed because its authentication expires; absent means never.
+    /// When the connection is closed because its authentication expires; `None` for never.
     pub ends_at: Option<SystemTime>,
-    /// What the client may do without a backend.
+    /// The client's permissions on groups.
     pub roles: Option<Roles>,
     /// Whether its claims differ from those before, apart from their expiry.
     pub is_changed: bool,

@@ -5,6 +5,6 @@
 pub enum Capacity {
     /// It can.
     Available,
-    /// It cannot: read nothing from this client until [`EngineHandle::resume`](crate::EngineHandle::resume).
+    /// It cannot: reading from this client is paused until [`EngineHandle::resume`](crate::EngineHandle::resume).
     Exhausted,
 }

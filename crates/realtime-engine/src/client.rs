@@ -18,11 +18,11 @@ pub struct ClientConnection {
     pub user: Option<UserId>,
     /// Its hub protocol.
     pub protocol: HubProtocol,
-    /// What is known from its token and request, if that was kept.
+    /// Data from its token and request, if the upstream or app server needs it.
     pub client_context: Option<Arc<ClientContext>>,
 }
 
-/// What is known of a client from its token and its request.
+/// Data of a client from its token and its request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientContext {
     /// The payload of its token: a JSON object.

@@ -24,7 +24,7 @@ pub enum ClientInvokeError {
     /// The connection ended first.
     #[error("the connection ended before the client returned a result")]
     Disconnected,
-    /// The client took too long.
+    /// The client did not respond within the time-out.
     #[error("the client did not return a result in time")]
     Timeout,
     /// [`Options::client_results_max`](crate::Options::client_results_max) is reached.

@@ -1,6 +1,6 @@
 //! How connections are closed on request: by an app ([`CloseRequest`]) or by their app server ([`ServerClose`]).
 
-/// What clients are told when an app closes their connections.
+/// The Close message for clients whose connections an app closes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CloseRequest {
     /// The reason; clients report it as an error.
@@ -17,5 +17,5 @@ pub struct ServerClose {
     /// Whether the client may reconnect at once; goes into the Close message.
     pub allow_reconnect: bool,
     /// Whether the engine sends the Close message; an app server that closes in order has sent it already.
-    pub say_close: bool,
+    pub send_close: bool,
 }

@@ -1,4 +1,4 @@
-//! [`ShardCommand`]: the closed list of everything that a shard can be asked to do.
+//! [`ShardCommand`]: the closed list of commands to a shard.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::{
     Hub, Lifetime, Membership, OtherUser, OutgoingMessage, ServerClose, Target, Transport, UserId,
 };
 
-/// What happened to bytes that a client sent in an HTTP request.
+/// The result for bytes that a client sent in an HTTP request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReceiveResult {
     /// They were accepted.
@@ -29,17 +29,17 @@ pub enum ReceiveResult {
     Busy,
 }
 
-/// What happened to the new socket of a client that reconnects statefully.
+/// The result for the new socket of a client that reconnects statefully.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReattachResult {
     /// The connection uses it now.
     Attached,
-    /// The connection has ended, or its buffer has overflowed; the client has to open a new connection.
+    /// The connection has ended, or its buffer has overflowed; the client must open a new connection.
     #[default]
     Gone,
 }
 
-/// Everything that a shard can be asked to do.
+/// A command to a shard.
 #[derive(Debug)]
 pub(crate) enum ShardCommand {
     Attach(Box<Transport>, Box<ClientAdmission>),
@@ -59,7 +59,7 @@ pub(crate) enum ShardCommand {
     /// The client of an HTTP transport was lost (`false`) or has closed the connection (`true`).
     Leave {
         connection: ConnectionId,
-        goodbye: bool,
+        is_close: bool,
         found: oneshot::Sender<bool>,
     },
     /// The decision that [`Upstream::connecting`](crate::Upstream::connecting) has postponed.
@@ -82,7 +82,7 @@ pub(crate) enum ShardCommand {
         server: Arc<dyn AppServer>,
         found: oneshot::Sender<bool>,
     },
-    /// Reads a client again that was paused.
+    /// Resumes reading from a client that was paused.
     Resume {
         connection: ConnectionId,
     },
@@ -126,7 +126,7 @@ pub(crate) enum ShardCommand {
         connection: ConnectionId,
         invocation_id: Box<str>,
     },
-    /// Asks what is known of a connection's client.
+    /// Returns the client context of a connection.
     GetClientContext {
         hub: Hub,
         connection: ConnectionId,
@@ -209,7 +209,7 @@ pub(crate) struct Invoke {
     pub(crate) answer: oneshot::Sender<Result<ClientResult, ClientInvokeError>>,
 }
 
-/// What happened to a change of a connection's group.
+/// The result of a change of a connection's group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum GroupChangeResult {
     Done,
@@ -219,7 +219,7 @@ pub(crate) enum GroupChangeResult {
     TooMany,
 }
 
-/// What is asked to exist.
+/// The connection, user or group whose existence is queried.
 #[derive(Clone, Debug)]
 pub(crate) enum PresenceQuery {
     Connection(ConnectionId),

@@ -38,7 +38,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// Its name, as in metrics and traces.
+    /// The name of the reason in metrics and traces.
     pub fn name(self) -> &'static str {
         match self {
             Self::ClientClosed => "ClientClosed",

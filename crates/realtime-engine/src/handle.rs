@@ -1,7 +1,8 @@
 //! [`EngineHandle`]: how the rest of the process uses the shards. [`EngineJoin`]: how it ends them.
 //!
-//! `attach.rs` adds connections, `publish.rs` sends messages, `groups.rs` changes groups, `client.rs` has what concerns one client,
-//! `streams.rs` sends stream items, `lists.rs` lists connections, users and groups, and `wake.rs` is the queue of a shard.
+//! `attach.rs` adds connections, `publish.rs` sends messages, `groups.rs` changes groups, `client.rs` has the commands about one
+//! client, `streams.rs` sends stream items, `lists.rs` lists connections, users and groups, and `wake.rs` is the queue of a
+//! shard.
 
 mod attach;
 mod client;
@@ -38,7 +39,7 @@ pub struct EngineJoin {
 pub(crate) struct Shared {
     pub(crate) node: NodeId,
     pub(crate) connections_max: u32,
-    /// Connections of all shards.
+    /// Number of connections in all shards.
     pub(crate) connections: Arc<AtomicU32>,
     pub(crate) hub_counts: Arc<HubCounts>,
     pub(crate) http_pending_bytes: prometheus_client::metrics::gauge::Gauge,
@@ -59,7 +60,7 @@ impl EngineHandle {
         Self(Arc::new(shared))
     }
 
-    /// Asks the shard that owns a connection. For a connection of another node the answer is the default.
+    /// Sends a query to the shard that owns a connection. For a connection of another node the result is the default.
     async fn ask_owner<T: Default>(
         &self,
         connection: ConnectionId,
@@ -107,11 +108,11 @@ impl EngineJoin {
     /// connections that are left after `cut_after`. Returns when all threads have ended.
     pub async fn drain(self, cut_after: Duration) {
         for shard in &self.handle.0.shards {
-            // Fails only for a shard that has ended already.
+            // Fails only for a shard that has already ended.
             let _ = shard.send(ShardCommand::Drain { cut_after }).await;
         }
         for ShardThread { ended, thread } in self.threads {
-            // The sender is dropped at the thread's very end, so the join that follows does not block.
+            // The sender is dropped when the thread ends, so the join that follows does not block.
             let _ = ended.await;
             if thread.join().is_err() {
                 tracing::error!("a shard's thread panicked");

@@ -1,5 +1,5 @@
-//! [`HistoryLog`]: records messages before they are sent, so that a client can recover what it missed; and how such a client catches
-//! up without a gap and without a duplicate.
+//! [`HistoryLog`]: records messages before they are sent, so that a client can recover messages that it missed, without a gap and
+//! without a duplicate.
 
 use std::fmt::Debug;
 
@@ -15,15 +15,14 @@ pub trait HistoryLog: Debug + Send + Sync + 'static {
     /// Records a message and sends it.
     async fn publish(&self, publish: Publish) -> Result<(), PublishError>;
 
-    /// As [`HistoryLog::publish`], for callers that cannot wait: returns when the message is queued to be recorded.
+    /// As [`HistoryLog::publish`], for callers that cannot wait: returns when the message is queued.
     fn try_publish(&self, publish: Publish) -> Result<(), PublishError>;
 }
 
 /// The response to a client that subscribes to a history. The shard sends it at the moment at which the client starts to receive live
-/// messages with their positions, so that none of them comes before the response.
+/// messages with their positions, so that none of them arrives before the response.
 pub trait FollowResponse: Debug + Send + 'static {
-    /// Encodes the response. `position` is where the client continues from: it has been sent every message before it. `None` if
-    /// the client does not wait for a response.
+    /// Encodes the response; `None` if the client does not wait for one. The client has received every message before `position`.
     fn encode(self: Box<Self>, position: StreamPosition) -> Option<OutgoingMessage>;
 }
 
@@ -51,7 +50,7 @@ pub enum CatchUpResult {
     /// It has ended.
     #[default]
     Gone,
-    /// It has: the response was sent, and from now on it receives messages live, with their positions.
+    /// It has: the response was sent, and from now on it receives live messages with their positions.
     Live,
     /// It has not: messages up to this offset were withheld meanwhile.
     Behind(u64),

@@ -1,11 +1,11 @@
-//! [`HubCounts`]: how many connections each hub has.
+//! [`HubCounts`]: the number of connections of each hub.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::{Hub, Options};
 
-/// How many connections each hub has, if any hub has a limit.
+/// The number of connections of each hub, if any hub has a limit.
 #[derive(Debug)]
 pub(crate) struct HubCounts {
     options: Options,

@@ -1,7 +1,7 @@
 //! [`ConnectionId`] and [`ConnectionToken`]: the public id of a connection, and the secret of its client.
 //!
-//! Both contain the node and the shard that own the connection, so that sending to one connection, or routing a client that shows
-//! its token, needs no lookup.
+//! Both contain the node and the shard that own the connection, so that sending to one connection, or routing a client by its
+//! token, needs no lookup.
 
 use std::fmt;
 
@@ -18,15 +18,15 @@ pub struct NodeId(pub u16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ShardId(pub(crate) u16);
 
-/// The public id of a connection: apps send to it by this id.
+/// The public id of a connection, to which apps send.
 ///
 /// As text: 27 characters of the URL-safe base64 alphabet, made from node, shard and 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(Address);
 
-/// The secret that a client sends as `id` when it connects after negotiate version 1, and by which its app names the connection when
-/// it refreshes the client's authentication. The [`ConnectionId`] is a hash of it: the token leads to the connection without a
-/// table, and the public id does not lead to the token. Node and shard are the same as those of the id.
+/// The secret that a client sends as `id` when it connects after negotiate version 1, and by which its app identifies the
+/// connection when it refreshes the client's authentication. The [`ConnectionId`] is a hash of it: the token determines the
+/// connection without a table, but the public id does not reveal the token. Node and shard are the same as in the id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnectionToken(Address);
 
@@ -39,11 +39,11 @@ pub struct MalformedId;
 struct Address {
     node: u16,
     shard: u16,
-    /// Bytes, not `u128`, whose alignment would cost 12 bytes in every connection.
+    /// An array, because the alignment of a `u128` would cost 12 bytes in every connection.
     random: [u8; 16],
 }
 
-/// A token for a new connection, and the id that belongs to it.
+/// Generates a token for a new connection, and its id.
 pub(crate) fn draw_both(node: NodeId, shard: ShardId) -> (ConnectionId, ConnectionToken) {
     let mut random = [0; 16];
     SystemRandom::new().fill(&mut random).expect("the operating system gives random bytes");
@@ -57,7 +57,7 @@ impl ConnectionId {
         draw_both(node, shard).0
     }
 
-    /// Reads the text form.
+    /// Parses the text.
     pub fn parse(text: &str) -> Result<Self, MalformedId> {
         Address::parse(text).map(Self)
     }
@@ -73,7 +73,7 @@ impl ConnectionId {
 }
 
 impl ConnectionToken {
-    /// Reads the text form.
+    /// Parses the text.
     pub fn parse(text: &str) -> Result<Self, MalformedId> {
         Address::parse(text).map(Self)
     }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_leads_to_its_connection_and_an_id_is_no_token() {
+    fn a_token_determines_its_connection_id_and_is_different_from_it() {
         let (id, token) = draw_both(NodeId(7), ShardId(300));
         let shown = ConnectionToken::parse(&token.to_string()).unwrap();
         assert_eq!(shown.connection(), id);

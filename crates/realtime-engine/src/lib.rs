@@ -2,9 +2,9 @@
 //!
 //! Not its concern: HTTP, tokens, negotiation, REST. The service around the engine checks all of that before it attaches a client.
 //!
-//! A shard is one thread with a readiness loop over its own sockets and shares nothing with the others. A publish is one
-//! command to each shard, is encoded once for each protocol there, and costs each receiver one write per loop turn, however
-//! many messages the turn brings. No task, no channel and no read buffer belongs to a single connection.
+//! A shard is one thread with a readiness loop over its own sockets and shares nothing with the others. A publish is one command
+//! to each shard, is encoded once for each protocol there, and costs each receiver one write per loop turn, whatever the number
+//! of messages in the turn. A connection has no task, no channel and no read buffer of its own.
 //!
 //! Know these first: [`EngineHandle`], [`Publish`], [`ClientAdmission`]. Start reading at `shard.rs`.
 

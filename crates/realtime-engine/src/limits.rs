@@ -1,7 +1,7 @@
 //! [`Bucket`]: rate limits of clients. Pure: the time is an argument.
 //!
-//! A token bucket holds the amount of one second, so that short bursts pass, and fills evenly. The connections of a user share one
-//! bucket across shards.
+//! A token bucket contains the amount of one second, so that short bursts pass, and fills evenly. The connections of a user share
+//! one bucket across shards.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::{Hub, Options, UserId};
 
-/// What may be sent in a second; absent means no limit.
+/// The limits per second; `None` for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rates {
     pub(crate) messages: Option<u32>,
@@ -40,7 +40,7 @@ type HubUser = (Hub, UserId);
 /// A bucket that connections share.
 pub(crate) type SharedBucket = Arc<Mutex<Bucket>>;
 
-/// The buckets of users who have connections.
+/// The buckets of users with connections.
 #[derive(Debug, Default)]
 pub(crate) struct UserBuckets {
     buckets: Mutex<HashMap<HubUser, Weak<Mutex<Bucket>>>>,
@@ -66,7 +66,7 @@ impl Bucket {
         Self { rates, messages: full(rates.messages), bytes: full(rates.bytes), filled: now }
     }
 
-    /// Consumes what was sent, or fails if it exceeds a limit.
+    /// Consumes tokens for received data, or fails if it exceeds a limit.
     pub(crate) fn consume(&mut self, messages: u32, bytes: usize, now: Instant) -> Result<(), RateExceeded> {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_and_bytes_beyond_one_second_are_refused_until_the_bucket_fills() {
+    fn messages_and_bytes_above_the_rate_are_refused_until_the_bucket_fills() {
         let start = Instant::now();
         let rates = Rates { messages: Some(2), bytes: Some(100) };
         let mut bucket = Bucket::new(rates, start);

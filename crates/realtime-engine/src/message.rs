@@ -1,4 +1,4 @@
-//! [`OutgoingMessage`]: what is sent to clients, before it is encoded for their protocol.
+//! [`OutgoingMessage`]: a message to clients, before it is encoded for their protocol.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub(crate) enum MessageContent {
         messagepack: Option<Bytes>,
         blazorpack: Option<Bytes>,
     },
-    /// `messages` is how many of them stateful reconnect counts.
+    /// `messages` is the number of them that stateful reconnect counts.
     Raw {
         framed: Bytes,
         messages: u32,
@@ -103,9 +103,9 @@ impl OutgoingMessage {
         }))
     }
 
-    /// A hub message that its sender has encoded and framed in some of the protocols: JSON with its 0x1E, the others with their length. If
-    /// only one of JSON and MessagePack is given, it is translated to the other for clients that use it; a message that cannot be
-    /// translated is left out for such a client, and counted.
+    /// A hub message that its sender has encoded and framed for some of the protocols: JSON with its 0x1E, the others with their
+    /// length. If only one of JSON and MessagePack is given, it is translated for clients that use the other; if that is
+    /// impossible, such clients do not receive the message, and a metric counts it.
     pub fn ready(json: Option<Bytes>, messagepack: Option<Bytes>, blazorpack: Option<Bytes>) -> Self {
         Self(MessageContent::Ready { json, messagepack, blazorpack })
     }
@@ -162,7 +162,7 @@ impl OutgoingMessage {
         }
     }
 
-    /// Tells a subscriber of a history, by its method `chappe.position`, the position from which it would recover.
+    /// The invocation of `chappe.position`, with which a follower of a history receives its position.
     pub fn position(target: &Target, next: StreamPosition) -> Self {
         let group = match target {
             Target::Group(group) => Value::from(group.as_str()),
@@ -173,7 +173,7 @@ impl OutgoingMessage {
         Self(MessageContent::Invocation { invocation_id: None, target, arguments: arguments.into() })
     }
 
-    /// The message in the form in which it is recorded; `None` if it is not an invocation.
+    /// The message as a record of the history; `None` if it is not an invocation.
     pub fn to_record(&self) -> Option<Record> {
         match &self.0 {
             MessageContent::Invocation { invocation_id: None, target, arguments } => {
@@ -182,15 +182,15 @@ impl OutgoingMessage {
             }
             MessageContent::Ready { json, messagepack, blazorpack } => {
                 let forms = [("json", json), ("messagepack", messagepack), ("blazorpack", blazorpack)];
-                let kept = |(name, bytes): (&str, &Option<Bytes>)| Some((name.to_owned(), bytes.clone()?));
-                Some(Record { headers: forms.into_iter().filter_map(kept).collect(), body: Bytes::new() })
+                let part = |(name, bytes): (&str, &Option<Bytes>)| Some((name.to_owned(), bytes.clone()?));
+                Some(Record { headers: forms.into_iter().filter_map(part).collect(), body: Bytes::new() })
             }
             _ => None,
         }
     }
 
-    /// Reads what [`OutgoingMessage::to_record`] wrote; `None` if it is something else, or invokes a reserved method, which an earlier
-    /// version recorded from any sender.
+    /// Parses a record of [`OutgoingMessage::to_record`]; `None` if it has another format, or invokes a reserved method, which an
+    /// earlier version recorded from any sender.
     pub fn from_record(record: &Record) -> Option<Self> {
         let header = |name: &str| {
             record.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
@@ -217,7 +217,7 @@ impl OutgoingMessage {
         }
     }
 
-    /// The client's method that it invokes, if that is known without parsing the message.
+    /// The client method that it invokes, if that is known without parsing the message.
     pub(crate) fn method(&self) -> Option<&str> {
         match &self.0 {
             MessageContent::Invocation { target, .. } => Some(target),

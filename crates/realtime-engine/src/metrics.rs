@@ -1,4 +1,4 @@
-//! Metrics of the shards: each shard counts in plain integers and adds them to the metrics once a turn.
+//! Metrics of the shards: each shard counts in plain integers and adds them to the metrics once per turn.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -21,7 +21,7 @@ pub(crate) struct EngineMetrics {
     writes: Family<ShardLabels, Counter>,
     blocked_writes: Family<ShardLabels, Counter>,
     untranslatable: Family<ShardLabels, Counter>,
-    left_out: Family<ShardLabels, Counter>,
+    dropped: Family<ShardLabels, Counter>,
     pending_bytes: Family<ShardLabels, Gauge>,
     pub(crate) http_pending_bytes: Gauge,
     turn_seconds: Family<ShardLabels, Histogram, fn() -> Histogram>,
@@ -38,12 +38,12 @@ pub(crate) struct ShardMetrics {
     writes: Counter,
     blocked_writes: Counter,
     untranslatable: Counter,
-    left_out: Counter,
+    dropped: Counter,
     pending_bytes: Gauge,
     turn_seconds: Histogram,
 }
 
-/// What happened in one turn of a shard's loop.
+/// Counts of one turn of a shard's loop.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TurnCounts {
     pub(crate) received_messages: u64,
@@ -53,7 +53,7 @@ pub(crate) struct TurnCounts {
     pub(crate) writes: u64,
     pub(crate) blocked_writes: u64,
     pub(crate) untranslatable: u64,
-    pub(crate) left_out: u64,
+    pub(crate) dropped: u64,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -84,7 +84,7 @@ impl EngineMetrics {
             writes: Family::default(),
             blocked_writes: Family::default(),
             untranslatable: Family::default(),
-            left_out: Family::default(),
+            dropped: Family::default(),
             http_pending_bytes: Gauge::default(),
             pending_bytes: Family::default(),
             turn_seconds: Family::new_with_constructor(|| {
@@ -100,26 +100,26 @@ impl EngineMetrics {
         };
         add("received_messages", "Hub messages from clients", &metrics.received_messages);
         add("received_bytes", "Bytes from clients", &metrics.received_bytes);
-        add("frames", "WebSocket frames written whole, each a message of its own", &metrics.frames);
+        add("frames", "WebSocket frames written completely; each has one message", &metrics.frames);
         add("sent_bytes", "Bytes written to clients", &metrics.sent_bytes);
         add("writes", "Writes to sockets; frames divided by writes is the coalescing", &metrics.writes);
-        add("blocked_writes", "Writes that a socket did not take whole", &metrics.blocked_writes);
-        let help = "Deliveries left out because the message does not exist in the receiver's protocol";
+        add("blocked_writes", "Writes that a socket accepted only in part", &metrics.blocked_writes);
+        let help = "Deliveries skipped because the message cannot be encoded in the receiver's protocol";
         add("untranslatable", help, &metrics.untranslatable);
-        let help = "Messages left out for clients that do not read, where their hub says so";
-        add("left_out", help, &metrics.left_out);
-        let help = "Bytes that wait for requests of clients over Server-Sent Events and long polling";
+        let help = "Messages dropped for slow clients, by the policy of their hub";
+        add("dropped", help, &metrics.dropped);
+        let help = "Bytes that are pending for clients over Server-Sent Events and long polling";
         metric_registry.register("realtime_outlet_bytes", help, metrics.http_pending_bytes.clone());
-        let help = "Connections that did their handshake";
+        let help = "Connections that have completed their handshake";
         metric_registry.register("realtime_connections", help, metrics.connections.clone());
         metric_registry.register(
             "realtime_connection_ends",
-            "Connections that ended, by why",
+            "Connections that ended, by reason",
             metrics.ends.clone(),
         );
-        let help = "Bytes that wait for clients that do not read";
+        let help = "Bytes that are pending for clients that do not read";
         metric_registry.register("realtime_pending_bytes", help, metrics.pending_bytes.clone());
-        let help = "Length of a shard's loop turns: how late a read, a command or a timer may be";
+        let help = "Duration of a shard's loop turns, the longest delay of a read, a command or a timer";
         metric_registry.register("realtime_shard_turn_seconds", help, metrics.turn_seconds.clone());
         metrics
     }
@@ -136,7 +136,7 @@ impl EngineMetrics {
             writes: counter(&self.writes),
             blocked_writes: counter(&self.blocked_writes),
             untranslatable: counter(&self.untranslatable),
-            left_out: counter(&self.left_out),
+            dropped: counter(&self.dropped),
             pending_bytes: self.pending_bytes.get_or_create_owned(&labels),
             turn_seconds: self.turn_seconds.get_or_create_owned(&labels),
         }
@@ -155,7 +155,7 @@ impl ShardMetrics {
             (&self.writes, turn.writes),
             (&self.blocked_writes, turn.blocked_writes),
             (&self.untranslatable, turn.untranslatable),
-            (&self.left_out, turn.left_out),
+            (&self.dropped, turn.dropped),
         ] {
             if count > 0 {
                 counter.inc_by(count);

@@ -47,7 +47,7 @@ impl fmt::Display for Hub {
 macro_rules! text {
     ($name:ident) => {
         impl $name {
-            /// Takes the name as it is.
+            /// Creates a name without a check.
             pub fn new(name: &str) -> Self {
                 Self(name.into())
             }

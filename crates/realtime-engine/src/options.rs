@@ -1,4 +1,4 @@
-//! The engine's configuration.
+//! Options of the engine.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Number of shards, each one thread. Default: absent, which means one less than the processors, at least 1.
-    /// Since 0.1.0.
+    /// Number of shards, each one thread. Default: absent, which means one less than the processors, at least 1. Since 0.1.0.
     pub shards: Option<NonZeroU16>,
     /// Maximum number of connections; further clients are refused. Default: 100000. Since 0.1.0.
     pub connections_max: u32,
@@ -33,28 +32,29 @@ pub struct Options {
     pub user_bytes_per_second: Option<u32>,
     /// Invocations of one client's methods that may wait for a result at the same time. Default: 100. Since 0.1.0.
     pub client_results_max: u32,
-    /// Bytes that may be pending for one connection whose client reads too slowly, before `slow_consumer` applies. A connection with nothing
-    /// pending always accepts one message. Default: 1048576. Since 0.1.0.
+    /// Bytes that may be pending for one connection whose client reads too slowly; at this limit `slow_consumer` applies. A
+    /// connection without pending bytes always accepts one message. Default: 1048576. Since 0.1.0.
     pub pending_bytes_max: u32,
-    /// What happens to a connection beyond `pending_bytes_max`. Default: `disconnect`. Since 0.1.0.
+    /// What happens to a connection at the limit of `pending_bytes_max`. Default: `disconnect`. Since 0.1.0.
     pub slow_consumer: SlowConsumer,
-    /// Bytes that may be pending for one connection of what its app server sends to it alone (stream items, results, invocations of its
-    /// methods); they do not count towards `pending_bytes_max`. Beyond `pending_bytes_max` its app server is asked to send more slowly; beyond
-    /// this limit the connection is closed. Default: 33554432. Since 0.1.0.
+    /// Bytes that may be pending for one connection of messages that its app server sends to it alone (stream items, results,
+    /// invocations of its methods); they do not count towards `pending_bytes_max`. Above `pending_bytes_max` its app server is
+    /// asked to send more slowly; above this limit the connection is closed. Default: 33554432. Since 0.1.0.
     pub own_pending_bytes_max: u32,
-    /// Bytes that may be pending for all connections together; beyond that, a connection that gets more from its app server is closed.
-    /// Default: 536870912. Since 0.1.0.
+    /// Bytes of such messages that may be pending for all connections together; at the limit, a connection that receives more
+    /// from its app server is closed. Default: 536870912. Since 0.1.0.
     pub own_pending_bytes_total: u64,
     /// A connection whose app server was asked to send more slowly, and whose client reads nothing for this long, in milliseconds, is
     /// closed. Default: 30000. Since 0.1.0.
     pub own_stalled_timeout_ms: u64,
     /// Largest message a client may send, in bytes, whether in one frame or many. Default: 1048576. Since 0.1.0.
     pub message_bytes_max: u32,
-    /// Largest message a client may send to an app server that accepts messages in parts, in bytes. It is forwarded as it arrives, and the
-    /// app's own `MaximumReceiveMessageSize` (32 KiB unless set) ends the connection of a client that sends more than that. Servers whose SDK
-    /// is too old for parts get messages of at most `message_bytes_max`. Default: 67108864. Since 0.1.0.
+    /// Largest message a client may send to an app server that accepts messages in parts, in bytes. It is forwarded as it
+    /// arrives, and the app's own `MaximumReceiveMessageSize` (32 KiB by default) closes the connection of a client that sends
+    /// more. App servers whose SDK does not support parts receive messages of at most `message_bytes_max`. Default: 67108864.
+    /// Since 0.1.0.
     pub forwarded_message_bytes_max: u32,
-    /// Time a client has for the handshake record, in milliseconds. Default: 15000. Since 0.1.0.
+    /// Time limit for a client's handshake, in milliseconds. Default: 15000. Since 0.1.0.
     pub handshake_timeout_ms: u64,
     /// A ping is sent after this time without a message to the client, in milliseconds. Default: 15000. Since 0.1.0.
     pub keep_alive_ms: u64,
@@ -66,20 +66,21 @@ pub struct Options {
     /// Whether clients may use stateful reconnect: a new socket replaces a lost one, and no message is lost or duplicated. Default: true.
     /// Since 0.1.0.
     pub stateful_reconnect: bool,
-    /// Bytes of messages that are buffered for a stateful client until it acknowledges them; a connection that exceeds this cannot be resumed
-    /// after it has lost its socket. For messages that its app server sends to it alone, exceeding it slows the server down, and the buffer
-    /// may hold `own_pending_bytes_max`. Default: 1048576. Since 0.1.0.
+    /// Bytes of messages that are buffered for a stateful client until it acknowledges them; a connection that exceeds this
+    /// cannot be resumed after it has lost its socket. For messages that its app server sends to it alone, the app server is
+    /// slowed down above this, and the buffer may contain `own_pending_bytes_max`. Default: 1048576. Since 0.1.0.
     pub stateful_bytes_max: u32,
-    /// How long a stateful connection lives without a socket, and a long-polling connection without a poll, in milliseconds.
+    /// How long a stateful connection stays open without a socket, and a long-polling connection without a poll, in milliseconds.
     /// Default: 15000. Since 0.1.0.
     pub disconnect_timeout_ms: u64,
-    /// Time a client has to answer a close, in milliseconds, before its socket is dropped. Default: 5000. Since 0.1.0.
+    /// Time limit for a client to respond to a close, in milliseconds; then its socket is dropped. Default: 5000. Since 0.1.0.
     pub close_timeout_ms: u64,
-    /// Connections that a shard writes to before it handles reads and commands again. Default: 1024. Since 0.1.0.
+    /// Number of connections that a shard writes to before it handles reads and commands again. Default: 1024. Since 0.1.0.
     pub flush_chunk: u32,
     /// Size of the read buffer that all connections of a shard share, in bytes. Default: 65536. Since 0.1.0.
     pub read_buffer_bytes: u32,
-    /// Commands that may wait in a shard's queue; when it is full, publishers wait or get an error. Default: 1024. Since 0.1.0.
+    /// Commands that may be queued for a shard; when the queue is full, publishers wait or receive an error. Default: 1024. Since
+    /// 0.1.0.
     pub commands_max: u32,
     /// Maximum number of memberships of users in groups. Default: 1000000. Since 0.1.0.
     pub user_groups_max: u32,
@@ -87,7 +88,7 @@ pub struct Options {
     pub hubs: BTreeMap<String, HubOptions>,
 }
 
-/// Options of one hub. Absent keys have the engine's values.
+/// Options of one hub. An absent option has the engine's value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HubOptions {
@@ -109,10 +110,10 @@ pub enum SlowConsumer {
     /// It is closed; its client reconnects and reads the current state.
     #[default]
     Disconnect,
-    /// The oldest pending invocations are left out, until there is room for the new one.
+    /// The oldest pending invocations are dropped until the new one fits.
     DropOldest,
-    /// Of pending invocations of one method with the same first argument, only the latest is kept; if that is not enough, the connection is
-    /// closed.
+    /// Of pending invocations of one method with the same first argument, all but the latest are dropped; if that is not enough,
+    /// the connection is closed.
     LatestByKey,
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{CloseRequest, ConnectionId, GroupName, OutgoingMessage, UserId};
 
-/// Which connections a list contains.
+/// The connections that a list contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListScope {
     /// All of the hub.
@@ -39,7 +39,7 @@ pub enum NameKind {
 pub struct NamedCount {
     /// Its name.
     pub name: String,
-    /// How many connections it has.
+    /// The number of its connections.
     pub connections: u64,
 }
 
@@ -48,7 +48,7 @@ pub struct NamedCount {
 pub struct PresenceCounts {
     /// Connections.
     pub connections: u64,
-    /// Distinct users and groups, by their names: a user may have connections in several shards.
+    /// Distinct users and groups by name, because a user may have connections in several shards.
     pub(crate) users: HashSet<Box<str>>,
     pub(crate) groups: HashSet<Box<str>>,
 }
@@ -85,7 +85,7 @@ impl Predicate {
         Self(Box::new(choose))
     }
 
-    pub(crate) fn chooses(&self, candidate: &Candidate<'_>) -> bool {
+    pub(crate) fn matches(&self, candidate: &Candidate<'_>) -> bool {
         (self.0)(candidate)
     }
 }

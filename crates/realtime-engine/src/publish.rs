@@ -12,15 +12,15 @@ use crate::{ConnectionId, Hub, OutgoingMessage, Stopped, StreamPosition, Target,
 pub struct Publish {
     /// The hub.
     pub hub: Hub,
-    /// Which connections of the hub.
+    /// The receivers.
     pub target: Target,
     /// Connections of the target that do not receive it.
     pub excluded: Vec<ConnectionId>,
-    /// Users whose connections do not receive it, although they belong to the target.
+    /// Users in the target whose connections do not receive it.
     pub excluded_users: Vec<UserId>,
     /// The message.
     pub message: OutgoingMessage,
-    /// The trace that it belongs to; its span `send` ends when the last shard has written once to each receiver.
+    /// The trace that it belongs to; its span `send` ends when the last shard has written to each receiver.
     pub trace: Option<TraceContext>,
 }
 
@@ -33,11 +33,11 @@ pub(crate) struct PublishJob {
     pub(crate) excluded_users: Vec<UserId>,
     pub(crate) message: OutgoingMessage,
     /// Its position in the history, if it is recorded.
-    pub(crate) kept: Option<StreamPosition>,
+    pub(crate) recorded_position: Option<StreamPosition>,
     pub(crate) span: Option<SendSpan>,
 }
 
-/// Why a message was not sent to anybody.
+/// Why a message was not sent. No client received it.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// A shard's command queue is full; try again, or wait with [`EngineHandle::publish`](crate::EngineHandle::publish).

@@ -30,7 +30,8 @@ pub fn message_calls_reserved_method(protocol: HubProtocol, payload: &[u8]) -> b
             .map_or(true, |peek| peek.target.is_some_and(|name| is_reserved_method(&name)))
 }
 
-/// Whether the bytes contain the prefix, plain or with a JSON escape. Most messages do not, and this test costs less than parsing them.
+/// Whether the bytes contain the prefix, plain or with a JSON escape. Most messages do not, and this test is cheaper than
+/// parsing.
 fn may_hold_prefix(payload: &[u8]) -> bool {
     memchr::memchr3_iter(PREFIX[0], PREFIX[0].to_ascii_uppercase(), b'\\', payload).any(|at| {
         let rest = &payload[at..];

@@ -2,8 +2,8 @@
 
 /// The permissions of a client on groups, from the `role` claims of its token. Nothing is permitted by default.
 ///
-/// The names are those of Azure Web PubSub (`webpubsub.joinLeaveGroup`, `webpubsub.sendToGroup`, each for all groups or with `.<group>` for
-/// one), with `chappe.` accepted instead of `webpubsub.`: SignalR Service itself gives roles no meaning.
+/// The names are those of Azure Web PubSub (`webpubsub.joinLeaveGroup`, `webpubsub.sendToGroup`, each for all groups or with
+/// `.<group>` for one), or the same with `chappe.` instead of `webpubsub.`; Azure SignalR Service does not define roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
     join: Grant,
@@ -32,7 +32,7 @@ impl Grant {
 }
 
 impl Roles {
-    /// Reads the roles of a token; others are ignored. `None` if nothing is granted.
+    /// Parses the roles of a token; unknown ones are ignored. `None` if nothing is granted.
     pub fn from_claims<'a>(roles: impl Iterator<Item = &'a str>) -> Option<Self> {
         let (mut join, mut send) = (Some(Vec::new()), Some(Vec::new()));
         for role in roles {

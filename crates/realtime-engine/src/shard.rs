@@ -1,12 +1,13 @@
 //! [`Shard`]: one thread's connections, and the loop that serves them.
 //!
-//! One turn: read from sockets, handle commands, check deadlines, write. Everything that happens to a connection happens on this thread;
-//! its inputs are the closed list [`ShardCommand`] and the sockets.
+//! One turn: read from sockets, handle commands, check deadlines, write. A connection is only used on this thread; the inputs of
+//! the thread are the closed list [`ShardCommand`] and the sockets.
 //!
-//! Start reading at [`Shard::turn`]. Input: `receive.rs` and `hub_messages.rs`. Output: `publish.rs`, `own_messages.rs` and `streams.rs` append
-//! to what is pending (`pending.rs`), and `flush.rs` writes it. `commands.rs`, `app_server.rs` and `queries.rs` handle commands. `index.rs` knows
-//! hubs, users and groups. A connection starts in `handshake.rs`, is checked by `upkeep.rs` (`due.rs` decides what is due), survives the loss of
-//! its socket in `reconnect.rs`, and ends in `closing.rs`. `forward.rs` passes messages on to app servers, `trace.rs` sends events to subscribers.
+//! Start reading at [`Shard::turn`]. Input: `receive.rs` and `hub_messages.rs`. Output: `publish.rs`, `own_messages.rs` and
+//! `streams.rs` append to the pending frames (`pending.rs`), and `flush.rs` writes them. `commands.rs`, `app_server.rs` and
+//! `queries.rs` handle commands. `index.rs` has the hubs, users and groups. A connection starts in `handshake.rs`, is checked by
+//! `upkeep.rs` (`due.rs` decides what is due), survives the loss of its socket in `reconnect.rs`, and ends in `closing.rs`.
+//! `forward.rs` passes messages on to app servers, `trace.rs` sends events to subscribers.
 
 mod app_server;
 mod closing;
@@ -53,7 +54,7 @@ use self::due::Timeouts;
 pub(crate) use self::encode::Encoded;
 use self::index::{Connections, HubPolicy, Index};
 use self::keys::Slot;
-pub(crate) use self::pending::{Backlog, Piece};
+pub(crate) use self::pending::{Backlog, PendingFrame};
 use super::command::ShardCommand;
 use super::handle::ShardWaker;
 use super::hub_counts::HubCounts;
@@ -68,23 +69,23 @@ pub(crate) const WAKER_TOKEN: Token = Token(usize::MAX);
 
 const EVENTS_MAX: usize = 1024;
 
-/// The bounds of a tick of a shard's time. Deadlines are late by at most one tick.
+/// The limits of the length of a tick. A deadline is late by at most one tick.
 const TICK_MIN: Duration = Duration::from_millis(100);
 const TICK_MAX: Duration = Duration::from_secs(1);
 
-/// How often slow readers are checked whose app servers were asked to send more slowly.
+/// Interval at which slow readers are checked, whose app servers were asked to send more slowly.
 const SLOW_READER_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long an acknowledgement of a stateful client's messages may be delayed, and messages until the client's first message.
+/// Longest delay of an acknowledgement of a stateful client's messages, and of messages that wait for the client's first message.
 const SOON: Duration = Duration::from_secs(1);
 
-/// What all shards share.
+/// The settings that all shards share.
 #[derive(Clone)]
 pub(crate) struct ShardSettings {
     options: Options,
     metrics: EngineMetrics,
     upstream: Arc<dyn Upstream>,
-    /// Connections of the engine; a shard decrements it when a connection ends.
+    /// Number of connections of the engine; a shard decrements it when a connection ends.
     connections: Arc<AtomicU32>,
     hub_counts: Arc<HubCounts>,
     user_buckets: Arc<UserBuckets>,
@@ -108,13 +109,13 @@ pub(crate) struct Shard {
     instant: Instant,
     /// Connections to write to, in order.
     dirty: VecDeque<Slot>,
-    /// How many were ever added to that list and removed from it: these tell when a publish has been written.
+    /// How many were ever added to `dirty` and removed from it: from these counts follows when a publish has been written.
     dirtied: u64,
     flushed: u64,
     traced: VecDeque<(u64, Arc<PublishJob>)>,
     /// Connections that have more to read than one turn allows.
     unread: Vec<Slot>,
-    /// Stateful connections to be checked soon, with the time.
+    /// Stateful connections to check soon, with the time.
     soon: VecDeque<(Tick, Slot, u32)>,
     /// Connections whose app server was asked to send more slowly, with their generation.
     slow_readers: Vec<(Slot, u32)>,
@@ -124,14 +125,15 @@ pub(crate) struct Shard {
     /// The policy for a connection that has not joined its hub yet.
     default_policy: HubPolicy,
     read_buffer: Box<[u8]>,
-    /// Receivers of the message that is being published; reused, so that a publish need not allocate.
+    /// Receivers of the message that is being published; reused, to avoid an allocation for each publish.
     receivers: Vec<Slot>,
     metrics: ShardMetrics,
     pending_bytes: u64,
-    /// Bytes of messages of app servers to one client alone that stateful clients have not acknowledged.
-    kept_own_bytes: u64,
+    /// Bytes of messages of app servers to one client alone that are buffered because stateful clients have not acknowledged
+    /// them.
+    buffered_own_bytes: u64,
     generation: u32,
-    /// When connections that are left are dropped, once the shard drains.
+    /// When the remaining connections are dropped, while the shard drains.
     draining: Option<Instant>,
 }
 
@@ -163,7 +165,7 @@ pub(crate) struct ShardTurns {
     inbox: ShardInbox,
     events: Events,
     left: TurnResult,
-    /// Dropped last: it tells the engine that the shard has ended.
+    /// Dropped last: it notifies the engine that the shard has ended.
     _done: oneshot::Sender<()>,
 }
 
@@ -193,7 +195,7 @@ impl Turns for ShardTurns {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Turned::Idle,
             Err(error) => {
-                // Without a poll the shard cannot serve its connections.
+                // A shard cannot serve its connections without its poll.
                 tracing::error!(%error, "a shard's poll failed");
                 return self.end();
             }
@@ -276,7 +278,7 @@ impl Shard {
             metrics: settings.metrics.shard(number),
             receivers: Vec::new(),
             pending_bytes: 0,
-            kept_own_bytes: 0,
+            buffered_own_bytes: 0,
             generation: 0,
             draining: None,
             settings,
@@ -318,7 +320,7 @@ impl Shard {
         if left == TurnResult::MoreWork {
             return Some(Duration::ZERO);
         }
-        // Without connections the shard sleeps until it gets a command.
+        // Without connections the shard sleeps until it receives a command.
         let idle = self.connections.is_empty() && self.index.next_expiry().is_none();
         let next_tick = (!idle).then(|| self.deadlines.next_tick().saturating_duration_since(now));
         // A request that reads messages does not wake the shard, so slow readers are polled.

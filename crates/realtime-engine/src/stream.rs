@@ -1,4 +1,4 @@
-//! Streams that clients invoked: which stream ([`StreamOf`]), and what happened to its items ([`StreamState`]).
+//! Streams that clients invoked: the identification of one ([`StreamOf`]), and the result of sending in it ([`StreamState`]).
 
 use tokio::sync::oneshot;
 
@@ -16,7 +16,7 @@ pub struct StreamOf<'a> {
     pub stream: &'a str,
 }
 
-/// Items of a stream that a client invoked, its end, or both; without messages it only asks for the state.
+/// Items of a stream that a client invoked, its end, or both; without messages it only queries the state.
 #[derive(Debug)]
 pub(crate) struct StreamMessages {
     pub(crate) hub: Hub,
@@ -29,7 +29,7 @@ pub(crate) struct StreamMessages {
     pub(crate) answer: oneshot::Sender<StreamState>,
 }
 
-/// What happened to items of a stream.
+/// The result of sending items of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamState {
     /// There is no such connection in the hub.

@@ -1,8 +1,8 @@
-//! [`Target`]: which connections of a hub receive a message.
+//! [`Target`]: the connections of a hub that receive a message.
 
 use crate::{ConnectionId, GroupName, UserId};
 
-/// Which connections of a hub receive a message, or are closed.
+/// The connections of a hub that receive a message, or are closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// All that have completed their handshake.

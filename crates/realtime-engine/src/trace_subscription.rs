@@ -1,8 +1,8 @@
-//! [`TraceSubscription`]: events of the engine, live: connections, groups, messages. The live trace, and presence as a stream, are built
-//! on it.
+//! [`TraceSubscription`]: live events of the engine: connections, groups, messages. The live trace and the stream of connection
+//! events are built on it.
 //!
-//! A subscription never slows a shard down: events that its reader does not read in time are dropped, and the reader is told how many.
-//! Without a subscriber, an event costs one comparison.
+//! A subscription never slows a shard down: events that its reader does not read in time are dropped and counted. Without a
+//! subscriber, an event costs one comparison.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{ConnectionId, EndReason, GroupName, Hub, Target, UserId};
 
-/// Events that may wait for one subscriber.
+/// Events that may be queued for one subscriber.
 const EVENTS_WAITING_MAX: usize = 4096;
 
 /// Which events a subscription receives; the default is all.
@@ -27,7 +27,7 @@ pub struct TraceFilter {
     pub group: Option<GroupName>,
     /// Only events of this connection.
     pub connection: Option<ConnectionId>,
-    /// Whether messages are left out, so that only connections and groups remain.
+    /// Whether messages are excluded, so that only connections and groups remain.
     pub presence_only: bool,
 }
 
@@ -42,11 +42,11 @@ pub struct TraceEvent {
     pub connection: Option<ConnectionId>,
     /// The connection's user.
     pub user: Option<UserId>,
-    /// What happened.
+    /// The event.
     pub event: TraceEventKind,
 }
 
-/// What happened.
+/// What an event reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceEventKind {
     /// A connection has completed its handshake.
@@ -69,13 +69,13 @@ pub enum TraceEventKind {
     Joined(GroupName),
     /// A connection left a group.
     Left(GroupName),
-    /// A message was handed to receivers.
+    /// A message was appended for receivers.
     Sent {
         /// The target.
         to: Target,
         /// The method, if it is an invocation.
         method: Option<Box<str>>,
-        /// How many connections of one shard receive it.
+        /// The number of connections of one shard that receive it.
         receivers: u64,
     },
     /// A client sent a hub message.
@@ -110,12 +110,12 @@ impl TraceSubscription {
         self.events.recv().await
     }
 
-    /// How many events wait to be read.
+    /// The number of events to read.
     pub fn waiting(&self) -> usize {
         self.events.len()
     }
 
-    /// How many events were dropped since the last call, because they were not read in time.
+    /// The number of events that were dropped since the last call, because they were not read in time.
     pub fn take_missed(&self) -> u64 {
         self.missed.swap(0, Ordering::AcqRel)
     }
@@ -208,6 +208,6 @@ mod tests {
         }
         assert_eq!((subscription.take_missed(), subscription.take_missed()), (3, 0));
         drop(subscription);
-        assert!(!sink.send(&event(TraceEventKind::Attached(false))), "the tap is gone");
+        assert!(!sink.send(&event(TraceEventKind::Attached(false))), "the subscription has ended");
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::shard::{Backlog, Piece};
+use super::shard::{Backlog, PendingFrame};
 
 /// The transport of a connection.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub enum Transport {
 pub enum HttpTransportKind {
     /// One long response.
     ServerSentEvents,
-    /// One response after the other.
+    /// Consecutive responses.
     LongPolling,
 }
 
-/// A buffer of messages for a client: its shard puts messages in, and the client's requests read them.
+/// A buffer of messages for a client: its shard adds messages, and the client's requests read them.
 #[derive(Debug)]
 pub struct HttpTransport {
     kind: HttpTransportKind,
@@ -36,7 +36,8 @@ pub struct HttpTransport {
     changed: Notify,
     /// Bytes pending in all HTTP transports.
     bytes: Gauge,
-    /// Locked by requests that send: shared by requests that are forwarded as a whole, exclusive for one that is forwarded in parts.
+    /// Locked by requests that send: shared for requests that are forwarded as a whole, exclusive for one that is forwarded in
+    /// parts.
     sending: RwLock<()>,
 }
 
@@ -64,8 +65,8 @@ struct State {
     waiting_polls: u32,
     /// Since when no poll waits.
     idle_since: Instant,
-    /// When messages were last read, or put into an empty buffer.
-    taken_at: Instant,
+    /// When messages were last read, or added to an empty buffer.
+    last_read_at: Instant,
     ended: bool,
 }
 
@@ -77,7 +78,7 @@ impl HttpTransport {
             poll: 0,
             waiting_polls: 0,
             idle_since: now,
-            taken_at: now,
+            last_read_at: now,
             ended: false,
         };
         let (state, sending) = (Mutex::new(state), RwLock::default());
@@ -94,13 +95,13 @@ impl HttpTransport {
         self.sending.read().await
     }
 
-    /// Waits until no other request of the client is being forwarded; for a request that is forwarded in parts, which no other bytes may
-    /// interrupt.
+    /// Waits until no other request of the client is being forwarded; for a request that is forwarded in parts, which other bytes
+    /// must not interrupt.
     pub async fn begin_partial_send(&self) -> RwLockWriteGuard<'_, ()> {
         self.sending.write().await
     }
 
-    /// Starts a poll, which replaces the one before.
+    /// Starts a poll, which replaces the previous one.
     pub fn begin_poll(&self) -> PollId {
         let mut state = self.lock();
         state.poll += 1;
@@ -145,7 +146,7 @@ impl HttpTransport {
         }
         if !state.backlog.is_empty() {
             self.count(state.backlog.bytes(), 0);
-            state.taken_at = Instant::now();
+            state.last_read_at = Instant::now();
             return Some(PollResult::Messages(std::mem::take(&mut state.backlog).into_bytes()));
         }
         state.ended.then_some(PollResult::Ended)
@@ -167,8 +168,8 @@ impl HttpTransport {
     }
 
     /// When messages were last read.
-    pub(super) fn taken_at(&self) -> Instant {
-        self.lock().taken_at
+    pub(super) fn last_read_at(&self) -> Instant {
+        self.lock().last_read_at
     }
 
     /// Applies `put` to the pending messages.
@@ -178,16 +179,16 @@ impl HttpTransport {
         let result = put(&mut state.backlog);
         self.count(before, state.backlog.bytes());
         if before == 0 {
-            // There was nothing to read before.
-            state.taken_at = Instant::now();
+            // The buffer was empty before.
+            state.last_read_at = Instant::now();
         }
         drop(state);
         self.changed.notify_waiters();
         result
     }
 
-    pub(super) fn push(&self, piece: Piece) {
-        self.put(|backlog| backlog.push(piece));
+    pub(super) fn push(&self, pending_frame: PendingFrame) {
+        self.put(|backlog| backlog.push(pending_frame));
     }
 
     /// Marks the connection as ended; pending messages can still be read.
@@ -227,12 +228,12 @@ mod tests {
         let start = Instant::now();
         let http = HttpTransport::new(HttpTransportKind::LongPolling, start, Gauge::default());
         while Instant::now() == start {}
-        http.push(Piece::required(Bytes::from_static(b"a")));
-        let first = http.taken_at();
-        assert!(first > start, "nothing was there to be taken before");
+        http.push(PendingFrame::required(Bytes::from_static(b"a")));
+        let first = http.last_read_at();
+        assert!(first > start, "there was nothing to read before");
         while Instant::now() == first {}
-        http.push(Piece::required(Bytes::from_static(b"b")));
-        assert_eq!(http.taken_at(), first);
+        http.push(PendingFrame::required(Bytes::from_static(b"b")));
+        assert_eq!(http.last_read_at(), first);
     }
 
     #[tokio::test]
@@ -246,8 +247,8 @@ mod tests {
         });
         let second = http.begin_poll();
         assert_eq!(waiting.await.unwrap(), PollResult::Superseded);
-        http.push(Piece::required(Bytes::from_static(b"a")));
-        http.push(Piece::required(Bytes::from_static(b"b")));
+        http.push(PendingFrame::required(Bytes::from_static(b"a")));
+        http.push(PendingFrame::required(Bytes::from_static(b"b")));
         http.end();
         let both = vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
         assert_eq!(http.next_messages(second).await, PollResult::Messages(both));

@@ -7,8 +7,8 @@ use crate::{Capacity, ClientConnection, EndReason, Hub, Roles};
 /// Receives invocations and connection events. It is called on a shard's thread, so it must queue the work and return; it must never
 /// block.
 ///
-/// Results go back through [`EngineHandle`](super::EngineHandle) to the client's connection. Nothing is reported here about clients of an
-/// app server ([`AppServer`](super::AppServer)).
+/// Results go through [`EngineHandle`](super::EngineHandle) to the client's connection. Clients of an app server
+/// ([`AppServer`](super::AppServer)) are not reported here.
 pub trait Upstream: std::fmt::Debug + Send + Sync + 'static {
     /// A client invokes a method of its hub. If it is rejected, the engine returns the error to a client that expects a result. On
     /// [`Capacity::Exhausted`] the invocation is accepted, but nothing more is read from this client until
@@ -19,7 +19,7 @@ pub trait Upstream: std::fmt::Debug + Send + Sync + 'static {
     /// If the invocation is rejected.
     fn invoke(&self, invocation: ClientInvocation) -> Result<Capacity, InvocationRejection>;
 
-    /// Whether the `ClientContext` of a hub's clients is kept while they are connected.
+    /// Whether the `ClientContext` of a hub's clients is stored while they are connected.
     fn keeps_client_context(&self, _hub: &Hub) -> bool {
         false
     }
@@ -32,7 +32,7 @@ pub trait Upstream: std::fmt::Debug + Send + Sync + 'static {
     /// A connection has completed its handshake.
     fn connected(&self, _connection: &ClientConnection) {}
 
-    /// A connection has ended that was reported by [`connecting`](Upstream::connecting); called once for each of them.
+    /// A connection that was reported by [`connecting`](Upstream::connecting) has ended; called once for each of them.
     fn disconnected(&self, _connection: &ClientConnection, _reason: EndReason, _error: Option<&str>) {}
 }
 
@@ -62,7 +62,7 @@ pub struct ClientInvocation {
     pub payload: Bytes,
 }
 
-/// Why an invocation is rejected; the client gets the text.
+/// Why an invocation is rejected; the client receives the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvocationRejection(pub String);
 

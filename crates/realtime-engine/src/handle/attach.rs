@@ -1,4 +1,4 @@
-//! New connections: ids are issued, the connection is counted, and a shard gets the transport.
+//! Adds connections: issues ids, counts the connection, and passes its transport to a shard.
 
 use std::sync::atomic::Ordering;
 
@@ -8,7 +8,7 @@ use crate::id::{self, ShardId};
 use crate::{AttachError, ClientAdmission, ConnectionIds, Hub, Stopped, Transport};
 
 impl EngineHandle {
-    /// Ids for a new connection. Connections are distributed over the shards in turn.
+    /// Issues the ids of a new connection. Connections are distributed over the shards in turn.
     pub fn issue(&self) -> ConnectionIds {
         let count = u16::try_from(self.0.shards.len()).expect("options count shards in 16 bits");
         let shard = ShardId(self.0.next_shard.fetch_add(1, Ordering::Relaxed) % count);
@@ -26,26 +26,26 @@ impl EngineHandle {
         self.0.hub_counts.is_full(hub)
     }
 
-    /// Gives a connection to its shard: a socket after the response 101 was written to it, or an HTTP transport. Waits while the shard's
-    /// queue is full.
+    /// Passes a connection to its shard: a socket after the response 101 was written to it, or an HTTP transport. Waits while the
+    /// shard's queue is full.
     ///
     /// # Errors
     ///
     /// If a limit is reached or the engine has ended; the socket is closed then.
-    pub async fn attach(&self, link: Transport, admission: ClientAdmission) -> Result<(), AttachError> {
+    pub async fn attach(&self, transport: Transport, admission: ClientAdmission) -> Result<(), AttachError> {
         let Some(shard) = self.shard_of(admission.connection) else {
             return Err(AttachError::Foreign(admission.connection));
         };
         let reservation = ConnectionReservation::reserve(&self.0, admission.hub.clone())?;
-        let command = ShardCommand::Attach(Box::new(link), Box::new(admission));
+        let command = ShardCommand::Attach(Box::new(transport), Box::new(admission));
         shard.send(command).await.map_err(|Stopped| AttachError::Stopped)?;
-        // From here on the shard releases it, when the connection ends.
+        // The shard releases it when the connection ends.
         reservation.commit();
         Ok(())
     }
 }
 
-/// One counted connection; released on drop unless kept.
+/// One counted connection; released on drop unless it is committed.
 struct ConnectionReservation<'a>(Option<(&'a Shared, Hub)>);
 
 impl<'a> ConnectionReservation<'a> {

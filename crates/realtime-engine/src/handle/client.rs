@@ -44,23 +44,23 @@ impl EngineHandle {
         self.ask_owner(connection, |done| ShardCommand::Receive { connection, payload, is_end, done }).await
     }
 
-    /// Ends a connection whose client has closed it (`goodbye`), or whose requests have stopped. Returns whether it existed.
+    /// Ends a connection whose client has closed it (`is_close`), or whose requests have stopped. Returns whether it existed.
     ///
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn leave(&self, connection: ConnectionId, goodbye: bool) -> Result<bool, Stopped> {
-        self.ask_owner(connection, |found| ShardCommand::Leave { connection, goodbye, found }).await
+    pub async fn leave(&self, connection: ConnectionId, is_close: bool) -> Result<bool, Stopped> {
+        self.ask_owner(connection, |found| ShardCommand::Leave { connection, is_close, found }).await
     }
 
-    /// As [`EngineHandle::leave`] without a goodbye, if the shard's queue is not full.
+    /// As [`EngineHandle::leave`] for a client that was lost, if the shard's queue is not full.
     pub fn try_leave(&self, connection: ConnectionId) {
         let Some(shard) = self.shard_of(connection) else { return };
         let (found, _nobody_waits) = oneshot::channel();
-        let _ = shard.try_send(ShardCommand::Leave { connection, goodbye: false, found });
+        let _ = shard.try_send(ShardCommand::Leave { connection, is_close: false, found });
     }
 
-    /// Gives a stateful connection its new socket.
+    /// Passes a new socket to a stateful connection.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl EngineHandle {
         self.ask_owner(connection, |found| ShardCommand::FromServer { connection, payload, found }).await
     }
 
-    /// Closes a client's connection on behalf of its app server, which is not told about it. Returns whether the connection existed.
+    /// Closes a client's connection on behalf of its app server, which is not notified. Returns whether the connection existed.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl EngineHandle {
         self.ask_owner(connection, |found| ShardCommand::Rebind { connection, server, found }).await
     }
 
-    /// Reads a client again that was paused because of [`Capacity::Exhausted`](crate::Capacity::Exhausted).
+    /// Resumes reading from a client that was paused because of [`Capacity::Exhausted`](crate::Capacity::Exhausted).
     pub async fn resume(&self, connection: ConnectionId) {
         if let Some(shard) = self.shard_of(connection) {
             // A shard that has ended has no connections.
@@ -124,7 +124,7 @@ impl EngineHandle {
         }
     }
 
-    /// Invokes a method of one client, and waits for its result for at most `patience`. `arguments` is the text of a JSON array that
+    /// Invokes a method of one client, and waits at most `patience` for its result. `arguments` is the text of a JSON array that
     /// [`OutgoingMessage::invocation`] accepts.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ impl EngineHandle {
         }
     }
 
-    /// What is known of the client of an open connection of `hub`; `None` if there is no such connection, or its context is not kept.
+    /// The client context of an open connection of `hub`; `None` if there is no such connection, or its context is not stored.
     ///
     /// # Errors
     ///
@@ -250,7 +250,7 @@ impl EngineHandle {
         self.ask_owner(connection, |done| ShardCommand::Unfollow { connection, group, done }).await
     }
 
-    /// Closes connections. Returns how many.
+    /// Closes connections. Returns their number.
     pub async fn close(
         &self,
         hub: &Hub,

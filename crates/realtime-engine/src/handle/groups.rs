@@ -34,8 +34,8 @@ impl EngineHandle {
         self.ask_owner(connection, |found| ShardCommand::LeaveAllGroups { hub, connection, found }).await
     }
 
-    /// Adds a user to a group or removes it: all its current connections and, depending on `lifetime`, its later ones. Kept in memory
-    /// only; a caller that wants it to survive the process stores it, and repeats it after the next start.
+    /// Adds a user to a group or removes it: all its current connections and, depending on `lifetime`, its later ones. The
+    /// membership is in memory only; a caller that needs it after a restart stores it, and repeats the call.
     pub async fn change_user(
         &self,
         hub: &Hub,

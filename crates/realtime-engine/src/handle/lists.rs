@@ -107,7 +107,7 @@ impl EngineHandle {
         Ok(all.into_iter().take(max).map(|(name, connections)| NamedCount { name, connections }).collect())
     }
 
-    /// How many connections, users and groups a hub has.
+    /// The numbers of connections, users and groups of a hub.
     ///
     /// # Errors
     ///

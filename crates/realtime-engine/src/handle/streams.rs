@@ -62,7 +62,7 @@ impl EngineHandle {
             excluded: Vec::new(),
             excluded_users: Vec::new(),
             message,
-            kept: None,
+            recorded_position: None,
             span: span.take(),
         };
         let messages = messages.into_iter().map(work).collect();

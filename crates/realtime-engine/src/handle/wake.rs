@@ -1,8 +1,8 @@
 //! The queue of a shard, and how the shard is woken for commands.
 //!
-//! Putting a command into the queue and waking the shard is one call ([`ShardSender::send`], [`Reserved::send`]). Whether a call
-//! really wakes the shard's thread is decided by [`WakeState`]: once for all commands that the shard has not looked at yet, and
-//! for published messages once for all that are published while the runtime runs the tasks that are ready ([`When::Soon`]).
+//! Putting a command into the queue and waking the shard is one call ([`ShardSender::send`], [`Reserved::send`]). [`WakeState`]
+//! decides whether a call wakes the shard's thread: once for all commands that the shard has not read yet, and for published
+//! messages once for all that are published while the runtime runs the tasks that are ready ([`When::Soon`]).
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -35,8 +35,9 @@ pub(super) struct Reserved<'a> {
 pub(super) enum When {
     /// At once.
     Now,
-    /// When the runtime has run the tasks that are ready now; outside of a runtime at once. Requests that arrive together wake the shard
-    /// once: on a shared processor, waking it for each would cost two thread switches a message; elsewhere this saves system calls.
+    /// When the runtime has run the tasks that are ready now; outside a runtime at once. Requests that arrive together wake the
+    /// shard once: on a shared processor, waking it for each would cost two thread switches per message; elsewhere this saves
+    /// system calls.
     Soon,
 }
 
@@ -47,38 +48,39 @@ pub(crate) struct ShardWaker {
     state: WakeState,
 }
 
-/// Who is going to wake a shard, as a set of bits. Each method is one step of a sender or of the shard; what a sender put into the
-/// queue before its step is seen by the shard after the wake-up that the step asks for or relies on.
+/// Which pending wake-ups a shard has, as a set of bits. Each method is one operation of a sender or of the shard. A command that
+/// is in the queue before the operation is read by the shard after the wake-up that the operation requests or relies on.
 #[derive(Debug, Default)]
 struct WakeState(AtomicU8);
 
-/// The shard's thread was woken, and has not looked into its queue since.
+/// The shard's thread was woken, and has not read its queue since.
 const WOKEN: u8 = 1;
-/// A runtime will wake the shard soon, unless it ends before.
+/// A runtime will wake the shard soon, unless the runtime ends before.
 const PROMISED: u8 = 2;
 
-/// Waits in a runtime's list of tasks that have yielded, without a task: the runtime wakes what is in it once no other task is ready.
+/// Waits in a runtime's list of tasks that have yielded, without a task: the runtime wakes its entries when no other task is
+/// ready.
 struct DeferredWake(Arc<ShardWaker>);
 
 impl WakeState {
-    /// A command is in the queue. Whether to wake the shard.
+    /// Called with a command in the queue. Returns whether to wake the shard.
     fn wake_now(&self) -> bool {
         self.0.fetch_or(WOKEN, Ordering::AcqRel) & WOKEN == 0
     }
 
-    /// A command is in the queue. Whether to promise a wake-up: nobody else is going to wake the shard.
+    /// Called with a command in the queue. Returns whether to promise a wake-up, because none is pending.
     fn wake_soon(&self) -> bool {
         self.0.fetch_or(PROMISED, Ordering::AcqRel) == 0
     }
 
-    /// A promise is due. Whether to wake the shard: it has not looked since the promise.
+    /// A promise is due. Returns whether to wake the shard, because it has not read its queue since the promise.
     fn keep_promise(&self) -> bool {
         self.0.load(Ordering::Acquire) & PROMISED != 0 && self.wake_now()
     }
 
-    /// The shard is about to look into its queue. Promises are forgotten too, so that one whose runtime has ended holds up nobody for
-    /// longer than until the shard's next turn. An exchange, not a store, so that a sender whose step was before this one has its
-    /// command seen.
+    /// Called before the shard reads its queue. Promises are cleared too, so that a promise whose runtime has ended delays
+    /// commands no longer than until the shard's next turn. An exchange, not a store, so that the command of a sender that came
+    /// before is read.
     fn reset(&self) {
         self.0.swap(0, Ordering::AcqRel);
     }
@@ -89,7 +91,7 @@ impl ShardWaker {
         Arc::new(Self { waker, state: WakeState::default() })
     }
 
-    /// For the shard, before it looks into its queue: commands that come from now on wake it again.
+    /// Called by the shard before it reads its queue: later commands wake it again.
     pub(crate) fn reset(&self) {
         self.state.reset();
     }
@@ -99,7 +101,7 @@ impl ShardWaker {
             When::Now if self.state.wake_now() => self.wake_thread(),
             When::Soon if self.state.wake_soon() => {
                 let promise = Arc::new(DeferredWake(Arc::clone(self))).into();
-                // Hands the promise to the runtime; there is nothing to wait for here. Outside of a runtime it is woken at once.
+                // Passes the promise to the runtime; nothing waits here. Outside a runtime it is woken at once.
                 let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&promise));
             }
             When::Now | When::Soon => {}
@@ -136,13 +138,13 @@ impl ShardSender {
         Ok(())
     }
 
-    /// As [`ShardSender::send`], where the queue is not full.
+    /// As [`ShardSender::send`], if the queue is not full.
     pub(super) fn try_send(&self, command: ShardCommand) -> Result<(), TrySendError<()>> {
         self.try_reserve()?.send(command);
         Ok(())
     }
 
-    /// A place for a command that wakes the shard at once.
+    /// A permit for a command that wakes the shard at once.
     pub(super) fn try_reserve(&self) -> Result<Reserved<'_>, TrySendError<()>> {
         let permit = self.commands.try_reserve()?;
         Ok(Reserved { permit, waker: &self.waker, when: When::Now })
@@ -153,7 +155,7 @@ impl ShardSender {
         let wake_and_poll = |context: &mut Context<'_>| {
             let polled = Pin::as_mut(&mut permit).poll(context);
             if polled.is_pending() {
-                // A full queue must not wait for a promise whose runtime may have ended.
+                // With a full queue, do not wait for a promise whose runtime may have ended.
                 self.waker.wake(When::Now);
             }
             polled
@@ -171,7 +173,7 @@ impl Reserved<'_> {
     }
 }
 
-/// A place in the queue of each shard, so that a message reaches all of them or none.
+/// A permit in the queue of each shard, so that a message reaches all of them or none.
 pub(super) async fn reserve(shards: &[ShardSender], when: When) -> Result<Vec<Reserved<'_>>, Stopped> {
     let mut reserved = Vec::with_capacity(shards.len());
     for shard in shards {
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
     use Step::{Due, Look, Now, Soon};
 
-    /// A step, with what its caller is to do: wake the shard, or promise to.
+    /// An operation, with the expected result: whether to wake the shard, or to promise it.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Now(bool),
@@ -221,7 +223,7 @@ mod tests {
     ];
 
     #[test]
-    fn each_step_wakes_or_promises_as_the_table_says() {
+    fn each_operation_wakes_or_promises_as_in_the_table() {
         for (name, steps) in CASES {
             let state = WakeState::default();
             for (number, step) in steps.iter().enumerate() {
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_sent_together_wake_the_shard_when_no_other_task_is_ready() {
+    async fn messages_sent_together_wake_the_shard_once_no_other_task_is_ready() {
         let mut poll = mio::Poll::new().unwrap();
         let (shard, _queue) = shard(&poll);
         shard.waker.wake(When::Soon);
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_of_a_runtime_a_promise_is_kept_at_once() {
+    fn outside_a_runtime_the_shard_is_woken_at_once() {
         let mut poll = mio::Poll::new().unwrap();
         let (shard, _queue) = shard(&poll);
         shard.waker.wake(When::Soon);
@@ -271,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_wakes_the_shard_although_the_runtime_of_a_promise_has_ended() {
+    fn a_full_queue_wakes_the_shard_if_the_runtime_of_a_promise_has_ended() {
         let mut poll = mio::Poll::new().unwrap();
         let (shard, mut queue) = shard(&poll);
         let forget = || ShardCommand::Drain { cut_after: Duration::ZERO };

@@ -1,4 +1,4 @@
-//! Commands of app servers, and others about single clients: client results and authentication.
+//! Commands of app servers, and other commands about single clients: client results and authentication.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ use super::connection::ConnectionState;
 use super::deadlines::Due;
 use super::encode::Encoded;
 use super::keys::Slot;
-use super::pending::{Class, Frame, Step};
+use super::pending::{Class, Frame, FrameAppender};
 use crate::command::{Invoke, ShardCommand};
 use crate::{
     AppServer, AuthenticationRefresh, ClientConnection, ClientContext, ClientInvokeError, ClientResult,
@@ -47,7 +47,7 @@ impl Shard {
                     self.resume(slot);
                 }
             }
-            other => unreachable!("{other:?} is no wish of an app server"),
+            other => unreachable!("{other:?} is not a command of an app server"),
         }
     }
 
@@ -57,7 +57,7 @@ impl Shard {
         match &connection.state {
             ConnectionState::Opening(opening) if opening.admission.server.is_some() => {
                 if is_accepted(&payload) {
-                    self.answer_handshake(slot, payload);
+                    self.send_handshake_response(slot, payload);
                 } else {
                     let record = Frame::required(websocket::frame(Opcode::Text, &payload));
                     self.close_with(slot, EndReason::HandshakeRefused, Some(record), CloseCode::NORMAL, "");
@@ -68,7 +68,7 @@ impl Shard {
                 let opcode = super::encode::opcode(connection.protocol);
                 let numbered = count_sequenced(connection.protocol, &payload);
                 let frame = Frame::new(websocket::frame(opcode, &payload), Class::Required, numbered);
-                self.append_or_end(slot, &mut Step::new(frame.in_order()));
+                self.append_or_end(slot, &mut FrameAppender::new(frame.in_order()));
                 true
             }
             _ => false,
@@ -76,10 +76,10 @@ impl Shard {
     }
 
     fn end_client(&mut self, slot: Slot, close: &ServerClose) {
-        // The server that closes it need not be told that it ended.
-        self.connections[slot as usize].extra_or_new().is_end_known = true;
+        // The app server that closes it is not notified of the end.
+        self.connections[slot as usize].rare_or_new().is_end_known = true;
         let reason = if close.allow_reconnect { EndReason::ServerOffline } else { EndReason::ServerClosed };
-        if close.say_close && self.connections[slot as usize].index_entry().is_some() {
+        if close.send_close && self.connections[slot as usize].index_entry().is_some() {
             return self.close(slot, reason, close.error.as_deref(), close.allow_reconnect);
         }
         let text = close.error.as_deref().unwrap_or_default();
@@ -90,10 +90,10 @@ impl Shard {
         let connection = &mut self.connections[slot as usize];
         let bound = match &mut connection.state {
             ConnectionState::Opening(opening) => &mut opening.admission.server,
-            ConnectionState::Open(_) => &mut connection.extra_or_new().server,
+            ConnectionState::Open(_) => &mut connection.rare_or_new().server,
             ConnectionState::Handshaking(_) | ConnectionState::Closing { .. } => return false,
         };
-        // A client that was connected without an app server does not get one later.
+        // A client that was connected without an app server is not assigned one later.
         let had_one = bound.is_some();
         if had_one {
             *bound = Some(server);
@@ -101,7 +101,7 @@ impl Shard {
         had_one
     }
 
-    /// Invokes a client's method, and remembers the caller that waits for the result.
+    /// Invokes a client method, and stores the caller that waits for the result.
     pub(super) fn invoke(&mut self, invoke: Invoke) {
         let Invoke { hub, connection, invocation_id, message, answer } = invoke;
         let calls_max = self.settings.options.client_results_max as usize;
@@ -111,29 +111,29 @@ impl Shard {
         };
         let protocol = self.connections[slot as usize].protocol;
         let mut encoded = Encoded::new(&message, false);
-        let Some(step) = encoded.step(protocol) else {
+        let Some(appender) = encoded.appender(protocol) else {
             return refuse(answer, ClientInvokeError::Untranslatable);
         };
-        let pending_results = &mut self.connections[slot as usize].extra_or_new().pending_results;
-        // Invocations whose callers have gone do not count.
+        let pending_results = &mut self.connections[slot as usize].rare_or_new().pending_results;
+        // Invocations whose callers stopped waiting do not count.
         pending_results.retain(|_, answer| !answer.is_closed());
         if pending_results.len() >= calls_max {
             return refuse(answer, ClientInvokeError::TooMany);
         }
         pending_results.insert(invocation_id, answer);
-        self.append_or_end(slot, step);
+        self.append_or_end(slot, appender);
     }
 
-    /// Forgets an invocation whose caller no longer waits.
-    pub(super) fn forget_call(&mut self, connection: ConnectionId, invocation_id: &str) {
+    /// Removes an invocation whose caller no longer waits.
+    pub(super) fn forget_invocation(&mut self, connection: ConnectionId, invocation_id: &str) {
         let slot = self.index.slot(connection);
-        let extra = slot.and_then(|slot| self.connections[slot as usize].extra_mut());
-        if let Some(extra) = extra {
-            extra.pending_results.remove(invocation_id);
+        let rare = slot.and_then(|slot| self.connections[slot as usize].rare_mut());
+        if let Some(rare) = rare {
+            rare.pending_results.remove(invocation_id);
         }
     }
 
-    /// Commands about what is known of a client.
+    /// Commands about the client context of a connection.
     pub(super) fn handle_authentication_command(&mut self, command: ShardCommand) {
         match command {
             ShardCommand::GetClientContext { hub, connection, answer } => {
@@ -144,11 +144,11 @@ impl Shard {
                 let slot = self.index.find(&self.connections, &hub, connection);
                 let _ = answer.send(slot.and_then(|slot| self.refresh(slot, refresh)));
             }
-            other => unreachable!("{other:?} is not about who a client is"),
+            other => unreachable!("{other:?} is not about a client context"),
         }
     }
 
-    /// Refreshes the authentication of an open connection; `None` if its client's context is not kept.
+    /// Refreshes the authentication of an open connection; `None` if its client context is not stored.
     fn refresh(
         &mut self,
         slot: Slot,
@@ -164,18 +164,18 @@ impl Shard {
         let left = |at: SystemTime| at.duration_since(SystemTime::now()).unwrap_or_default();
         let expires = ends_at.map(|at| self.deadlines.after(self.instant, left(at)));
         let connection = &mut self.connections[slot as usize];
-        connection.rare.get_or_insert_default().client_context = Some(Arc::clone(&client_context));
-        if roles.is_some() || connection.extra().is_some_and(|extra| extra.roles.is_some()) {
-            connection.extra_or_new().roles = roles;
+        connection.uncommon.get_or_insert_default().client_context = Some(Arc::clone(&client_context));
+        if roles.is_some() || connection.rare().is_some_and(|rare| rare.roles.is_some()) {
+            connection.rare_or_new().roles = roles;
         }
         let earlier = connection.expires();
         if expires != earlier {
-            connection.extra_or_new().expires = expires;
+            connection.rare_or_new().expires = expires;
         }
         if let Some(server) = connection.server() {
             server.refreshed(id, &client_context, is_changed);
         }
-        // The next check may be later than an expiry that was moved forward.
+        // The next check may be later than the new expiry.
         let next_check = self.now.plus(self.timeouts.keep_alive.max(1));
         if let Some(expires) = expires.filter(|at| *at < earlier.unwrap_or(next_check).min(next_check)) {
             self.deadlines.add(expires, Due { slot, generation: connection.generation });
@@ -184,7 +184,7 @@ impl Shard {
     }
 }
 
-/// Whether a handshake response of an app server accepts the client: a record without an error.
+/// Whether a handshake response of an app server accepts the client: it has no error.
 fn is_accepted(answer: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Wire {

@@ -1,4 +1,4 @@
-//! The end of connections: an orderly close, or at once.
+//! Ends connections: with an orderly close, or at once.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use super::connection::{Connection, ConnectionState, Opening, TransportState};
 use super::deadlines::Due;
 use super::encode::{close_message, hub_frame};
 use super::keys::Slot;
-use super::pending::{Frame, Step};
+use super::pending::{Frame, FrameAppender};
 use crate::metrics::EndLabels;
 use crate::{ClientAdmission, ClientConnection, EndReason, Hub, TraceEventKind};
 
@@ -24,7 +24,7 @@ impl Shard {
             hub: self.index.hub(index_entry.hub).clone(),
             user: index_entry.user.map(|(user, _)| self.index.user(user).clone()),
             protocol: connection.protocol,
-            client_context: connection.rare.as_ref().and_then(|rare| rare.client_context.clone()),
+            client_context: connection.uncommon.as_ref().and_then(|uncommon| uncommon.client_context.clone()),
         })
     }
 
@@ -42,8 +42,8 @@ impl Shard {
         self.leave(slot, reason, Some(message), CloseCode::NORMAL, "", error);
     }
 
-    /// Starts an orderly close: a last hub message, a close frame, and time for the client to answer. The connection receives no more
-    /// published messages.
+    /// Starts an orderly close: a last hub message, a close frame, and time for the client to respond. The connection receives no
+    /// more published messages.
     pub(super) fn close_with(
         &mut self,
         slot: Slot,
@@ -68,7 +68,7 @@ impl Shard {
         if self.connections.get(slot as usize).is_none_or(Connection::is_closing) {
             return;
         }
-        // Messages that its app server sent before must come before the Close message.
+        // Messages that its app server sent before must be delivered before the Close message.
         self.release_withheld(slot);
         if self.connections.get(slot as usize).is_none_or(Connection::is_closing) {
             return;
@@ -79,12 +79,12 @@ impl Shard {
         }
         for frame in last.into_iter().chain([Frame::control(close_frame(code, text))]) {
             if self.connections.contains(slot as usize) {
-                self.append_or_end(slot, &mut Step::new(frame));
+                self.append_or_end(slot, &mut FrameAppender::new(frame));
             }
         }
         if let Some(connection) = self.connections.get_mut(slot as usize) {
             connection.last_received_at = self.now;
-            // Its entry among the deadlines may be later than the end of the close.
+            // Its entry among the deadlines may be later than the close timeout.
             let due = Due { slot, generation: connection.generation };
             self.deadlines.add(self.now.plus(self.timeouts.close).plus(1), due);
         }
@@ -98,7 +98,8 @@ impl Shard {
         self.remove(slot);
     }
 
-    /// The one place where a connection leaves its hub: removes it from the index, counts the reason, tells the upstream or app server.
+    /// The only function in which a connection leaves its hub: removes it from the index, counts the reason, notifies the
+    /// upstream or app server.
     fn deregister(&mut self, slot: Slot, reason: EndReason, error: Option<&str>) {
         let (client, hub) = self.registered_client(slot);
         let (mut server, guard) = match &mut self.connections[slot as usize].state {
@@ -114,21 +115,22 @@ impl Shard {
         connection.state = ConnectionState::Closing { shut: false };
         connection.is_stateful = false;
         let id = connection.id;
-        // Releases the client's token, so that it starts a new connection; a client of an HTTP transport still needs it to read its last messages.
+        // Releases the client's token, so that it starts a new connection; a client of an HTTP transport still needs it to read
+        // its last messages.
         let keeps_secret = matches!(connection.transport, TransportState::Http(_));
         if guard.is_some() {
-            connection.extra_or_new().guard = guard;
+            connection.rare_or_new().guard = guard;
         }
         let mut hears = true;
-        if let Some(extra) = connection.extra_mut() {
+        if let Some(rare) = connection.rare_mut() {
             if !keeps_secret {
-                extra.guard = None;
+                rare.guard = None;
             }
-            // Tells the callers that wait for results that the connection has ended.
-            extra.pending_results.clear();
-            extra.queued_posts.clear();
-            hears = !extra.is_end_known;
-            server = server.or(extra.server.take());
+            // Notifies the callers that wait for results that the connection has ended.
+            rare.pending_results.clear();
+            rare.queued_posts.clear();
+            hears = !rare.is_end_known;
+            server = server.or(rare.server.take());
         }
         self.settings.metrics.ends.get_or_create(&EndLabels { reason }).inc();
         if let Some(hub) = hub {
@@ -146,7 +148,7 @@ impl Shard {
         }
     }
 
-    /// The client of a connection, if an upstream or app server was told about it, and the hub that it is counted in.
+    /// The client of a connection, if an upstream or app server was notified of it, and the hub in which it is counted.
     fn registered_client(&self, slot: Slot) -> (Option<ClientConnection>, Option<Hub>) {
         let connection = &self.connections[slot as usize];
         match &connection.state {
@@ -167,9 +169,9 @@ impl Shard {
     /// Drops a connection that is closing. Dropping the socket removes it from the poll.
     pub(super) fn remove(&mut self, slot: Slot) {
         if let Some(connection) = self.connections.try_remove(slot as usize) {
-            Self::forget_pending(&mut self.pending_bytes, &connection);
-            let stateful = connection.extra().and_then(|extra| extra.stateful.as_ref());
-            self.kept_own_bytes -= stateful.map_or(0, |stateful| stateful.own_bytes() as u64);
+            Self::subtract_pending(&mut self.pending_bytes, &connection);
+            let stateful = connection.rare().and_then(|rare| rare.stateful.as_ref());
+            self.buffered_own_bytes -= stateful.map_or(0, |stateful| stateful.own_bytes() as u64);
             self.index.forget(connection.id);
             self.settings.connections.fetch_sub(1, Ordering::AcqRel);
             if let TransportState::Http(http) = &connection.transport {

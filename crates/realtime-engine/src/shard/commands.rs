@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Shard {
-    /// Handles the commands in the queue, but at most as many as the queue can hold. Returns whether there may be more.
+    /// Handles the commands in the queue, up to the capacity of the queue. Returns whether there may be more.
     pub(super) fn receive_commands(&mut self, inbox: &mut ShardInbox, now: Instant) -> bool {
         inbox.waker.reset();
         for _ in 0..self.settings.options.commands_max.max(1) {
@@ -26,7 +26,7 @@ impl Shard {
                 Ok(command) => self.handle_command(command, now),
                 Err(TryRecvError::Empty) => return false,
                 Err(TryRecvError::Disconnected) => {
-                    // All handles were dropped: nobody can drain the engine.
+                    // All handles were dropped, so no drain can be requested any more.
                     self.draining.get_or_insert(now);
                     return false;
                 }
@@ -36,9 +36,9 @@ impl Shard {
     }
 
     fn handle_command(&mut self, command: ShardCommand, now: Instant) {
-        // The caller may have gone; the command is executed all the same, and sending the answer may fail.
+        // The caller may have stopped waiting; the command is executed anyway, and sending the result may fail.
         match command {
-            ShardCommand::Attach(link, admission) => self.attach(*link, *admission),
+            ShardCommand::Attach(transport, admission) => self.attach(*transport, *admission),
             ShardCommand::Reattach { connection, socket, done } => {
                 let slot = self.index.slot(connection);
                 let _ = done.send(slot.map_or(ReattachResult::Gone, |slot| self.reattach(slot, *socket)));
@@ -49,10 +49,10 @@ impl Shard {
                     None => drop(done.send(ReceiveResult::Gone)),
                 }
             }
-            ShardCommand::Leave { connection, goodbye, found } => {
+            ShardCommand::Leave { connection, is_close, found } => {
                 let slot = self.index.slot(connection);
                 if let Some(slot) = slot {
-                    let reason = if goodbye { EndReason::ClientClosed } else { EndReason::ConnectionLost };
+                    let reason = if is_close { EndReason::ClientClosed } else { EndReason::ConnectionLost };
                     self.end(slot, reason);
                 }
                 let _ = found.send(slot.is_some());
@@ -127,10 +127,10 @@ impl Shard {
         match command {
             ShardCommand::Invoke(invoke) => self.invoke(*invoke),
             ShardCommand::Forget { connection, invocation_id } => {
-                self.forget_call(connection, &invocation_id);
+                self.forget_invocation(connection, &invocation_id);
             }
             ShardCommand::Stream(part) => self.stream_part(*part),
-            other => unreachable!("{other:?} is not for one client"),
+            other => unreachable!("{other:?} is not about one client"),
         }
     }
 
@@ -164,18 +164,26 @@ impl Shard {
                 }
                 let _ = done.send(());
             }
-            other => unreachable!("{other:?} is no wish of a follower"),
+            other => unreachable!("{other:?} is not about a history"),
         }
     }
 
-    /// Appends a response to what is pending for a connection.
+    /// Appends a response to the pending frames of a connection.
     fn respond(&mut self, slot: Slot, message: OutgoingMessage) {
         let connection = &self.connections[slot as usize];
         let Some(index_entry) = connection.index_entry() else { return };
         let hub = self.index.hub(index_entry.hub).clone();
         let target = Target::Connection(connection.id);
         let (excluded, excluded_users) = (Vec::new(), Vec::new());
-        let job = PublishJob { hub, target, excluded, excluded_users, message, kept: None, span: None };
+        let job = PublishJob {
+            hub,
+            target,
+            excluded,
+            excluded_users,
+            message,
+            recorded_position: None,
+            span: None,
+        };
         self.publish(Arc::new(job));
     }
 
@@ -244,7 +252,7 @@ impl Shard {
         count
     }
 
-    /// Tells every client to reconnect.
+    /// Sends a Close message to every client, so that it reconnects.
     fn drain(&mut self, end_at: Instant) {
         if self.draining.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! [`Connection`]: the state of one connection. Kept small: there may be a hundred thousand idle ones.
+//! [`Connection`]: the state of one connection. It is small, because there may be a hundred thousand idle ones.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use websocket::Decoder;
 
 use super::deadlines::Tick;
 use super::keys::{GroupKey, HubKey, UserKey};
-use super::pending::{Backlog, Run};
+use super::pending::{Backlog, FrameList};
 use super::stateful::Stateful;
 use crate::limits::{Bucket, SharedBucket};
 use crate::{
@@ -19,19 +19,19 @@ use crate::{
     ConnectionId, HttpTransport, HttpTransportKind, ReceiveResult, Roles, SendRate,
 };
 
-/// One connection. Parts that most connections rarely need are boxed.
+/// One connection. State that most connections do not need is boxed.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) transport: TransportState,
     pub(crate) decoder: Decoder,
-    /// What is written at the end of the turn.
-    pub(crate) run: Option<Rc<Run>>,
-    /// What the socket has not accepted; while there is a backlog, there is no `run`.
+    /// The frames to write at the end of the turn.
+    pub(crate) frame_list: Option<Rc<FrameList>>,
+    /// What the socket has not accepted; while there is a backlog, there is no `frame_list`.
     pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) state: ConnectionState,
-    pub(crate) rare: Option<Box<Rare>>,
+    pub(crate) uncommon: Option<Box<UncommonState>>,
     pub(crate) id: ConnectionId,
-    /// Distinguishes this connection from earlier ones with its slot.
+    /// Distinguishes this connection from earlier ones with the same slot.
     pub(crate) generation: u32,
     /// When a hub message was last written. A pong does not count, because a SignalR client waits for hub messages.
     pub(crate) last_sent_at: Tick,
@@ -42,9 +42,9 @@ pub(crate) struct Connection {
     pub(crate) dirty: bool,
     /// Whether it has ever sent a ping, so that the client timeout applies.
     pub(crate) has_pinged: bool,
-    /// Whether stateful reconnect is in use; here, because every publish reads it.
+    /// Whether stateful reconnect is in use; not boxed, because every publish reads it.
     pub(crate) is_stateful: bool,
-    /// Whether its client is not read; here, because nearly every client waits for its handshake response.
+    /// Whether reading from its client is paused; not boxed, because nearly every client waits for its handshake response.
     pub(crate) is_paused: bool,
     /// How fast its app server may send to it.
     pub(crate) send_rate: SendRate,
@@ -77,7 +77,7 @@ pub(crate) enum ConnectionState {
     },
 }
 
-/// What is needed until the handshake request is complete.
+/// The state until the handshake request is complete.
 #[derive(Debug)]
 pub(crate) struct Handshaking {
     pub(crate) admission: ClientAdmission,
@@ -86,7 +86,7 @@ pub(crate) struct Handshaking {
     pub(crate) record: Vec<u8>,
 }
 
-/// What is needed until the handshake response is sent.
+/// The state until the handshake response is sent.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) admission: ClientAdmission,
@@ -103,28 +103,28 @@ pub(crate) struct IndexEntry {
     pub(crate) user: Option<(UserKey, u32)>,
 }
 
-/// What few connections need.
+/// State that few connections need.
 #[derive(Debug, Default)]
-pub(crate) struct Rare {
+pub(crate) struct UncommonState {
     /// Its groups, and its position among their members.
     pub(crate) groups: Vec<(GroupKey, u32)>,
     /// The start of a hub message that arrived in parts.
     pub(crate) partial: Option<Box<Splitter>>,
     pub(crate) client_context: Option<Arc<ClientContext>>,
-    pub(crate) extra: Option<Box<Extra>>,
+    pub(crate) rare: Option<Box<RareState>>,
 }
 
-/// What very few connections need.
+/// State that very few connections need.
 #[derive(Debug, Default)]
-pub(crate) struct Extra {
+pub(crate) struct RareState {
     /// When its token expires.
     pub(crate) expires: Option<Tick>,
-    /// When the last hub message was received; kept only if the hub has an idle timeout.
+    /// When the last hub message was received; only set if the hub has an idle timeout.
     pub(crate) last_message_at: Tick,
     pub(crate) roles: Option<Roles>,
     pub(crate) stateful: Option<Box<Stateful>>,
     pub(crate) server: Option<Arc<dyn AppServer>>,
-    /// Its app server closed it, and is not told that it ended.
+    /// Its app server closed it, and is not notified of its end.
     pub(crate) is_end_known: bool,
     pub(crate) bucket: Option<Box<Bucket>>,
     pub(crate) user_bucket: Option<SharedBucket>,
@@ -161,32 +161,32 @@ impl Connection {
     }
 
     pub(crate) fn groups(&self) -> &[(GroupKey, u32)] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.groups)
+        self.uncommon.as_ref().map_or(&[], |uncommon| &uncommon.groups)
     }
 
-    pub(crate) fn extra(&self) -> Option<&Extra> {
-        self.rare.as_ref()?.extra.as_deref()
+    pub(crate) fn rare(&self) -> Option<&RareState> {
+        self.uncommon.as_ref()?.rare.as_deref()
     }
 
-    pub(crate) fn extra_mut(&mut self) -> Option<&mut Extra> {
-        self.rare.as_mut()?.extra.as_deref_mut()
+    pub(crate) fn rare_mut(&mut self) -> Option<&mut RareState> {
+        self.uncommon.as_mut()?.rare.as_deref_mut()
     }
 
-    /// [`Extra`], created if it is missing.
-    pub(crate) fn extra_or_new(&mut self) -> &mut Extra {
-        self.rare.get_or_insert_default().extra.get_or_insert_default()
+    /// [`RareState`], created if it is missing.
+    pub(crate) fn rare_or_new(&mut self) -> &mut RareState {
+        self.uncommon.get_or_insert_default().rare.get_or_insert_default()
     }
 
     pub(crate) fn server(&self) -> Option<&Arc<dyn AppServer>> {
-        self.extra()?.server.as_ref()
+        self.rare()?.server.as_ref()
     }
 
     pub(crate) fn stateful_mut(&mut self) -> Option<&mut Stateful> {
-        self.extra_mut()?.stateful.as_deref_mut()
+        self.rare_mut()?.stateful.as_deref_mut()
     }
 
     pub(crate) fn expires(&self) -> Option<Tick> {
-        self.extra()?.expires
+        self.rare()?.expires
     }
 
     /// Whether the transport itself shows that the client is alive, so that no pings are needed.

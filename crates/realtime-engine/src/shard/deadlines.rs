@@ -1,15 +1,15 @@
-//! [`Deadlines`]: when to check which connection. A timer wheel: adding an entry costs one push, whatever the number of connections, and
-//! each connection has one entry.
+//! [`Deadlines`]: when to check each connection. A timer wheel: adding an entry costs one push, whatever the number of
+//! connections, and each connection has one entry.
 
 use std::time::{Duration, Instant};
 
 use super::keys::Slot;
 
-/// Time of a shard: counted from its start, in steps of [`Deadlines::tick`].
+/// The time of a shard, counted from its start in units of [`Deadlines::tick`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(pub(crate) u32);
 
-/// A connection to be checked; the generation tells whether it is still the same one.
+/// A connection to check; the generation shows whether it is still the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Due {
     pub(crate) slot: Slot,
@@ -32,7 +32,7 @@ impl Tick {
 }
 
 impl Deadlines {
-    /// Later deadlines are added here and checked again when it is reached.
+    /// Later deadlines are added to the last bucket and checked again when it is reached.
     const BUCKETS: u32 = 64;
 
     pub(crate) fn new(start: Instant, tick: Duration) -> Self {
@@ -44,7 +44,7 @@ impl Deadlines {
         self.at_elapsed(now.saturating_duration_since(self.start))
     }
 
-    /// The first tick that begins when a time since an instant is over.
+    /// The first tick that begins after a duration since an instant.
     pub(crate) fn after(&self, since: Instant, time: Duration) -> Tick {
         self.at_elapsed(since.saturating_duration_since(self.start).saturating_add(time)).plus(1)
     }
@@ -53,18 +53,19 @@ impl Deadlines {
         Tick(u32::try_from(elapsed.as_nanos() / self.tick.as_nanos()).unwrap_or(u32::MAX))
     }
 
-    /// How many ticks make up a time, rounded up: a deadline is never early.
+    /// The number of ticks in a duration, rounded up: a deadline is never early.
     pub(crate) fn ticks(&self, time: Duration) -> u32 {
         u32::try_from(time.as_nanos().div_ceil(self.tick.as_nanos())).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn add(&mut self, at: Tick, due: Due) {
-        // At least the next tick, because this one may be done; at most one round of the wheel, which is the bucket of now.
+        // At least the next tick, because the bucket of this one may be empty already; at most one turn of the wheel, which is
+        // the bucket of now.
         let at = at.0.clamp(self.done.0 + 1, self.done.0 + Self::BUCKETS);
         self.buckets[(at % Self::BUCKETS) as usize].push(due);
     }
 
-    /// Removes and returns what is due, in order.
+    /// Removes and returns the entries that are due, in order.
     pub(crate) fn advance(&mut self, now: Tick, due: &mut Vec<Due>) {
         // After a long sleep each bucket is emptied once, not once for each lost tick.
         let from = self.done.0.max(now.0.saturating_sub(Self::BUCKETS));
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_come_out_at_their_tick_and_far_ones_within_a_turn() {
+    fn entries_are_due_at_their_tick_and_distant_ones_within_one_turn_of_the_wheel() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         let mut deadlines = Deadlines::new(start, second);

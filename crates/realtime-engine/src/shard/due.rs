@@ -11,17 +11,17 @@ use crate::EndReason;
 pub(crate) struct Timeouts {
     /// For the handshake, and for a stateful client's first message on a new socket.
     pub(crate) handshake: u32,
-    /// The interval of pings where nothing else is sent.
+    /// The interval of pings if no other message is sent.
     pub(crate) keep_alive: u32,
-    /// After which a client that pings is given up if nothing comes from it.
+    /// The time after which a client that pings is closed if nothing is received from it.
     pub(crate) client_timeout: u32,
-    /// For the client's answer to a close.
+    /// For the client's response to a close.
     pub(crate) close: u32,
     /// For a stateful client without a socket.
     pub(crate) disconnect: u32,
     /// For a slow client to read something, after its app server was slowed down.
     pub(crate) own_stalled: u32,
-    /// By which an acknowledgement may be delayed.
+    /// The longest delay of an acknowledgement.
     pub(crate) soon: u32,
 }
 
@@ -42,14 +42,14 @@ pub(crate) enum View {
     Open(OpenView),
     /// A Close message or frame was sent.
     Closing {
-        /// When it was.
+        /// When it was sent.
         since: Tick,
         /// The engine's timeouts.
         timeouts: Timeouts,
     },
     /// A client does not read fast enough what its app server sends to it alone; checked in addition to its other deadlines.
     SlowReader {
-        /// When it must have read something; absent while it has no socket, which has a deadline of its own.
+        /// When it must have read something; `None` while it has no socket, which has its own deadline.
         deadline: Option<Tick>,
     },
     /// A stateful client has sent messages, or messages to it are withheld until its first message.
@@ -59,14 +59,14 @@ pub(crate) enum View {
     },
 }
 
-/// A connection that receives.
+/// An open connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenView {
-    /// How it is reached.
+    /// Its transport.
     pub(crate) reached_by: ReachedBy,
     /// When its access token expires.
     pub(crate) token_expires: Option<Tick>,
-    /// When the client must have sent a hub message other than a ping, where its hub demands that.
+    /// When the client must have sent a hub message other than a ping, if its hub requires that.
     pub(crate) idle_deadline: Option<Tick>,
     /// Since when a stateful client's new socket waits for the client's Sequence message.
     pub(crate) resuming_since: Option<Tick>,
@@ -74,46 +74,46 @@ pub(crate) struct OpenView {
     pub(crate) last_received_at: Tick,
     /// When a hub message was last written.
     pub(crate) last_sent_at: Tick,
-    /// Whether the client has sent a ping, so that silence means something.
+    /// Whether the client has sent a ping; the client timeout applies only then.
     pub(crate) has_pinged: bool,
-    /// Whether it is not read from, so that silence means nothing.
+    /// Whether reading from it is paused; the client timeout does not apply then.
     pub(crate) is_paused: bool,
-    /// A number of the connection that spreads pings: clients that came together do not get their pings together.
+    /// A number of the connection that spreads pings: clients that connected together are not pinged together.
     pub(crate) spread: u32,
     /// The engine's timeouts.
     pub(crate) timeouts: Timeouts,
 }
 
-/// How an open connection is reached, as far as deadlines depend on it.
+/// The transport of an open connection, as far as deadlines depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReachedBy {
     /// A WebSocket.
     Socket,
     /// Server-Sent Events.
     ServerSentEvents {
-        /// When a request for messages must have come; absent while there is one.
+        /// When the next request for messages must have arrived; `None` while there is one.
         request_deadline: Option<Tick>,
     },
-    /// Long polling, which shows by itself that the client is there: it is neither pinged nor missed.
+    /// Long polling; its polls show that the client is alive, so that it has no pings and no client timeout.
     LongPolling {
         /// As above.
         request_deadline: Option<Tick>,
     },
-    /// Nothing: its socket is lost.
+    /// None: its socket is lost.
     Nothing {
-        /// When a new one must have come.
+        /// When a new one must have been attached.
         deadline: Tick,
     },
 }
 
-/// What to do.
+/// What the shard does about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing before this tick.
     Wait(Tick),
-    /// Send a ping, and look again then.
+    /// Send a ping, and check again at this tick.
     Ping(Tick),
-    /// Send a ping to the app server in the place of the client, which has no socket, and look again then.
+    /// Send a ping to the app server on behalf of the client, which has no socket, and check again at this tick.
     PingServer(Tick),
     /// Refuse the connection, with the reason in a WebSocket close frame.
     Refuse(EndReason, &'static str),
@@ -130,24 +130,25 @@ pub(crate) enum Verdict {
     LoseSocket(EndReason),
     /// End the connection without a message, because the client cannot receive one.
     End(EndReason),
-    /// Drop the connection; its close has begun before.
+    /// Drop the connection, whose close has timed out.
     Remove,
     /// Close the connection of a slow reader.
     EndStalledReader,
-    /// Acknowledge what was received, and send what was withheld.
+    /// Acknowledge received messages, and send withheld ones.
     Acknowledge,
 }
 
-/// What to do about a connection.
+/// Decides what to do about a connection.
 pub(crate) fn due(view: &View, now: Tick) -> Verdict {
     match view {
         View::Handshaking { deadline } => {
-            let refused = Verdict::Refuse(EndReason::HandshakeTimeout, "no handshake came in time");
+            let refused =
+                Verdict::Refuse(EndReason::HandshakeTimeout, "no handshake request was received in time");
             at(*deadline, now, refused)
         }
         View::Opening { deadline } => {
             let refused =
-                Verdict::Refuse(EndReason::HandshakeTimeout, "the handshake was not answered in time");
+                Verdict::Refuse(EndReason::HandshakeTimeout, "the handshake was not completed in time");
             at(*deadline, now, refused)
         }
         View::Open(open) => open.due(now),
@@ -160,12 +161,12 @@ pub(crate) fn due(view: &View, now: Tick) -> Verdict {
     }
 }
 
-/// The verdict from a tick on.
+/// The verdict from a tick on; before it, wait.
 fn at(deadline: Tick, now: Tick, verdict: Verdict) -> Verdict {
     if now < deadline { Verdict::Wait(deadline) } else { verdict }
 }
 
-/// The verdict once a tick is over.
+/// The verdict after a tick; until then, wait.
 fn after(deadline: Tick, now: Tick, verdict: Verdict) -> Verdict {
     at(deadline.plus(1), now, verdict)
 }
@@ -195,7 +196,7 @@ impl OpenView {
         }
     }
 
-    /// A connection is checked at least once in the interval of pings, because its state may have changed.
+    /// A connection is checked at least once per ping interval, because its state may have changed.
     fn next_check(&self, now: Tick) -> Tick {
         now.plus(self.timeouts.keep_alive.max(1))
     }
@@ -212,7 +213,7 @@ impl OpenView {
     fn idle_deadline(&self, now: Tick) -> Option<Verdict> {
         let idle = Verdict::Close {
             reason: EndReason::IdleTimeout,
-            error: "the client said nothing for longer than this hub allows",
+            error: "the client sent no message for longer than this hub allows",
             allow_reconnect: false,
         };
         self.idle_deadline.map(|deadline| after(deadline, now, idle))
@@ -221,26 +222,26 @@ impl OpenView {
     fn socket_deadline(&self, now: Tick) -> Option<Verdict> {
         let ReachedBy::Nothing { deadline } = self.reached_by else { return None };
         Some(match at(deadline, now, Verdict::End(EndReason::ConnectionLost)) {
-            // The app server would miss the client's pings.
+            // The app server expects the client's pings.
             Verdict::Wait(until) => Verdict::PingServer(until),
             lost => lost,
         })
     }
 
-    /// A client may have opened a new socket and forgotten it.
+    /// The deadline for the Sequence message on a new socket.
     fn resume_deadline(&self, now: Tick) -> Option<Verdict> {
         let deadline = self.resuming_since?.plus(self.timeouts.handshake);
         Some(after(deadline, now, Verdict::End(EndReason::ConnectionLost)))
     }
 
-    /// No request of an HTTP client has asked for messages for too long.
+    /// The deadline for the next request for messages of an HTTP client.
     fn request_deadline(&self, now: Tick) -> Option<Verdict> {
         let deadline = match self.reached_by {
             ReachedBy::ServerSentEvents { request_deadline }
             | ReachedBy::LongPolling { request_deadline } => request_deadline?,
             ReachedBy::Socket | ReachedBy::Nothing { .. } => return None,
         };
-        // Until then it is checked as often as any other.
+        // Before it, the connection is checked as often as any other.
         (now >= deadline).then_some(Verdict::End(EndReason::ConnectionLost))
     }
 

@@ -10,21 +10,21 @@ use signalr_protocol::{
 };
 use websocket::{FrameBuilder, Opcode};
 
-use super::pending::{Class, Frame, Step};
+use super::pending::{Class, Frame, FrameAppender};
 use crate::OutgoingMessage;
 use crate::message::{CompletionOutcome, MessageContent};
 
 /// The size of an invocation without its method, arguments and id: field names and quotes, 54 bytes in JSON.
 const ENVELOPE_BYTES: usize = 64;
 
-/// A message that is appended to the pending runs of one shard.
+/// A message that is appended to the pending frames of one shard's connections.
 pub(crate) struct Encoded<'a> {
     message: &'a OutgoingMessage,
-    /// Whether a coalescing key is needed: only if the hub's slow clients get the latest invocation by key.
+    /// Whether a coalescing key is needed: only if the policy of the hub is `latest_by_key`.
     keyed: bool,
     /// Whether it is for one client, from its app server.
     is_own: bool,
-    /// By [`HubProtocol`].
+    /// Indexed by [`HubProtocol`].
     variants: [Variant; 3],
 }
 
@@ -32,7 +32,7 @@ enum Variant {
     NotYet,
     /// The message cannot be encoded in this protocol.
     Impossible,
-    Ready(Step),
+    Ready(FrameAppender),
 }
 
 impl<'a> Encoded<'a> {
@@ -45,8 +45,8 @@ impl<'a> Encoded<'a> {
         Self { is_own: true, ..Self::new(message, false) }
     }
 
-    /// The step that appends the message for receivers of a protocol; `None` if it cannot be encoded in that protocol.
-    pub(crate) fn step(&mut self, protocol: HubProtocol) -> Option<&mut Step> {
+    /// The frame to append for receivers of a protocol; `None` if the message cannot be encoded in that protocol.
+    pub(crate) fn appender(&mut self, protocol: HubProtocol) -> Option<&mut FrameAppender> {
         let variant = match protocol {
             HubProtocol::Json => &mut self.variants[0],
             HubProtocol::MessagePack => &mut self.variants[1],
@@ -54,13 +54,13 @@ impl<'a> Encoded<'a> {
         };
         if let Variant::NotYet = variant {
             *variant = match encode(&self.message.0, protocol, self.keyed) {
-                Some(frame) if self.is_own => Variant::Ready(Step::new(frame.own())),
-                Some(frame) => Variant::Ready(Step::new(frame)),
+                Some(frame) if self.is_own => Variant::Ready(FrameAppender::new(frame.own())),
+                Some(frame) => Variant::Ready(FrameAppender::new(frame)),
                 None => Variant::Impossible,
             };
         }
         match variant {
-            Variant::Ready(step) => Some(step),
+            Variant::Ready(appender) => Some(appender),
             Variant::NotYet | Variant::Impossible => None,
         }
     }
@@ -69,7 +69,7 @@ impl<'a> Encoded<'a> {
 impl OutgoingMessage {
     /// Whether the message can be encoded for clients of a hub protocol.
     pub fn can_be_encoded(&self, protocol: HubProtocol) -> bool {
-        Encoded::new(self, false).step(protocol).is_some()
+        Encoded::new(self, false).appender(protocol).is_some()
     }
 }
 
@@ -199,7 +199,7 @@ fn one_invocation(protocol: HubProtocol, framed: &[u8]) -> Option<Invocation<'_>
     }
 }
 
-/// A text frame that is not UTF-8 would make the client close the connection.
+/// Rejects a text frame that is not UTF-8, because the client would close the connection.
 fn readable(protocol: HubProtocol, message: &[u8]) -> Option<()> {
     (protocol != HubProtocol::Json || std::str::from_utf8(message).is_ok()).then_some(())
 }

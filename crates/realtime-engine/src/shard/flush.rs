@@ -1,8 +1,8 @@
 //! The write phase. All writes to sockets happen here, so that it can be replaced.
 //!
-//! Each transport appends and delivers frames in its own way: `flush/socket.rs`, `flush/http.rs`, and none while a stateful client has no
-//! socket. `flush/resumable.rs` wraps them for stateful clients. This file has what they have in common: which connections are written to,
-//! when, and what happens when a write fails.
+//! Each transport appends and delivers frames in its own module: `flush/socket.rs` and `flush/http.rs`; a stateful client without
+//! a socket has none. `flush/resumable.rs` wraps them for stateful clients. This file has the common part: which connections are
+//! written to, when, and what happens when a write fails.
 
 mod http;
 mod resumable;
@@ -18,27 +18,27 @@ use super::Shard;
 use super::connection::{Connection, ConnectionState, TransportState};
 use super::index::HubPolicy;
 use super::keys::Slot;
-use super::pending::{Backlog, Step};
+use super::pending::{Backlog, FrameAppender};
 use super::stateful::Bounds;
 use crate::EndReason;
 
 impl Shard {
     /// Appends a frame to what is pending for a connection. Nothing is written yet. The policy is that of the connection's hub.
-    pub(super) fn append(&mut self, slot: Slot, step: &mut Step, policy: HubPolicy) -> Appended {
+    pub(super) fn append(&mut self, slot: Slot, appender: &mut FrameAppender, policy: HubPolicy) -> Appended {
         let connection = &mut self.connections[slot as usize];
         let mut account =
-            Account { pending_bytes: &mut self.pending_bytes, left_out: &mut self.metrics.turn.left_out };
+            Account { pending_bytes: &mut self.pending_bytes, dropped: &mut self.metrics.turn.dropped };
         let appended = if connection.is_stateful {
             let options = &self.settings.options;
             let bounds = Bounds {
                 bytes_max: options.stateful_bytes_max as usize,
                 own_bytes_max: options.own_pending_bytes_max as usize,
             };
-            append_stateful(connection, step, bounds, policy, &mut account, &mut self.kept_own_bytes)
+            append_stateful(connection, appender, bounds, policy, &mut account, &mut self.buffered_own_bytes)
         } else {
-            append(connection, step, policy, &mut account)
+            append(connection, appender, policy, &mut account)
         };
-        if connection.run.is_some() && !connection.dirty {
+        if connection.frame_list.is_some() && !connection.dirty {
             connection.dirty = true;
             self.dirty.push_back(slot);
             self.dirtied += 1;
@@ -53,22 +53,22 @@ impl Shard {
     }
 
     /// Appends a frame; if there is no room, writes first, or ends the connection.
-    pub(super) fn append_or_end(&mut self, slot: Slot, step: &mut Step) {
+    pub(super) fn append_or_end(&mut self, slot: Slot, appender: &mut FrameAppender) {
         let policy = self.policy(slot);
-        let mut appended = self.append(slot, step, policy);
+        let mut appended = self.append(slot, appender, policy);
         if appended == Appended::FlushFirst {
             self.flush(slot);
             if !self.connections.contains(slot as usize) {
                 return;
             }
-            appended = self.append(slot, step, policy);
+            appended = self.append(slot, appender, policy);
         }
         if appended != Appended::Waits {
             self.end(slot, EndReason::SlowConsumer);
         }
     }
 
-    /// Writes to connections with pending frames, at most one chunk of them. Returns whether any are left.
+    /// Writes to connections with pending frames, at most one chunk. Returns whether any are left.
     pub(super) fn flush_chunk(&mut self) -> bool {
         for _ in 0..self.settings.options.flush_chunk.max(1) {
             let Some(slot) = self.dirty.pop_front() else { break };
@@ -76,7 +76,7 @@ impl Shard {
             self.flush(slot);
         }
         while self.traced.front().is_some_and(|(mark, _)| *mark <= self.flushed) {
-            // Ends the span of a publish whose receivers have all been written to.
+            // Ends the span of a publish that was written to all its receivers.
             self.traced.pop_front();
         }
         !self.dirty.is_empty()
@@ -86,16 +86,16 @@ impl Shard {
     pub(super) fn flush(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         connection.dirty = false;
-        let Some(run) = connection.run.take() else { return };
-        debug_assert!(connection.backlog.is_none(), "a connection has a run or a backlog");
+        let Some(frame_list) = connection.frame_list.take() else { return };
+        debug_assert!(connection.backlog.is_none(), "a connection has a frame list or a backlog");
         match &mut connection.transport {
-            TransportState::Socket(_) if socket::is_long(&run) => {
-                self.pending_bytes += run.bytes() as u64;
-                connection.backlog = Some(Box::new(Backlog::rest_of(&run, 0)));
+            TransportState::Socket(_) if socket::is_long(&frame_list) => {
+                self.pending_bytes += frame_list.bytes() as u64;
+                connection.backlog = Some(Box::new(Backlog::rest_of(&frame_list, 0)));
                 self.write_backlog(slot);
             }
             TransportState::Socket(socket) => {
-                let (report, rest) = socket::write_run(socket, &run);
+                let (report, rest) = socket::write_frame_list(socket, &frame_list);
                 if let Some(rest) = rest {
                     self.pending_bytes += rest.bytes() as u64;
                     connection.backlog = Some(Box::new(rest));
@@ -103,16 +103,16 @@ impl Shard {
                 self.finish_write(slot, report);
             }
             TransportState::Http(http) => {
-                http::flush(http, &run);
-                if run.has_hub_message() {
+                http::flush(http, &frame_list);
+                if frame_list.has_hub_message() {
                     connection.last_sent_at = self.now;
                 }
-                self.metrics.turn.frames += u64::from(run.frames());
+                self.metrics.turn.frames += u64::from(frame_list.frames());
                 if connection.is_closing() {
                     self.shut(slot);
                 }
             }
-            // A new socket is sent what is buffered.
+            // The buffered frames are sent on a new socket.
             TransportState::Detached { .. } => {}
         }
     }
@@ -172,7 +172,7 @@ impl Shard {
         }
     }
 
-    /// The last byte was written: shuts our side down; the client or the deadline ends the connection.
+    /// The last byte was written: shuts down our side; the client or the deadline ends the connection.
     fn shut(&mut self, slot: Slot) {
         let connection = &mut self.connections[slot as usize];
         if !matches!(connection.state, ConnectionState::Closing { shut: false }) {
@@ -187,14 +187,14 @@ impl Shard {
         };
         match socket.shutdown_write() {
             Ok(()) => {}
-            // The rest goes out when the socket is writable.
+            // The rest is written when the socket is writable.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.remove(slot),
         }
     }
 
     /// Subtracts a connection's pending bytes, before it is dropped.
-    pub(super) fn forget_pending(pending_bytes: &mut u64, connection: &Connection) {
+    pub(super) fn subtract_pending(pending_bytes: &mut u64, connection: &Connection) {
         if let Some(backlog) = &connection.backlog {
             *pending_bytes -= backlog.bytes() as u64;
         }
@@ -204,15 +204,17 @@ impl Shard {
 /// Appends a frame for the current transport of a connection.
 fn append(
     connection: &mut Connection,
-    step: &mut Step,
+    appender: &mut FrameAppender,
     policy: HubPolicy,
     account: &mut Account<'_>,
 ) -> Appended {
-    let Connection { transport, run, backlog, .. } = connection;
+    let Connection { transport, frame_list, backlog, .. } = connection;
     match transport {
-        TransportState::Socket(_) => socket::append(run, backlog.as_deref_mut(), step, policy, account),
-        TransportState::Http(http) => http::append(http, run, step, policy, account),
-        // A new socket is sent what is buffered.
+        TransportState::Socket(_) => {
+            socket::append(frame_list, backlog.as_deref_mut(), appender, policy, account)
+        }
+        TransportState::Http(http) => http::append(http, frame_list, appender, policy, account),
+        // The buffered frames are sent on a new socket.
         TransportState::Detached { .. } => Appended::Waits,
     }
 }
@@ -220,25 +222,25 @@ fn append(
 /// As [`append`], for a client that may reconnect statefully.
 fn append_stateful(
     connection: &mut Connection,
-    step: &mut Step,
+    appender: &mut FrameAppender,
     bounds: Bounds,
     policy: HubPolicy,
     account: &mut Account<'_>,
-    kept_own_bytes: &mut u64,
+    buffered_own_bytes: &mut u64,
 ) -> Appended {
     // Moved out of the connection, so that the transport can be borrowed at the same time.
-    let extra = connection.extra_mut();
-    let Some(mut stateful) = extra.and_then(|extra| extra.stateful.take()) else {
-        return append(connection, step, policy, account);
+    let rare = connection.rare_mut();
+    let Some(mut stateful) = rare.and_then(|rare| rare.stateful.take()) else {
+        return append(connection, appender, policy, account);
     };
     let has_transport = !matches!(connection.transport, TransportState::Detached { .. });
     let before = stateful.own_bytes() as u64;
-    let appended = resumable::append(&mut stateful, step, bounds, has_transport, |step| {
-        append(connection, step, resumable::policy(policy), account)
+    let appended = resumable::append(&mut stateful, appender, bounds, has_transport, |appender| {
+        append(connection, appender, resumable::policy(policy), account)
     });
-    *kept_own_bytes = *kept_own_bytes + stateful.own_bytes() as u64 - before;
-    if let Some(extra) = connection.extra_mut() {
-        extra.stateful = Some(stateful);
+    *buffered_own_bytes = *buffered_own_bytes + stateful.own_bytes() as u64 - before;
+    if let Some(rare) = connection.rare_mut() {
+        rare.stateful = Some(stateful);
     }
     appended
 }

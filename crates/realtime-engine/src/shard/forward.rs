@@ -1,8 +1,8 @@
-//! Forwards what clients send to their app servers: as it arrives, without buffering more than a short message.
+//! Forwards messages of clients to their app servers as they arrive; only short messages are buffered.
 //!
-//! A stateful client's messages are counted, and duplicates are left out; Ack and Sequence are not forwarded, because the SDK does not know
-//! them. An app server drops the part of a message that it got before the socket was lost when it is told about the new socket, and the
-//! client sends that message again from the start.
+//! A stateful client's messages are counted, and duplicates are skipped; Ack and Sequence are not forwarded, because the SDK does
+//! not support them. When an app server receives the reconnect message, it discards the incomplete message of the lost socket;
+//! the client sends that message again from the start.
 
 use std::sync::Arc;
 
@@ -30,12 +30,12 @@ impl Shard {
     }
 
     /// Whether a client's messages can be forwarded in parts.
-    pub(super) fn takes_pieces(&self, slot: Slot) -> bool {
-        self.server_of(slot).is_some_and(|server| server.takes_pieces())
+    pub(super) fn accepts_parts(&self, slot: Slot) -> bool {
+        self.server_of(slot).is_some_and(|server| server.accepts_parts())
     }
 
-    /// Whether a client is not read because its app server is behind. Checked before each read: one more read of each of many clients would be
-    /// too much.
+    /// Whether reading from a client is paused because its app server's queue is full. Checked before each read, because one more
+    /// read of each of many clients would exceed the limit.
     pub(super) fn is_server_full(&mut self, slot: Slot) -> bool {
         let Some(connection) = self.connections.get(slot as usize) else { return false };
         let id = connection.id;
@@ -52,8 +52,8 @@ impl Shard {
         let connection = &mut self.connections[slot as usize];
         self.metrics.turn.received_messages += u64::from(is_end);
         let (id, now) = (connection.id, self.now);
-        if let Some(extra) = connection.extra_mut() {
-            extra.last_message_at = now;
+        if let Some(rare) = connection.rare_mut() {
+            rare.last_message_at = now;
         }
         if connection.is_stateful {
             return self.forward_sequenced(slot, id, server.as_ref(), bytes);
@@ -143,8 +143,8 @@ impl Shard {
         result
     }
 
-    /// Sends a ping to the app server for a client that has no socket now: the hub in the app server would close a client that does not ping.
-    /// `is_new` when a socket was lost or attached, so that the rest of a message that was cut off will not follow.
+    /// Sends a ping to the app server for a client that has no socket now: the hub in the app server would close a client that
+    /// does not ping. `is_new` when a socket was lost or attached: the rest of an interrupted message will not follow.
     pub(super) fn ping_server_for(&mut self, slot: Slot, is_new: bool) {
         let Some(server) = self.server_of(slot).map(Arc::clone) else { return };
         let connection = &mut self.connections[slot as usize];
@@ -175,7 +175,7 @@ impl Shard {
         if is_sequenced(protocol, payload) {
             return Ok(self.count_received(slot, framed_bytes) == MessageStatus::New);
         }
-        // A message that cannot be parsed is refused by the app server.
+        // The app server rejects a message that cannot be parsed.
         let kind = peek(protocol, payload).map(|peek| peek.kind);
         if matches!(kind, Ok(HubMessageType::Ack | HubMessageType::Sequence)) {
             self.on_sequence(slot, payload)?;

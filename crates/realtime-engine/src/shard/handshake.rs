@@ -1,4 +1,5 @@
-//! The start of connections: attached, handshake request read, decision requested, response sent, added to the hub.
+//! Opens connections: attaches the transport, reads the handshake request, requests a decision, sends the response, adds the
+//! connection to its hub.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -18,7 +19,7 @@ use super::connection::{Connection, ConnectionState, Handshaking, Opening, Trans
 use super::deadlines::Due;
 use super::encode::opcode;
 use super::keys::Slot;
-use super::pending::{Frame, Step};
+use super::pending::{Frame, FrameAppender};
 use super::stateful::Stateful;
 use crate::limits::Bucket;
 use crate::{ClientAdmission, EndReason, HandshakeDecision, SendRate, TraceEventKind, Transport};
@@ -27,11 +28,11 @@ use crate::{ClientAdmission, EndReason, HandshakeDecision, SendRate, TraceEventK
 const HANDSHAKE_BYTES_MAX: usize = 4096;
 
 impl Shard {
-    pub(super) fn attach(&mut self, link: Transport, admission: ClientAdmission) {
+    pub(super) fn attach(&mut self, transport: Transport, admission: ClientAdmission) {
         if self.draining.is_some() {
             self.settings.connections.fetch_sub(1, Ordering::AcqRel);
             self.settings.hub_counts.release(&admission.hub);
-            if let Transport::Http(http) = link {
+            if let Transport::Http(http) = transport {
                 http.end();
             }
             return;
@@ -40,7 +41,7 @@ impl Shard {
         let wait = admission.handshake_timeout.map(|time| self.deadlines.ticks(time));
         let deadline = self.now.plus(wait.unwrap_or(self.timeouts.handshake)).plus(1);
         let id = admission.connection;
-        let transport = match link {
+        let transport = match transport {
             Transport::Socket(socket) => TransportState::Socket(socket),
             Transport::Http(http) => TransportState::Http(http),
         };
@@ -49,14 +50,14 @@ impl Shard {
         entry.insert(Connection {
             transport,
             decoder: Decoder::new(Role::Server, self.settings.options.message_bytes_max),
-            run: None,
+            frame_list: None,
             backlog: None,
             state: ConnectionState::Handshaking(Box::new(Handshaking {
                 admission,
                 deadline,
                 record: Vec::new(),
             })),
-            rare: None,
+            uncommon: None,
             id,
             generation: self.generation,
             last_sent_at: self.now,
@@ -80,7 +81,7 @@ impl Shard {
         let registered = socket.register(self.poll.registry(), Token(slot as usize), both);
         let has_leftover = socket.has_leftover();
         if let Err(error) = registered {
-            tracing::error!(%error, "a socket cannot be watched");
+            tracing::error!(%error, "a socket cannot be registered with the poll");
             return self.end(slot, EndReason::ConnectionLost);
         }
         if has_leftover {
@@ -130,7 +131,7 @@ impl Shard {
         let connection = &mut self.connections[slot as usize];
         let state = std::mem::replace(&mut connection.state, ConnectionState::Closing { shut: false });
         let ConnectionState::Handshaking(handshaking) = state else {
-            unreachable!("only a connection that shakes hands gets here");
+            unreachable!("only called for a connection in its handshake");
         };
         let Handshaking { mut admission, deadline, .. } = *handshaking;
         connection.protocol = request.protocol;
@@ -149,13 +150,15 @@ impl Shard {
                     opening.rest = Vec::new();
                 }
             }
-            // Whatever its capacity: nothing more may be read before the response.
+            // The capacity does not matter: nothing more is read before the response.
             server.data(client.id, record.into(), false);
             return;
         }
         match self.settings.upstream.connecting(&client) {
-            HandshakeDecision::Accept => self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_SUCCESS)),
-            // Nothing is read until then, so that nothing has to be buffered.
+            HandshakeDecision::Accept => {
+                self.send_handshake_response(slot, Bytes::from_static(HANDSHAKE_SUCCESS));
+            }
+            // Reading is paused until then, so that nothing has to be buffered.
             HandshakeDecision::Wait => self.connections[slot as usize].is_paused = true,
         }
     }
@@ -167,7 +170,7 @@ impl Shard {
         }
         match result {
             Ok(()) => {
-                self.answer_handshake(slot, Bytes::from_static(HANDSHAKE_SUCCESS));
+                self.send_handshake_response(slot, Bytes::from_static(HANDSHAKE_SUCCESS));
                 self.resume(slot);
             }
             Err(why) => self.refuse_handshake(slot, &why),
@@ -180,25 +183,25 @@ impl Shard {
     }
 
     fn leave_with(&mut self, slot: Slot, reason: EndReason, last: Frame, why: &str) {
-        // The text is in the record already; a close frame is too short for it.
+        // The response contains the text; a close frame is too short for it.
         tracing::debug!(why, "a handshake was refused");
         self.close_with(slot, reason, Some(last), CloseCode::NORMAL, "");
     }
 
     /// Sends the handshake response, and adds the connection to its hub.
-    pub(super) fn answer_handshake(&mut self, slot: Slot, answer: Bytes) {
+    pub(super) fn send_handshake_response(&mut self, slot: Slot, answer: Bytes) {
         let connection = &mut self.connections[slot as usize];
         // The index sets the connection's positions below.
         let state = std::mem::replace(&mut connection.state, ConnectionState::Closing { shut: false });
         let ConnectionState::Opening(opening) = state else {
-            unreachable!("only a connection that is opening gets here");
+            unreachable!("only called for a connection that is opening");
         };
         let Opening { admission, deadline, rest } = *opening;
         let (hub, user, protocol) = (admission.hub.clone(), admission.user.clone(), connection.protocol);
         self.apply_admission(slot, admission, deadline);
         self.index.open(&mut self.connections, slot, &hub, user.as_ref());
-        // Before any message that is published from now on.
-        self.append_or_end(slot, &mut Step::new(Frame::required(frame(opcode(protocol), &answer))));
+        // Before any message that is published later.
+        self.append_or_end(slot, &mut FrameAppender::new(Frame::required(frame(opcode(protocol), &answer))));
         let Some(client) = self.client(slot) else { return };
         let connection = &self.connections[slot as usize];
         let transport = connection.transport_name();
@@ -216,7 +219,7 @@ impl Shard {
         }
     }
 
-    /// Keeps the parts of an admission that an open connection needs.
+    /// Stores the parts of an admission that an open connection needs.
     fn apply_admission(
         &mut self,
         slot: Slot,
@@ -228,12 +231,12 @@ impl Shard {
         let ClientAdmission { hub, user, expires_at, client_context, roles, stateful, server, guard, .. } =
             admission;
         if client_context.is_some() {
-            connection.rare.get_or_insert_default().client_context = client_context;
+            connection.uncommon.get_or_insert_default().client_context = client_context;
         }
         if let Some(expires_at) = expires_at {
             let left = expires_at.duration_since(SystemTime::now()).unwrap_or_default();
             let expires = self.deadlines.after(now, left);
-            connection.extra_or_new().expires = Some(expires);
+            connection.rare_or_new().expires = Some(expires);
             // The next check is at the handshake timeout, which may be too late.
             if expires < checked_at {
                 let due = Due { slot, generation: connection.generation };
@@ -241,37 +244,37 @@ impl Shard {
             }
         }
         if roles.is_some() {
-            connection.extra_or_new().roles = roles;
+            connection.rare_or_new().roles = roles;
         }
         if stateful {
-            connection.extra_or_new().stateful = Some(Box::new(Stateful::new()));
+            connection.rare_or_new().stateful = Some(Box::new(Stateful::new()));
             connection.is_stateful = true;
         }
         if server.is_some() {
-            connection.extra_or_new().server = server;
+            connection.rare_or_new().server = server;
         }
         if guard.is_some() {
-            connection.extra_or_new().guard = guard;
+            connection.rare_or_new().guard = guard;
         }
         if !self.connection_rates.is_unlimited() {
-            connection.extra_or_new().bucket = Some(Box::new(Bucket::new(self.connection_rates, now)));
+            connection.rare_or_new().bucket = Some(Box::new(Bucket::new(self.connection_rates, now)));
         }
         if let (Some(user), false) = (&user, self.user_rates.is_unlimited()) {
             let bucket = self.settings.user_buckets.get(&hub, user, self.user_rates, now);
-            connection.extra_or_new().user_bucket = Some(bucket);
+            connection.rare_or_new().user_bucket = Some(bucket);
         }
         // The next check is at the handshake timeout, which may be too late for other deadlines.
-        let mut look_at = self.timeouts.keep_alive.min(self.timeouts.client_timeout);
+        let mut check_at = self.timeouts.keep_alive.min(self.timeouts.client_timeout);
         if self.settings.options.limits_idle_time() {
-            connection.extra_or_new().last_message_at = self.now;
+            connection.rare_or_new().last_message_at = self.now;
             if let Some(idle) = self.index.policy_of(&hub).idle_timeout_ms {
-                look_at = look_at.min(self.deadlines.ticks(Duration::from_millis(idle.get())));
+                check_at = check_at.min(self.deadlines.ticks(Duration::from_millis(idle.get())));
             }
         }
         if connection.is_kept_alive_by_transport() {
-            look_at = look_at.min(self.timeouts.disconnect);
+            check_at = check_at.min(self.timeouts.disconnect);
         }
-        let at = self.now.plus(look_at).plus(1);
+        let at = self.now.plus(check_at).plus(1);
         if at < checked_at {
             self.deadlines.add(at, Due { slot, generation: connection.generation });
         }

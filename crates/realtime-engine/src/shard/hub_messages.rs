@@ -13,7 +13,7 @@ use super::stateful::{MessageStatus, SequenceGap};
 use crate::limits::RateExceeded;
 use crate::{Capacity, ClientInvocation, ClientResult, EndReason, OutgoingMessage, TraceEventKind};
 
-/// Why a hub message ends the connection; the text goes into its Close message.
+/// Why a hub message ends the connection. The Close message has the text.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
     #[error(transparent)]
@@ -72,8 +72,8 @@ impl Shard {
         if self.count_received(slot, payload.len()) == MessageStatus::Duplicate {
             return Ok(());
         }
-        if let Some(extra) = self.connections[slot as usize].extra_mut() {
-            extra.last_message_at = self.now;
+        if let Some(rare) = self.connections[slot as usize].rare_mut() {
+            rare.last_message_at = self.now;
         }
         if message_type == 3 && self.on_result(slot, &peek, payload)? {
             return Ok(());
@@ -82,12 +82,12 @@ impl Shard {
         Ok(())
     }
 
-    /// Delivers the result of an invocation of a client method to the caller that waits for it. Returns whether one does.
+    /// Delivers the result of a client invocation to the caller that waits for it. Returns whether there is one.
     fn on_result(&mut self, slot: Slot, peek: &Peek<'_>, payload: &[u8]) -> Result<bool, Unreadable> {
         let connection = &mut self.connections[slot as usize];
         let protocol = connection.protocol;
         let Some(id) = peek.invocation_id.as_deref() else { return Ok(false) };
-        let Some(answer) = connection.extra_mut().and_then(|extra| extra.pending_results.remove(id)) else {
+        let Some(answer) = connection.rare_mut().and_then(|rare| rare.pending_results.remove(id)) else {
             return Ok(false);
         };
         if let HubMessage::Completion(Completion { result, .. }) = parse(protocol, payload)? {
@@ -96,7 +96,7 @@ impl Shard {
                 CompletionResult::Void => Ok(None),
                 CompletionResult::Value(value) => Ok(Some(Bytes::copy_from_slice(&value))),
             };
-            // The caller may have given up.
+            // The caller may have stopped waiting.
             let _ = answer.send(Ok(ClientResult { protocol, outcome }));
         }
         Ok(true)
@@ -105,7 +105,7 @@ impl Shard {
     /// Passes an invocation to the upstream, or rejects it.
     fn forward_to_upstream(&mut self, slot: Slot, message_type: u8, peek: &Peek<'_>, payload: &[u8]) {
         let Some(client) = self.client(slot) else { return };
-        let roles = self.connections[slot as usize].extra().and_then(|extra| extra.roles.clone());
+        let roles = self.connections[slot as usize].rare().and_then(|rare| rare.roles.clone());
         let invocation_id: Option<Box<str>> = peek.invocation_id.as_deref().map(Into::into);
         let target: Option<Box<str>> = peek.target.as_deref().map(Into::into);
         let bytes = payload.len() as u64;
@@ -135,8 +135,8 @@ impl Shard {
                 if let Some(id) = invocation_id.filter(|_| is_answered) {
                     let message = OutgoingMessage::completion_error(&id, &refusal.0);
                     let protocol = self.connections[slot as usize].protocol;
-                    if let Some(step) = Encoded::new(&message, false).step(protocol) {
-                        self.append_or_end(slot, step);
+                    if let Some(appender) = Encoded::new(&message, false).appender(protocol) {
+                        self.append_or_end(slot, appender);
                     }
                 }
             }
@@ -155,12 +155,12 @@ impl Shard {
         if self.connection_rates.is_unlimited() && self.user_rates.is_unlimited() {
             return Ok(());
         }
-        let Some(extra) = self.connections[slot as usize].extra_mut() else { return Ok(()) };
+        let Some(rare) = self.connections[slot as usize].rare_mut() else { return Ok(()) };
         let now = self.instant;
-        if let Some(bucket) = &mut extra.bucket {
+        if let Some(bucket) = &mut rare.bucket {
             bucket.consume(messages, bytes, now)?;
         }
-        if let Some(bucket) = &extra.user_bucket {
+        if let Some(bucket) = &rare.user_bucket {
             let mut bucket = bucket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             bucket.consume(messages, bytes, now)?;
         }

@@ -1,8 +1,8 @@
-//! [`Index`]: which connections are in which hub, belong to which user, and are in which group. Each shard has one, of its own
-//! connections; the memberships of users exist in every shard, because a user's next connection may come to any.
+//! [`Index`]: the connections of each hub, user and group. Each shard has one, of its own connections; the memberships of users
+//! are in every shard, because a user's next connection may be assigned to any.
 //!
-//! Here: its tables, and how a connection enters and leaves its hub. `groups.rs` and `users.rs` change memberships, `find.rs` answers
-//! questions, `follow.rs` and `followers.rs` know who follows a history.
+//! This file has its tables, and how a connection enters and leaves its hub. `groups.rs` and `users.rs` change memberships,
+//! `find.rs` has the queries, `follow.rs` and `followers.rs` have the followers of histories.
 
 mod changes;
 mod find;
@@ -44,9 +44,9 @@ pub(crate) struct Index {
     user_keys: HashMap<(HubKey, UserId), UserKey>,
     groups: Slab<GroupEntry>,
     group_keys: HashMap<(HubKey, GroupName), GroupKey>,
-    /// All connections, also those that have not done their handshake.
+    /// All connections, also those without a complete handshake.
     by_id: HashMap<ConnectionId, Slot>,
-    /// How many memberships of users there are.
+    /// Number of memberships of users.
     user_groups: u32,
     changes: Changes,
     /// When memberships of users expire; entries of memberships that were changed meanwhile are skipped.
@@ -57,7 +57,7 @@ pub(crate) struct Index {
 struct HubEntry {
     hub: Hub,
     members: Vec<Slot>,
-    /// How many users and groups it has.
+    /// Number of its users and groups.
     children: u32,
     gauge: Gauge,
     policy: HubPolicy,
@@ -77,7 +77,7 @@ struct GroupEntry {
     hub: HubKey,
     name: GroupName,
     members: Vec<Slot>,
-    /// How many users are members of it, with or without connections.
+    /// Number of users that are members, with or without connections.
     users: u32,
     followers: Option<Box<Followers<Slot>>>,
 }
@@ -108,17 +108,17 @@ impl Index {
         }
     }
 
-    /// A connection came to the shard.
+    /// Adds a connection of the shard.
     pub(crate) fn admit(&mut self, id: ConnectionId, slot: Slot) {
         self.by_id.insert(id, slot);
     }
 
-    /// A connection has left the shard. It must have left its hub before.
+    /// Removes a connection of the shard. It must have left its hub before.
     pub(crate) fn forget(&mut self, id: ConnectionId) {
         self.by_id.remove(&id);
     }
 
-    /// The handshake is done: the connection becomes a member of its hub, of its user and of the user's groups.
+    /// The handshake is complete: adds the connection to its hub, its user and the user's groups.
     pub(crate) fn open(
         &mut self,
         connections: &mut Connections,
@@ -147,8 +147,8 @@ impl Index {
         }
     }
 
-    /// Removes the connection from its hub, its user and its groups, so that it receives nothing more. Returns its index entry; the caller
-    /// sets its state.
+    /// Removes the connection from its hub, its user and its groups, so that it receives no more messages. Returns its index
+    /// entry; the caller sets its state.
     pub(crate) fn close(&mut self, connections: &mut Connections, slot: Slot) -> Option<IndexEntry> {
         let index_entry = connections[slot as usize].index_entry()?;
         self.leave_all(connections, slot);
@@ -176,12 +176,12 @@ impl Index {
         Some(index_entry)
     }
 
-    /// Whether to record who joins and leaves groups.
+    /// Whether to record changes of groups.
     pub(crate) fn watch(&mut self, is_watched: bool) {
         self.changes.watch(is_watched);
     }
 
-    /// Removes and returns what was recorded.
+    /// Removes and returns the recorded changes.
     pub(crate) fn take_changes(&mut self) -> Vec<Change> {
         self.changes.drain()
     }

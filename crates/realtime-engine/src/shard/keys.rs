@@ -7,7 +7,7 @@ pub(crate) type Slot = u32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct HubKey(pub(crate) u32);
 
-/// Number of a user in its shard. The niche makes `Option` of a place free.
+/// Number of a user in its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct UserKey(pub(crate) u32);
 

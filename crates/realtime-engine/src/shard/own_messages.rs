@@ -1,8 +1,9 @@
-//! Messages of an app server to one client alone: items of its streams, results of its invocations, and what is sent to its connection.
+//! Messages of an app server to one client alone: items of its streams, results of its invocations, and messages to its
+//! connection.
 //!
-//! A slow client may miss broadcasts or be closed because of them, but should get its own messages. So more bytes of them may be pending than
-//! of broadcasts, and its app server is asked to send more slowly ([`SendRate`]). The client is closed only if it reads nothing for some time,
-//! or if more bytes are pending than the process may hold.
+//! A slow client may miss broadcasts or be closed because of them, but should receive its own messages. So more bytes of them may
+//! be pending than of broadcasts, and its app server is asked to send more slowly ([`SendRate`]). The client is closed only if it
+//! reads nothing for some time, or if the limit of pending bytes of the process is reached.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::keys::Slot;
 use super::pending::Backlog;
 use crate::{AppServer, EndReason, SendRate, SlowConsumer, Target};
 
-/// Beyond this part of the pending bytes that a client may have, its server is paused rather than slowed down.
+/// Above this part of the limit of a client's pending bytes, its server is paused instead of slowed down.
 const STOP_DIVISOR: usize = 4;
 
 impl Shard {
@@ -25,14 +26,16 @@ impl Shard {
         matches!(target, Target::Connection(_)) && self.connections[receiver as usize].server().is_some()
     }
 
-    /// Appends a message of its app server to what is pending for a client; returns for how many clients it is pending.
-    pub(super) fn hand_own(&mut self, slot: Slot, encoded: &mut Encoded<'_>, policy: HubPolicy) -> u64 {
-        let Some(step) = encoded.step(self.connections[slot as usize].protocol) else {
+    /// Appends a message of its app server to the pending frames of a client; returns the number of clients for which it is
+    /// pending (0 or 1).
+    pub(super) fn append_own(&mut self, slot: Slot, encoded: &mut Encoded<'_>, policy: HubPolicy) -> u64 {
+        let Some(appender) = encoded.appender(self.connections[slot as usize].protocol) else {
             self.metrics.turn.untranslatable += 1;
             return 0;
         };
-        let bytes = step.frame().len();
-        let run_bytes = self.connections[slot as usize].run.as_ref().map_or(0, |run| run.bytes());
+        let bytes = appender.frame().len();
+        let run_bytes =
+            self.connections[slot as usize].frame_list.as_ref().map_or(0, |frame_list| frame_list.bytes());
         if run_bytes > 0 && run_bytes + bytes > policy.pending_bytes_max {
             self.flush(slot);
         }
@@ -46,12 +49,12 @@ impl Shard {
         // The limit was checked above.
         let own =
             HubPolicy { pending_bytes_max: usize::MAX, slow_consumer: SlowConsumer::Disconnect, ..policy };
-        if self.append(slot, step, own) != Appended::Waits {
+        if self.append(slot, appender, own) != Appended::Waits {
             self.end(slot, EndReason::SlowConsumer);
             return 0;
         }
         if matches!(self.connections[slot as usize].transport, TransportState::Http(_)) {
-            // A run does not distinguish it from broadcasts; the HTTP transport's backlog does.
+            // A frame list does not distinguish it from broadcasts; the HTTP transport's backlog does.
             self.flush(slot);
         }
         self.update_send_rate(slot, policy);
@@ -74,10 +77,10 @@ impl Shard {
                 (u64::try_from(self.settings.metrics.http_pending_bytes.get()).unwrap_or_default(), total)
             }
             TransportState::Socket(_) | TransportState::Detached { .. } => {
-                (self.pending_bytes + self.kept_own_bytes, total / u64::from(options.shard_count()))
+                (self.pending_bytes + self.buffered_own_bytes, total / u64::from(options.shard_count()))
             }
         };
-        if waiting.max(self.kept_bytes(slot)) > 0 && all + bytes as u64 > most {
+        if waiting.max(self.buffered_bytes(slot)) > 0 && all + bytes as u64 > most {
             return Err(format!(
                 "more than {total} bytes are pending for slow clients, this one among them (engine.own_pending_bytes_total)"
             ));
@@ -85,7 +88,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Pending bytes of a client, of all kinds.
+    /// All pending bytes of a client.
     fn waiting_bytes(&self, slot: Slot) -> usize {
         let connection = &self.connections[slot as usize];
         match &connection.transport {
@@ -96,27 +99,27 @@ impl Shard {
         }
     }
 
-    /// Bytes of its app server that a stateful client has not acknowledged.
-    fn kept_bytes(&self, slot: Slot) -> usize {
+    /// Bytes of its app server that are buffered because a stateful client has not acknowledged them.
+    fn buffered_bytes(&self, slot: Slot) -> usize {
         let connection = &self.connections[slot as usize];
         if !connection.is_stateful {
             return 0;
         }
-        let stateful = connection.extra().and_then(|extra| extra.stateful.as_ref());
+        let stateful = connection.rare().and_then(|rare| rare.stateful.as_ref());
         stateful.map_or(0, |stateful| stateful.own_bytes())
     }
 
-    /// Tells a client's app server the rate at which it may send, if that has changed.
+    /// Notifies a client's app server of the rate at which it may send, if that has changed.
     pub(super) fn update_send_rate(&mut self, slot: Slot, policy: HubPolicy) {
-        let (waiting, kept) = (self.waiting_bytes(slot), self.kept_bytes(slot));
+        let (waiting, buffered) = (self.waiting_bytes(slot), self.buffered_bytes(slot));
         let connection = &mut self.connections[slot as usize];
         let most = self.settings.options.own_pending_bytes_max as usize;
-        let kept_max = self.settings.options.stateful_bytes_max as usize;
-        let send_rate = if waiting.max(kept) > (most / STOP_DIVISOR).max(policy.pending_bytes_max) {
+        let buffered_max = self.settings.options.stateful_bytes_max as usize;
+        let send_rate = if waiting.max(buffered) > (most / STOP_DIVISOR).max(policy.pending_bytes_max) {
             SendRate::Paused
-        } else if waiting > policy.pending_bytes_max || kept > kept_max {
+        } else if waiting > policy.pending_bytes_max || buffered > buffered_max {
             connection.send_rate.max(SendRate::Reduced)
-        } else if waiting > policy.pending_bytes_max / 2 || kept > kept_max / 2 {
+        } else if waiting > policy.pending_bytes_max / 2 || buffered > buffered_max / 2 {
             // Half of the limit, so that the rate does not change with each message.
             connection.send_rate
         } else {
@@ -178,12 +181,13 @@ impl Shard {
         self.end_slow_reader(slot, &why);
     }
 
-    /// Closes a client that does not read its own messages. Its app server is told, and the client too, if it reads again in time.
+    /// Closes a client that does not read its own messages. Its app server is notified, and the client too, if it reads again in
+    /// time.
     fn end_slow_reader(&mut self, slot: Slot, why: &str) {
         let connection = &mut self.connections[slot as usize];
         let server: Option<Arc<dyn AppServer>> = connection.server().cloned();
         let id = connection.id;
-        connection.run = None;
+        connection.frame_list = None;
         if let Some(backlog) = &mut connection.backlog {
             self.pending_bytes -= backlog.drop_unstarted() as u64;
         }

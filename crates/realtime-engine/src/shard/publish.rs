@@ -1,4 +1,4 @@
-//! Appends published messages to what is pending for their receivers.
+//! Appends published messages to the pending frames of their receivers.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::publish::PublishJob;
 use crate::{OutgoingMessage, SlowConsumer, StreamPosition};
 
 impl Shard {
-    /// Appends one message to what is pending for each receiver. The writes come at the end of the turn.
+    /// Appends one message to the pending frames of each receiver. They are written at the end of the turn.
     pub(super) fn publish(&mut self, work: Arc<PublishJob>) {
         let mut one = [0];
         let receivers = self.index.receivers(&self.connections, &work.hub, &work.target, &mut one);
         let Some(&first) = receivers.first() else { return };
         let index_entry =
-            self.connections[first as usize].index_entry().expect("members of a hub have places");
-        // Moved out of the index while receivers are written to; nothing but this turn's end changes it.
-        let mut lent = std::mem::take(&mut self.receivers);
-        lent.extend_from_slice(receivers);
-        let mut receivers = lent;
+            self.connections[first as usize].index_entry().expect("members of a hub have an index entry");
+        // Moved out of the shard while messages are appended, and put back at the end.
+        let mut buffer = std::mem::take(&mut self.receivers);
+        buffer.extend_from_slice(receivers);
+        let mut receivers = buffer;
         if !work.excluded.is_empty() {
             receivers
                 .retain(|slot| work.excluded.binary_search(&self.connections[*slot as usize].id).is_err());
@@ -36,23 +36,23 @@ impl Shard {
             };
             receivers.retain(|slot| !is_excluded(slot));
         }
-        let followers = match work.kept {
-            Some(kept) => self.index.pass_kept(&work.hub, &work.target, kept, &mut receivers),
+        let followers = match work.recorded_position {
+            Some(recorded) => self.index.deliver_recorded(&work.hub, &work.target, recorded, &mut receivers),
             None => Vec::new(),
         };
         let policy = self.index.policy(index_entry.hub);
         let keyed = policy.slow_consumer == SlowConsumer::LatestByKey;
         let count = match receivers[..] {
             [slot] if self.is_own(&work.target, slot) => {
-                self.hand_own(slot, &mut Encoded::own(&work.message), policy)
+                self.append_own(slot, &mut Encoded::own(&work.message), policy)
             }
-            _ => self.hand_to(&receivers, &mut Encoded::new(&work.message, keyed), policy),
+            _ => self.append_for(&receivers, &mut Encoded::new(&work.message, keyed), policy),
         };
-        if let (Some(kept), false) = (work.kept, followers.is_empty()) {
-            // The position to continue from: behind this message.
-            let next = StreamPosition { offset: kept.offset + 1, ..kept };
+        if let (Some(recorded), false) = (work.recorded_position, followers.is_empty()) {
+            // The position to continue from: after this message.
+            let next = StreamPosition { offset: recorded.offset + 1, ..recorded };
             let position = OutgoingMessage::position(&work.target, next);
-            self.hand_to(&followers, &mut Encoded::new(&position, keyed), policy);
+            self.append_for(&followers, &mut Encoded::new(&position, keyed), policy);
         }
         receivers.clear();
         self.receivers = receivers;
@@ -63,8 +63,8 @@ impl Shard {
         }
     }
 
-    /// Appends a message to what is pending for connections of one hub; returns for how many.
-    pub(super) fn hand_to(
+    /// Appends a message to the pending frames of connections of one hub; returns their number.
+    pub(super) fn append_for(
         &mut self,
         receivers: &[Slot],
         encoded: &mut Encoded<'_>,
@@ -73,19 +73,19 @@ impl Shard {
         let mut count = 0;
         let mut full = Vec::new();
         for &slot in receivers {
-            let Some(step) = encoded.step(self.connections[slot as usize].protocol) else {
+            let Some(appender) = encoded.appender(self.connections[slot as usize].protocol) else {
                 self.metrics.turn.untranslatable += 1;
                 continue;
             };
             count += 1;
-            if self.append(slot, step, policy) != Appended::Waits {
+            if self.append(slot, appender, policy) != Appended::Waits {
                 full.push(slot);
             }
         }
         for slot in full {
             let protocol = self.connections[slot as usize].protocol;
-            if let Some(step) = encoded.step(protocol) {
-                self.append_or_end(slot, step);
+            if let Some(appender) = encoded.appender(protocol) {
+                self.append_or_end(slot, appender);
             }
         }
         count

@@ -29,7 +29,7 @@ impl Shard {
                 let _ = answer.send(self.named(&hub, names, after.as_deref(), max));
             }
             ShardCommand::CountPresence { hub, answer } => drop(answer.send(self.counts(&hub))),
-            other => unreachable!("{other:?} is no question"),
+            other => unreachable!("{other:?} is not a query"),
         }
     }
 
@@ -66,7 +66,7 @@ impl Shard {
         };
         let mut one = [0];
         let slots = self.index.receivers(&self.connections, hub, &target, &mut one);
-        // The smallest ids so far; a page is small, however many there are.
+        // The smallest ids so far; a page is small, whatever the number of connections.
         let mut page: BTreeMap<ConnectionId, Slot> = BTreeMap::new();
         for &slot in slots {
             let id = self.connections[slot as usize].id;
@@ -123,12 +123,13 @@ impl Shard {
     pub(super) fn execute(&mut self, hub: &Hub, which: &Predicate, actions: &[Action]) -> u64 {
         let mut one = [0];
         let all = self.index.receivers(&self.connections, hub, &Target::All, &mut one);
-        let mut chosen: Vec<Slot> = all.iter().copied().filter(|slot| self.is_chosen(*slot, which)).collect();
-        let count = chosen.len() as u64;
+        let mut selected: Vec<Slot> =
+            all.iter().copied().filter(|slot| self.is_selected(*slot, which)).collect();
+        let count = selected.len() as u64;
         for action in actions {
-            self.act(&chosen, action);
+            self.act(&selected, action);
             // A message may end slow clients, and a close ends all.
-            chosen.retain(|&slot| {
+            selected.retain(|&slot| {
                 self.connections
                     .get(slot as usize)
                     .is_some_and(|connection| connection.index_entry().is_some())
@@ -137,40 +138,41 @@ impl Shard {
         count
     }
 
-    fn act(&mut self, chosen: &[Slot], action: &Action) {
+    fn act(&mut self, selected: &[Slot], action: &Action) {
         match action {
             Action::Send(message) => {
-                let Some(&first) = chosen.first() else { return };
-                let index_entry =
-                    self.connections[first as usize].index_entry().expect("members of a hub have places");
+                let Some(&first) = selected.first() else { return };
+                let index_entry = self.connections[first as usize]
+                    .index_entry()
+                    .expect("members of a hub have an index entry");
                 let policy = self.index.policy(index_entry.hub);
                 let keyed = policy.slow_consumer == SlowConsumer::LatestByKey;
-                self.hand_to(chosen, &mut Encoded::new(message, keyed), policy);
+                self.append_for(selected, &mut Encoded::new(message, keyed), policy);
             }
             Action::Join(group) => {
-                for &slot in chosen {
-                    // A connection that is in too many groups stays out of this one.
+                for &slot in selected {
+                    // A connection that is in too many groups is not added.
                     let _ = self.index.join(&mut self.connections, slot, group);
                 }
             }
             Action::Leave(group) => {
-                for &slot in chosen {
+                for &slot in selected {
                     self.index.leave(&mut self.connections, slot, group);
                 }
             }
             Action::Close(CloseRequest { reason, allow_reconnect }) => {
-                for &slot in chosen {
+                for &slot in selected {
                     self.close(slot, EndReason::Closed, reason.as_deref(), *allow_reconnect);
                 }
             }
         }
     }
 
-    fn is_chosen(&self, slot: Slot, which: &Predicate) -> bool {
+    fn is_selected(&self, slot: Slot, which: &Predicate) -> bool {
         let connection = &self.connections[slot as usize];
         let name = |(group, _): &(GroupKey, u32)| self.index.group(*group).as_str();
         let groups: Vec<&str> = connection.groups().iter().map(name).collect();
         let user = self.index.user_of(&self.connections, slot).map(crate::UserId::as_str);
-        which.chooses(&Candidate { connection: connection.id, user, groups: &groups })
+        which.matches(&Candidate { connection: connection.id, user, groups: &groups })
     }
 }

@@ -9,16 +9,16 @@ use super::Shard;
 use super::connection::{ConnectionState, PostedBytes, TransportState};
 use super::hub_messages::Unreadable;
 use super::keys::Slot;
-use super::pending::{Frame, Step};
+use super::pending::{Frame, FrameAppender};
 use crate::{EndReason, ReceiveResult};
 
-/// How often one connection is read before others have their turn.
+/// Largest number of consecutive reads of one connection, before others are read.
 const READS_MAX: usize = 16;
 
-/// How many requests of one client may wait while it is paused.
+/// Largest number of queued requests of one client while it is paused.
 const HELD_MAX: usize = 16;
 
-/// Whether to go on reading from a connection.
+/// Whether to continue reading from a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
     Continue,
@@ -64,7 +64,7 @@ impl Shard {
         };
         self.metrics.turn.received_bytes += length as u64;
         if connection.is_closing() {
-            // `last_received_at` is when the closing began, and the deadline counts from there.
+            // `last_received_at` is the start of the close, from which the deadline is measured.
             return Flow::Continue;
         }
         connection.last_received_at = self.now;
@@ -85,7 +85,7 @@ impl Shard {
     fn decode(&mut self, slot: Slot, decoder: &mut Decoder, mut input: &mut [u8]) -> Flow {
         loop {
             let options = &self.settings.options;
-            let decoded = if self.takes_pieces(slot) {
+            let decoded = if self.accepts_parts(slot) {
                 decoder.set_message_bytes_max(options.forwarded_message_bytes_max);
                 decoder.decode_part(input)
             } else {
@@ -107,7 +107,7 @@ impl Shard {
                 Some(Part::Ping(_)) if self.exceeds_rates(slot, 1, 0) => {}
                 Some(Part::Ping(payload)) => {
                     let pong = Frame::control(frame(Opcode::Pong, payload));
-                    self.append_or_end(slot, &mut Step::new(pong));
+                    self.append_or_end(slot, &mut FrameAppender::new(pong));
                 }
                 Some(Part::Pong(_)) => {}
                 Some(Part::Close(CloseBody { code, .. })) => {
@@ -137,7 +137,7 @@ impl Shard {
         connection.last_received_at = self.now;
         if connection.is_paused || self.is_server_full(slot) {
             let connection = &mut self.connections[slot as usize];
-            let queued_posts = &mut connection.extra_or_new().queued_posts;
+            let queued_posts = &mut connection.rare_or_new().queued_posts;
             if queued_posts.len() < HELD_MAX {
                 queued_posts.push_back(PostedBytes { payload, is_end, done });
             } else {
@@ -149,11 +149,11 @@ impl Shard {
         if !self.exceeds_rates(slot, 0, payload.len()) {
             self.on_message(slot, &payload, is_end);
         }
-        // The request may have ended; its bytes count all the same.
+        // The request may have ended; its bytes are accepted anyway.
         let _ = done.send(ReceiveResult::Accepted);
     }
 
-    /// Reads again from a client that was paused.
+    /// Resumes reading from a client that was paused.
     pub(super) fn resume(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot as usize) else { return };
         if !connection.is_paused {
@@ -161,7 +161,7 @@ impl Shard {
         }
         connection.is_paused = false;
         let queued_posts =
-            connection.extra_mut().map(|extra| std::mem::take(&mut extra.queued_posts)).unwrap_or_default();
+            connection.rare_mut().map(|rare| std::mem::take(&mut rare.queued_posts)).unwrap_or_default();
         connection.last_received_at = self.now;
         for posted in queued_posts {
             if self.connections.contains(slot as usize) {
@@ -207,7 +207,7 @@ impl Shard {
         let bytes_max = self.settings.options.message_bytes_max as usize;
         let connection = &mut self.connections[slot as usize];
         let protocol = connection.protocol;
-        let partial = connection.rare.as_mut().and_then(|rare| rare.partial.take());
+        let partial = connection.uncommon.as_mut().and_then(|uncommon| uncommon.partial.take());
         if let Some(mut splitter) = partial {
             let result = splitter.feed(input, |payload| self.on_hub_message(slot, payload));
             self.keep_partial(slot, splitter);
@@ -234,7 +234,7 @@ impl Shard {
         if splitter.partial_bytes() > 0
             && let Some(connection) = self.connections.get_mut(slot as usize)
         {
-            connection.rare.get_or_insert_default().partial = Some(splitter);
+            connection.uncommon.get_or_insert_default().partial = Some(splitter);
         }
     }
 }

@@ -10,13 +10,13 @@ use super::due::{Verdict, View, due};
 use super::encode::hub_frame;
 use super::hub_messages::Unreadable;
 use super::keys::Slot;
-use super::pending::{Backlog, Step};
+use super::pending::{Backlog, FrameAppender};
 use super::stateful::{MessageStatus, Stateful};
-use super::{Piece, Shard};
+use super::{PendingFrame, Shard};
 use crate::{EndReason, ReattachResult, TraceEventKind};
 
 impl Shard {
-    /// Attaches a new socket to a connection that has lost its own, or has not noticed yet.
+    /// Attaches a new socket to a connection that has lost its own, or has not noticed the loss yet.
     pub(super) fn reattach(&mut self, slot: Slot, socket: edge::Socket) -> ReattachResult {
         let is_open = self.connections[slot as usize].index_entry().is_some();
         let connection = &mut self.connections[slot as usize];
@@ -26,23 +26,23 @@ impl Shard {
             return ReattachResult::Gone;
         };
         let (sequence_id, again) = stateful.resume(now);
-        Self::forget_pending(&mut self.pending_bytes, connection);
-        connection.run = None;
+        Self::subtract_pending(&mut self.pending_bytes, connection);
+        connection.frame_list = None;
         connection.backlog = None;
         connection.transport = TransportState::Socket(socket);
         connection.decoder = Decoder::new(Role::Server, self.settings.options.message_bytes_max);
         connection.last_received_at = self.now;
-        if let Some(rare) = &mut connection.rare {
-            rare.partial = None;
+        if let Some(uncommon) = &mut connection.uncommon {
+            uncommon.partial = None;
         }
-        // Before anything that is received from the new socket.
+        // Before any message that is received from the new socket.
         self.ping_server_for(slot, true);
         if let Some(client) = self.client(slot) {
             self.trace(&client, || TraceEventKind::Attached(true));
         }
-        // Nothing may be sent before it on the new socket.
+        // It must be the first message on the new socket.
         let sequence = hub_frame(&HubMessage::Sequence(Sequenced { sequence_id }), protocol);
-        self.send_kept(slot, Some(sequence.piece()), again);
+        self.send_buffered(slot, Some(sequence.pending_frame()), again);
         self.watch_socket(slot);
         ReattachResult::Attached
     }
@@ -61,8 +61,8 @@ impl Shard {
         if !resumes || self.draining.is_some() {
             return self.end(slot, reason);
         }
-        Self::forget_pending(&mut self.pending_bytes, connection);
-        connection.run = None;
+        Self::subtract_pending(&mut self.pending_bytes, connection);
+        connection.frame_list = None;
         connection.backlog = None;
         // Dropping the socket removes it from the poll.
         connection.transport = TransportState::Detached { until };
@@ -123,7 +123,7 @@ impl Shard {
             HubMessage::Ack(ack) if stateful.is_listening() => {
                 let before = stateful.own_bytes() as u64;
                 stateful.acknowledge(ack.sequence_id);
-                self.kept_own_bytes -= before - stateful.own_bytes() as u64;
+                self.buffered_own_bytes -= before - stateful.own_bytes() as u64;
                 // Its app server may have been slowed down because of what is acknowledged now.
                 self.raise_send_rate(slot);
             }
@@ -142,7 +142,7 @@ impl Shard {
         let protocol = connection.protocol;
         if let Some(sequence_id) = connection.stateful_mut().and_then(Stateful::take_ack) {
             let ack = hub_frame(&HubMessage::Ack(Sequenced { sequence_id }), protocol);
-            self.append_or_end(slot, &mut Step::new(ack));
+            self.append_or_end(slot, &mut FrameAppender::new(ack));
         }
     }
 
@@ -153,23 +153,23 @@ impl Shard {
         if queued_posts.is_empty() || connection.is_closing() {
             return;
         }
-        self.send_kept(slot, None, queued_posts);
+        self.send_buffered(slot, None, queued_posts);
     }
 
-    /// Writes frames that are buffered already, behind what is pending.
-    fn send_kept(&mut self, slot: Slot, first: Option<Piece>, kept: Vec<Bytes>) {
+    /// Writes frames that are buffered already, after the pending frames.
+    fn send_buffered(&mut self, slot: Slot, first: Option<PendingFrame>, buffered: Vec<Bytes>) {
         let connection = &mut self.connections[slot as usize];
-        let mut backlog = match (connection.backlog.take(), connection.run.take()) {
+        let mut backlog = match (connection.backlog.take(), connection.frame_list.take()) {
             (Some(backlog), _) => backlog,
-            (None, Some(run)) => {
-                self.pending_bytes += run.bytes() as u64;
-                Box::new(Backlog::rest_of(&run, 0))
+            (None, Some(frame_list)) => {
+                self.pending_bytes += frame_list.bytes() as u64;
+                Box::new(Backlog::rest_of(&frame_list, 0))
             }
             (None, None) => Box::default(),
         };
-        for piece in first.into_iter().chain(kept.into_iter().map(Piece::required)) {
-            self.pending_bytes += piece.len() as u64;
-            backlog.push(piece);
+        for pending_frame in first.into_iter().chain(buffered.into_iter().map(PendingFrame::required)) {
+            self.pending_bytes += pending_frame.len() as u64;
+            backlog.push(pending_frame);
         }
         connection.backlog = Some(backlog);
         self.write_backlog(slot);

@@ -1,4 +1,4 @@
-//! Releases memory when most clients have disconnected; tables would keep their largest size otherwise.
+//! Releases memory after most clients have disconnected; otherwise tables keep their largest size.
 
 use super::Shard;
 use crate::should_shrink;
@@ -10,7 +10,7 @@ impl Shard {
         {
             return;
         }
-        // Slots are known to others, so only those behind the last one in use can be released.
+        // Slots are in use as keys, so only those after the last one in use can be released.
         let before = self.connections.capacity();
         self.connections.shrink_to_fit();
         if self.connections.capacity() == before && !self.index.should_shrink() {

@@ -1,12 +1,12 @@
-//! [`MessageSplitter`]: splits what a stateful client sends to an app server into hub messages, and returns long ones in parts as they
-//! arrive. Pure.
+//! [`MessageSplitter`]: splits the bytes of a stateful client into hub messages for an app server, and returns long ones in parts
+//! as they arrive. Pure.
 
 use signalr_protocol::{
     FramingError, HubProtocol, RECORD_SEPARATOR, length_prefix, next_message, prefix_is_sequenced,
 };
 
-/// A message up to this size, in bytes with its framing, is collected before it is returned: its type must be known, which may be at its
-/// end, and all messages that are not counted are shorter.
+/// A message up to this size, in bytes with its framing, is collected before it is returned: its type must be known, which may be
+/// at its end, and all messages that are not counted are shorter.
 const COLLECTED_BYTES_MAX: usize = 4096;
 
 /// Splits a stream that arrives in arbitrary parts.
@@ -22,7 +22,7 @@ pub(crate) struct MessageSplitter {
 /// A long message of which parts were returned.
 #[derive(Debug)]
 struct Long {
-    /// How many bytes are missing, if the framing tells.
+    /// The number of missing bytes, if the framing has the length.
     left: Option<usize>,
     bytes: usize,
 }
@@ -199,16 +199,16 @@ fn length_of(protocol: HubProtocol, framed: &[u8]) -> Result<Option<usize>, Fram
 mod tests {
     use super::*;
 
-    /// The messages of a stream that arrives in parts of one size, with how many parts each was returned in.
-    fn run(
+    /// The messages of a stream that arrives in parts of one size, with the number of parts in which each was returned.
+    fn split_in_parts(
         protocol: HubProtocol,
         stream: &[u8],
         piece_bytes: usize,
     ) -> Result<Vec<(Vec<u8>, usize, bool)>, FramingError> {
         let mut splitter = MessageSplitter::new(protocol, 100_000);
         let (mut all, mut long) = (Vec::new(), (Vec::new(), 0, false));
-        for piece in stream.chunks(piece_bytes) {
-            splitter.feed::<FramingError>(piece, |cut| {
+        for pending_frame in stream.chunks(piece_bytes) {
+            splitter.feed::<FramingError>(pending_frame, |cut| {
                 match cut {
                     SplitPart::Message { framed, .. } => all.push((framed.to_vec(), 1, false)),
                     SplitPart::LongStart { bytes, is_sequenced } => long = (bytes.to_vec(), 1, is_sequenced),
@@ -246,7 +246,7 @@ mod tests {
                 .map(|bytes| framed(protocol, &vec![b'x'; bytes]))
                 .to_vec();
             for piece_bytes in [1, 2, 3, 1000, 4096, 4097, 65_536, 1 << 20] {
-                let got = run(protocol, &messages.concat(), piece_bytes).unwrap();
+                let got = split_in_parts(protocol, &messages.concat(), piece_bytes).unwrap();
                 let got: Vec<_> = got.into_iter().map(|(bytes, ..)| bytes).collect();
                 assert_eq!(got, messages, "{protocol:?} {piece_bytes}");
             }
@@ -257,23 +257,23 @@ mod tests {
     fn a_long_message_is_returned_in_parts_and_a_short_one_complete() {
         let text =
             [&b"{\"type\":1,\"arguments\":[\""[..], &[b'x'; 50_000], b"\"]}\x1e{\"type\":6}\x1e"].concat();
-        let got = run(HubProtocol::Json, &text, 10_000).unwrap();
+        let got = split_in_parts(HubProtocol::Json, &text, 10_000).unwrap();
         assert_eq!(got.iter().map(|(_, parts, _)| *parts).collect::<Vec<_>>(), [6, 1]);
         assert!(got[0].2, "it is numbered");
         let close =
             framed(HubProtocol::MessagePack, &[&[0x92, 7, 0xda, 0x20, 0][..], &[b'x'; 8192]].concat());
-        let got = run(HubProtocol::MessagePack, &close, 5000).unwrap();
+        let got = split_in_parts(HubProtocol::MessagePack, &close, 5000).unwrap();
         assert_eq!((got[0].1, got[0].2), (2, false), "a Close is not numbered, however long");
     }
 
     #[test]
     fn a_message_over_the_limit_is_refused_when_its_length_is_known() {
         let refused = Err(FramingError::TooLarge { bytes_max: 100_000 });
-        assert_eq!(run(HubProtocol::Json, &[b'x'; 100_001], 10_000), refused);
+        assert_eq!(split_in_parts(HubProtocol::Json, &[b'x'; 100_001], 10_000), refused);
         let mut prefix = framed(HubProtocol::MessagePack, &[0; 100_001]);
         prefix.truncate(10);
         for piece_bytes in [1, 10] {
-            assert_eq!(run(HubProtocol::MessagePack, &prefix, piece_bytes), refused);
+            assert_eq!(split_in_parts(HubProtocol::MessagePack, &prefix, piece_bytes), refused);
         }
     }
 }

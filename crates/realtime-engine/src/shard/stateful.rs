@@ -1,9 +1,9 @@
 //! [`Stateful`]: the state of stateful reconnect: sequence numbers, acknowledgements, buffer. Pure.
 //!
-//! Both sides number the messages of types 1 to 5, from 1. Each buffers what it sent until the other acknowledges it (type 8). On a new
-//! socket, each sends with type 9 the number that it continues with, and repeats what was not acknowledged; the receiver skips duplicates.
-//! In the text of the specification that is the number after the last message sent; shipped clients and servers send the number of the
-//! first message that is repeated, which receivers of both kinds understand (reference, 1.7).
+//! Both sides number the messages of types 1 to 5, from 1. Each buffers its messages until the other acknowledges them (type 8).
+//! On a new socket, each sends with type 9 the number that it continues with, and repeats what was not acknowledged; the receiver
+//! skips duplicates. The text of the specification has the number after the last message sent; released clients and servers send
+//! the number of the first message that is repeated, which receivers of both kinds accept (reference, 1.7).
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,7 @@ use super::pending::Frame;
 pub(crate) struct Stateful {
     /// Frames that the client has not acknowledged.
     buffered: VecDeque<BufferedFrame>,
-    kept_bytes: usize,
+    buffered_bytes: usize,
     /// Bytes of those frames that are from the client's app server.
     own_bytes: usize,
     /// The number of the next message to the client.
@@ -36,7 +36,7 @@ pub(crate) struct Stateful {
     waits_since: Option<Tick>,
     /// Whether counted messages are withheld until the client's first message. A JavaScript client counts only what it reads after it has
     /// handled the handshake response, and sends a ping then.
-    is_held: bool,
+    withholds: bool,
     /// Bytes received since the last acknowledgement.
     unacknowledged_bytes: usize,
     /// The state of forwarding, if the client has an app server.
@@ -85,7 +85,7 @@ impl Stateful {
     pub(crate) fn new() -> Self {
         Self {
             buffered: VecDeque::new(),
-            kept_bytes: 0,
+            buffered_bytes: 0,
             own_bytes: 0,
             next: 1,
             overflowed: false,
@@ -94,16 +94,16 @@ impl Stateful {
             acknowledged: 0,
             is_ack_due: false,
             waits_since: None,
-            is_held: true,
+            withholds: true,
             unacknowledged_bytes: 0,
             forwarding: None,
         }
     }
 
-    /// Numbers and buffers what is being sent.
+    /// Numbers and buffers a frame that is being sent.
     pub(crate) fn buffer(&mut self, frame: &Frame, bounds: Bounds) {
-        // What is not counted is buffered only while it must not overtake what is withheld.
-        if frame.counted() == 0 && !(self.is_held && frame.keeps_order()) {
+        // An uncounted frame is buffered only while it must not overtake withheld ones.
+        if frame.counted() == 0 && !(self.withholds && frame.keeps_order()) {
             return;
         }
         let number = self.next;
@@ -111,27 +111,27 @@ impl Stateful {
         if self.overflowed {
             return;
         }
-        self.kept_bytes += frame.len();
+        self.buffered_bytes += frame.len();
         self.own_bytes += if frame.is_own() { frame.len() } else { 0 };
         self.buffered.push_back(BufferedFrame {
             number,
             bytes: frame.bytes().clone(),
             is_own: frame.is_own(),
         });
-        if self.kept_bytes - self.own_bytes > bounds.bytes_max || self.own_bytes > bounds.own_bytes_max {
+        if self.buffered_bytes - self.own_bytes > bounds.bytes_max || self.own_bytes > bounds.own_bytes_max {
             self.overflowed = true;
             self.buffered = VecDeque::new();
-            self.kept_bytes = 0;
+            self.buffered_bytes = 0;
             self.own_bytes = 0;
         }
     }
 
-    /// Buffered bytes of what the client's app server sent to it alone.
+    /// Buffered bytes that the client's app server sent to it alone.
     pub(crate) fn own_bytes(&self) -> usize {
         self.own_bytes
     }
 
-    /// The client has received everything up to this number.
+    /// The client has received all messages up to this number.
     pub(crate) fn acknowledge(&mut self, up_to: u64) {
         if self.overflowed && up_to.checked_add(1) == Some(self.next) {
             // Everything sent was received, so nothing is missing.
@@ -143,7 +143,7 @@ impl Stateful {
             if last > up_to {
                 break;
             }
-            self.kept_bytes -= buffered.bytes.len();
+            self.buffered_bytes -= buffered.bytes.len();
             self.own_bytes -= if buffered.is_own { buffered.bytes.len() } else { 0 };
             self.buffered.pop_front();
         }
@@ -182,19 +182,19 @@ impl Stateful {
     }
 
     /// Whether counted messages are withheld.
-    pub(crate) fn is_held(&self) -> bool {
-        self.is_held
+    pub(crate) fn withholds(&self) -> bool {
+        self.withholds
     }
 
-    /// Returns what was withheld.
+    /// Returns the withheld frames.
     pub(crate) fn release(&mut self) -> Vec<Bytes> {
-        if !std::mem::take(&mut self.is_held) {
+        if !std::mem::take(&mut self.withholds) {
             return Vec::new();
         }
         self.buffered.iter().map(|buffered| buffered.bytes.clone()).collect()
     }
 
-    /// Whether so many bytes were received that they are acknowledged at once.
+    /// Whether enough bytes were received to acknowledge them at once.
     pub(crate) fn is_ack_urgent(&self) -> bool {
         self.unacknowledged_bytes >= ACK_BYTES
     }
@@ -224,10 +224,10 @@ impl Stateful {
         !self.overflowed
     }
 
-    /// Resumes on a new socket: returns the number that it continues with, and what is sent again.
+    /// Resumes on a new socket: returns the number that it continues with, and the frames that are sent again.
     pub(crate) fn resume(&mut self, now: Tick) -> (u64, Vec<Bytes>) {
         self.waits_since = Some(now);
-        self.is_held = false;
+        self.withholds = false;
         let from = self.buffered.front().map_or(self.next, |buffered| buffered.number);
         (from, self.buffered.iter().map(|buffered| buffered.bytes.clone()).collect())
     }
@@ -238,7 +238,7 @@ mod tests {
     use super::super::pending::Class;
     use super::*;
 
-    /// Limits of so many bytes for both kinds.
+    /// Limits of `bytes` bytes for both kinds.
     fn room(bytes: usize) -> Bounds {
         Bounds { bytes_max: bytes, own_bytes_max: bytes }
     }
@@ -273,8 +273,8 @@ mod tests {
     fn counted_messages_are_withheld_until_the_clients_first_message() {
         let mut stateful = Stateful::new();
         stateful.buffer(&frame("a", 1), room(1000));
-        assert!(stateful.is_held());
-        assert_eq!((stateful.release().len(), stateful.is_held(), stateful.release().len()), (1, false, 0));
+        assert!(stateful.withholds());
+        assert_eq!((stateful.release().len(), stateful.withholds(), stateful.release().len()), (1, false, 0));
     }
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
         stateful.acknowledge(3);
         assert_eq!(stateful.own_bytes(), 20);
         stateful.acknowledge(6);
-        assert_eq!((stateful.own_bytes(), stateful.kept_bytes), (0, 0));
+        assert_eq!((stateful.own_bytes(), stateful.buffered_bytes), (0, 0));
         for _ in 0..11 {
             stateful.buffer(&frame("12345678", 1).own(), bounds);
         }
@@ -342,6 +342,6 @@ mod tests {
         stateful.acknowledge(10);
         assert!(!stateful.can_resume());
         stateful.acknowledge(11);
-        assert!(stateful.can_resume(), "all of it has arrived in the end");
+        assert!(stateful.can_resume(), "everything was received in the end");
     }
 }

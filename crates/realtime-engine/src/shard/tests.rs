@@ -1,4 +1,4 @@
-//! A shard that is driven by the test: time is an argument, sockets are real ones on loopback.
+//! A shard that the test drives: time is an argument, sockets are real ones on loopback.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -64,13 +64,13 @@ impl World {
         }
     }
 
-    /// One turn with whatever has happened by now.
+    /// One turn with all events until now.
     fn turn(&mut self) -> TurnResult {
         self.shard.poll.poll(&mut self.events, Some(Duration::ZERO)).unwrap();
         self.shard.turn(self.events.iter().map(Ready::of), &mut self.inbox, self.now)
     }
 
-    /// Runs turns until a condition holds. The wait is for the loopback interface, not for a clock.
+    /// Runs turns until a condition is true. The wait is for the loopback interface, not for a clock.
     fn turn_until(&mut self, done: impl Fn(&Shard) -> bool) {
         let patience = Instant::now() + Duration::from_secs(10);
         while !done(&self.shard) {
@@ -131,7 +131,7 @@ impl Client {
         self.stream.write_all(&masked_frame(Opcode::Text, text.as_bytes(), [7, 7, 7, 7])).unwrap();
     }
 
-    /// The next thing that the shard sends: a message, `close <code>`, or `end`.
+    /// The next output of the shard: a message, `close <code>`, or `end`.
     fn receive(&mut self) -> String {
         let mut buffer = vec![0; 64 * 1024];
         while self.received.is_empty() {
@@ -176,7 +176,7 @@ fn work(target: Target, message: OutgoingMessage) -> PublishJob {
         excluded: Vec::new(),
         excluded_users: Vec::new(),
         message,
-        kept: None,
+        recorded_position: None,
         span: None,
     }
 }
@@ -194,7 +194,7 @@ fn a_connection_without_a_handshake_ends_at_the_timeout() {
     world.pass(Duration::from_secs(2));
     assert_eq!((client.receive(), client.receive()), ("close 1008".into(), "end".into()));
     assert_eq!(world.ends(EndReason::HandshakeTimeout), 1);
-    // A client that does not answer the close is dropped.
+    // A client that does not respond to the close is dropped.
     world.pass(Duration::from_secs(7));
     assert!(world.shard.connections.is_empty());
 }
@@ -268,7 +268,7 @@ fn a_silent_client_is_closed_at_the_client_timeout_and_one_that_pings_is_not() {
     assert_eq!(old.receive(), "{\"type\":6}\u{1e}");
 }
 
-/// The token expires before the handshake timeout, which is when the connection would be checked next.
+/// The token expires before the handshake timeout, at which the connection would be checked next.
 #[test]
 fn a_token_that_expires_before_the_next_check_closes_in_time() {
     let mut world = World::new(Options::default());
@@ -350,7 +350,7 @@ fn a_slow_consumer_is_closed_and_other_clients_get_every_message() {
     let arguments = format!("[\"{}\"]", "x".repeat(50_000));
     let mut published = 0;
     while world.ends(EndReason::SlowConsumer) == 0 {
-        assert!(published < 10_000, "the socket takes everything");
+        assert!(published < 10_000, "the socket accepts everything");
         world.publish(Target::All, &arguments);
         published += 1;
         // The fast client reads; the slow one does not.
@@ -376,7 +376,8 @@ fn a_client_that_sends_without_reading_ends_only_itself() {
     while world.shard.pending_bytes == 0 {
         world.publish(Target::Connection(flooding.id), &arguments);
     }
-    // Each invocation is answered until the limit of pending bytes; what follows is not a valid length, but the connection has ended.
+    // Each invocation is rejected until the limit of pending bytes is reached; the bytes after that are not a valid length, but
+    // the connection has ended.
     let call = b"\x08\x95\x01\x80\xa11\xa1t\x90";
     let flood = [&call.repeat(1000)[..], &[0xff; 5]].concat();
     flooding.stream.write_all(&masked_frame(Opcode::Binary, &flood, [1, 2, 3, 4])).unwrap();
@@ -395,7 +396,7 @@ fn bytes_that_a_socket_does_not_accept_are_written_later_in_order() {
     for number in 0..count {
         world.publish(Target::All, &format!("[{number},\"{filler}\"]"));
     }
-    assert!(world.shard.pending_bytes > 0, "the socket takes 20 MB at once");
+    assert!(world.shard.pending_bytes > 0, "the socket accepts 20 MB at once");
     let reader = std::thread::spawn(move || {
         (0..count).all(|number| client.receive().contains(&format!("\"arguments\":[{number},")))
     });

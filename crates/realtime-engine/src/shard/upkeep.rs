@@ -1,4 +1,4 @@
-//! Deadlines of connections: describes a connection to [`due`], and performs the verdict.
+//! Checks the deadlines of connections: describes a connection to [`due`], and performs the verdict.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::deadlines::Tick;
 use super::due::{OpenView, ReachedBy, Verdict, View, due};
 use super::encode::hub_frame;
 use super::keys::Slot;
-use super::pending::Step;
+use super::pending::FrameAppender;
 use crate::{HttpTransport, HttpTransportKind};
 
 impl Shard {
-    /// Performs what has become due by now, for connections and for memberships of users.
+    /// Performs what is due now, for connections and for memberships of users.
     pub(super) fn check_deadlines(&mut self) {
         let mut entries = Vec::new();
         self.deadlines.advance(self.now, &mut entries);
@@ -40,7 +40,7 @@ impl Shard {
             Verdict::Wait(until) => return Some(until),
             Verdict::Ping(then) => {
                 let ping = hub_frame(&HubMessage::Ping, self.connections[slot as usize].protocol);
-                self.append_or_end(slot, &mut Step::new(ping));
+                self.append_or_end(slot, &mut FrameAppender::new(ping));
                 return self.connections.contains(slot as usize).then_some(then);
             }
             Verdict::PingServer(then) => {
@@ -66,7 +66,7 @@ impl Shard {
                 self.acknowledge(slot);
             }
         }
-        // The deadline of a close that has started counts from now.
+        // The deadline of a close that has started is measured from now.
         self.connections.contains(slot as usize).then(|| self.now.plus(self.timeouts.close))
     }
 
@@ -83,13 +83,13 @@ impl Shard {
     }
 
     fn open_view(&self, connection: &Connection) -> OpenView {
-        let extra = connection.extra();
-        let last_message_at = extra.map_or(self.now, |extra| extra.last_message_at);
+        let rare = connection.rare();
+        let last_message_at = rare.map_or(self.now, |rare| rare.last_message_at);
         OpenView {
             reached_by: self.reached_by(connection),
             token_expires: connection.expires(),
             idle_deadline: self.idle_ticks(connection).map(|ticks| last_message_at.plus(ticks)),
-            resuming_since: extra.and_then(|extra| extra.stateful.as_ref()?.waits_since()),
+            resuming_since: rare.and_then(|rare| rare.stateful.as_ref()?.waits_since()),
             last_received_at: connection.last_received_at,
             last_sent_at: connection.last_sent_at,
             has_pinged: connection.has_pinged,
@@ -119,7 +119,7 @@ impl Shard {
         Some(self.deadlines.after(http.idle_since()?, patience))
     }
 
-    /// The view of a client that reads more slowly than it is sent to.
+    /// The view of a client that reads more slowly than messages are sent to it.
     pub(super) fn slow_reader_view(&self, slot: Slot) -> View {
         let connection = &self.connections[slot as usize];
         let deadline = match &connection.transport {
@@ -128,7 +128,7 @@ impl Shard {
             }
             TransportState::Http(http) => {
                 let patience = Duration::from_millis(self.settings.options.own_stalled_timeout_ms);
-                Some(self.deadlines.after(http.taken_at(), patience))
+                Some(self.deadlines.after(http.last_read_at(), patience))
             }
             TransportState::Detached { .. } => None,
         };

@@ -1,4 +1,4 @@
-//! The engine behind its handle: real threads, real sockets on loopback, clients that speak raw WebSocket.
+//! The engine behind its handle: real threads, real sockets on loopback, clients with raw WebSocket frames.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -83,7 +83,8 @@ impl World {
         self.engine.publish(publish).await.unwrap();
     }
 
-    /// What each client has received so far: an end mark is published to all, and what arrived before it is returned.
+    /// The messages that each client has received so far: an end mark is published to all, and the messages before it are
+    /// returned.
     async fn check(&self, clients: &mut [&mut Client], expected: &[&str]) {
         self.publish(Target::All, &[], "|").await;
         let received: Vec<String> = clients.iter_mut().map(|client| client.until_mark()).collect();
@@ -156,7 +157,7 @@ impl Client {
     }
 }
 
-/// What a MessagePack client received, as a JSON client would have.
+/// A message of a MessagePack client, as a JSON client would receive it.
 fn as_json(payload: &[u8]) -> String {
     if payload == b"{}\x1e" {
         return "{}\u{1e}".to_owned();
@@ -252,7 +253,7 @@ async fn a_message_of_one_protocol_is_translated_for_the_other() {
     let ready = OutgoingMessage::ready(None, Some(packed[..].into()), None);
     world.publish_message(Target::Connection(json.id), &[], ready.clone()).await;
     world.publish_message(Target::Connection(binary.id), &[], ready).await;
-    // JSON clients get the sender's own bytes.
+    // JSON clients receive the sender's own bytes.
     assert_eq!(json.receive().as_bytes(), text);
     world.check(&mut [&mut json, &mut binary], &["p", "jp"]).await;
 }
@@ -263,7 +264,7 @@ async fn handshakes_may_arrive_in_parts_and_bad_ones_get_an_error() {
     let mut pieces = world.attach(&hub("chat"), None).await.unwrap();
     pieces.send("{\"protocol\":\"js");
     pieces.send("on\",\"version\":1}");
-    // The rest of the record, a complete invocation, and the start of another.
+    // The rest of the handshake, a complete invocation, and the start of another.
     pieces.send(
         "\u{1e}{\"type\":1,\"target\":\"t\",\"arguments\":[],\"invocationId\":\"1\"}\u{1e}{\"type\":1,",
     );
@@ -348,7 +349,7 @@ async fn the_limit_of_connections_is_exact_and_counts_ended_ones_no_more() {
     first.send_bytes(Opcode::Close, b"");
     assert_eq!((first.receive(), first.receive()), ("close 1000 ".into(), "end".into()));
     drop(first);
-    // The connection is uncounted when the shard has seen the end of the socket, which a query does not wait for.
+    // The connection is counted until the shard has read the end of the socket, for which a query does not wait.
     let again = loop {
         match world.attach(&hub("chat"), None).await {
             Ok(client) => break client,
@@ -376,7 +377,7 @@ async fn a_publish_has_one_span_with_its_receivers() {
     world.engine.publish(publish).await.unwrap();
     let [first, second] = &mut clients;
     world.check(&mut [first, second], &["t", "t"]).await;
-    // Commands are handled in order, so the shards have handled the publish when they answer.
+    // Commands are handled in order, so the shards have handled the publish when they respond.
     world.engine.connection_count(None).await.unwrap();
     let spans = world.tracer.trace(parent.trace_id);
     assert_eq!(spans.len(), 1);

@@ -1,4 +1,4 @@
-//! The tests of `realtime-engine` from outside, in one binary so that it is linked once.
+//! Tests of `realtime-engine` through its public interface, in one binary so that it is linked once.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -15,7 +15,7 @@ const TIMEOUTS: Timeouts = Timeouts {
     soon: 1,
 };
 
-/// A WebSocket whose client pings; all of it happened at tick 100.
+/// A WebSocket whose client pings; its last events are at tick 100.
 const OPEN: OpenView = OpenView {
     reached_by: ReachedBy::Socket,
     token_expires: None,
@@ -33,11 +33,12 @@ const TOKEN_EXPIRED: Verdict =
     Close { reason: EndReason::TokenExpired, error: "the access token has expired", allow_reconnect: true };
 const IDLE: Verdict = Close {
     reason: EndReason::IdleTimeout,
-    error: "the client said nothing for longer than this hub allows",
+    error: "the client sent no message for longer than this hub allows",
     allow_reconnect: false,
 };
-const NO_HANDSHAKE: Verdict = Refuse(EndReason::HandshakeTimeout, "no handshake came in time");
-const NO_ANSWER: Verdict = Refuse(EndReason::HandshakeTimeout, "the handshake was not answered in time");
+const NO_HANDSHAKE: Verdict =
+    Refuse(EndReason::HandshakeTimeout, "no handshake request was received in time");
+const NO_ANSWER: Verdict = Refuse(EndReason::HandshakeTimeout, "the handshake was not completed in time");
 const LOST: Verdict = End(EndReason::ConnectionLost);
 const SILENT: Verdict = LoseSocket(EndReason::ClientTimeout);
 
@@ -49,7 +50,7 @@ fn events(request_deadline: Option<Tick>) -> OpenView {
     OpenView { reached_by: ReachedBy::ServerSentEvents { request_deadline }, ..OPEN }
 }
 
-/// Name, what is looked at, when, and what is to be done.
+/// The name, the view, the tick, and the expected verdict.
 type Case = (&'static str, View, u32, Verdict);
 
 #[rustfmt::skip]
@@ -60,10 +61,10 @@ fn cases_of_begin_and_end() -> Vec<Case> {
     vec![
         ("handshake: there is time", handshaking, 119, Wait(Tick(120))),
         ("handshake: too late", handshaking, 120, NO_HANDSHAKE),
-        ("answer to the handshake: there is time", opening, 100, Wait(Tick(120))),
-        ("answer to the handshake: too late", opening, 121, NO_ANSWER),
-        ("close: the client may still answer", closing, 104, Wait(Tick(105))),
-        ("close: the client did not answer", closing, 105, Remove),
+        ("handshake response: there is time", opening, 100, Wait(Tick(120))),
+        ("handshake response: too late", opening, 121, NO_ANSWER),
+        ("close: the client may still respond", closing, 104, Wait(Tick(105))),
+        ("close: the client did not respond", closing, 105, Remove),
     ]
 }
 
@@ -74,8 +75,8 @@ fn cases_of_keep_alive() -> Vec<Case> {
     let quiet = OpenView { last_sent_at: Tick(90), ..OPEN };
     let spread = OpenView { spread: 5, ..OPEN };
     vec![
-        ("keep-alive: sent to and heard of just now", View::Open(OPEN), 100, Wait(Tick(116))),
-        ("keep-alive: the client is missed before the next ping", View::Open(OpenView { last_received_at: Tick(80), ..OPEN }), 100, Wait(Tick(111))),
+        ("keep-alive: a message was sent and received just now", View::Open(OPEN), 100, Wait(Tick(116))),
+        ("keep-alive: the client timeout is before the next ping", View::Open(OpenView { last_received_at: Tick(80), ..OPEN }), 100, Wait(Tick(111))),
         ("keep-alive: something was sent within the interval", View::Open(quiet), 105, Wait(Tick(106))),
         ("keep-alive: nothing was sent for the interval", View::Open(quiet), 106, Ping(Tick(122))),
         ("keep-alive: a zero interval pings at every tick",
@@ -83,9 +84,9 @@ fn cases_of_keep_alive() -> Vec<Case> {
         ("keep-alive: pings are spread over an eighth of the interval", View::Open(spread), 114, Ping(Tick(128))),
         ("keep-alive: before the spread ping", View::Open(spread), 113, Wait(Tick(114))),
         ("client timeout: not yet over", View::Open(OPEN), 130, Ping(Tick(131))),
-        ("client timeout: nothing came", View::Open(OPEN), 131, SILENT),
-        ("client timeout: a client that never pinged is not missed", View::Open(old), 200, Ping(Tick(216))),
-        ("client timeout: a client that is not read from is not missed", View::Open(paused), 200, Ping(Tick(216))),
+        ("client timeout: nothing was received", View::Open(OPEN), 131, SILENT),
+        ("client timeout: a client that never pinged has none", View::Open(old), 200, Ping(Tick(216))),
+        ("client timeout: a paused client has none", View::Open(paused), 200, Ping(Tick(216))),
     ]
 }
 
@@ -100,27 +101,27 @@ fn cases_of_tokens_and_idle_clients() -> Vec<Case> {
         ("token: has expired", token(110), 110, TOKEN_EXPIRED),
         ("token: expires while the client has no socket",
             View::Open(OpenView { token_expires: Some(Tick(110)), ..WITHOUT_SOCKET }), 110, TOKEN_EXPIRED),
-        ("idle: the client may still speak", idle(110), 110, Wait(Tick(111))),
-        ("idle: the client said nothing", idle(110), 111, IDLE),
-        ("idle and token: the token counts first", View::Open(both), 101, TOKEN_EXPIRED),
+        ("idle: the client may still send a message", idle(110), 110, Wait(Tick(111))),
+        ("idle: the client sent no message", idle(110), 111, IDLE),
+        ("idle and token: the token has precedence", View::Open(both), 101, TOKEN_EXPIRED),
     ]
 }
 
 #[rustfmt::skip]
 fn cases_of_transports() -> Vec<Case> {
     vec![
-        ("no socket: the app server is pinged in the client's place", View::Open(WITHOUT_SOCKET), 100, PingServer(Tick(113))),
-        ("no socket: a token that expires sooner is looked at sooner",
+        ("no socket: a ping is sent to the app server for the client", View::Open(WITHOUT_SOCKET), 100, PingServer(Tick(113))),
+        ("no socket: a token that expires sooner is checked sooner",
             View::Open(OpenView { token_expires: Some(Tick(110)), ..WITHOUT_SOCKET }), 100, PingServer(Tick(110))),
-        ("no socket: the client did not come back", View::Open(WITHOUT_SOCKET), 113, LOST),
-        ("resume: the client may still speak", View::Open(OpenView { resuming_since: Some(Tick(90)), ..OPEN }), 110, Wait(Tick(111))),
-        ("resume: the client forgot its new socket", View::Open(OpenView { resuming_since: Some(Tick(90)), ..OPEN }), 111, LOST),
-        ("long polling: a poll waits; neither pinged nor missed", View::Open(long_polling(None)), 500, Wait(Tick(512))),
-        ("long polling: the next poll may come", View::Open(long_polling(Some(Tick(112)))), 111, Wait(Tick(123))),
-        ("long polling: no poll came", View::Open(long_polling(Some(Tick(112)))), 112, LOST),
-        ("events: pinged as a socket is", View::Open(events(None)), 116, Ping(Tick(131))),
-        ("events: the request has ended, and may come again", View::Open(events(Some(Tick(112)))), 111, Wait(Tick(116))),
-        ("events: the request did not come again", View::Open(events(Some(Tick(112)))), 112, LOST),
+        ("no socket: the client did not reconnect", View::Open(WITHOUT_SOCKET), 113, LOST),
+        ("resume: the client may still send its Sequence", View::Open(OpenView { resuming_since: Some(Tick(90)), ..OPEN }), 110, Wait(Tick(111))),
+        ("resume: the client did not send its Sequence", View::Open(OpenView { resuming_since: Some(Tick(90)), ..OPEN }), 111, LOST),
+        ("long polling: while a poll waits there are no pings and no timeout", View::Open(long_polling(None)), 500, Wait(Tick(512))),
+        ("long polling: the next poll may still arrive", View::Open(long_polling(Some(Tick(112)))), 111, Wait(Tick(123))),
+        ("long polling: no poll arrived", View::Open(long_polling(Some(Tick(112)))), 112, LOST),
+        ("events: pinged like a WebSocket", View::Open(events(None)), 116, Ping(Tick(131))),
+        ("events: the request has ended, and the next may still arrive", View::Open(events(Some(Tick(112)))), 111, Wait(Tick(116))),
+        ("events: no further request arrived", View::Open(events(Some(Tick(112)))), 112, LOST),
     ]
 }
 
@@ -130,10 +131,10 @@ fn cases_of_single_deadlines() -> Vec<Case> {
     let stateful = View::Unacknowledged { deadline: Tick(101) };
     vec![
         ("slow reader: may still read", slow, 139, Wait(Tick(140))),
-        ("slow reader: read nothing", slow, 140, EndStalledReader),
+        ("slow reader: has read nothing", slow, 140, EndStalledReader),
         ("slow reader: has no socket to read from", View::SlowReader { deadline: None }, 141, Wait(Tick(142))),
         ("stateful: an acknowledgement waits for more messages", stateful, 100, Wait(Tick(101))),
-        ("stateful: an acknowledgement waits no longer", stateful, 101, Acknowledge),
+        ("stateful: an acknowledgement is due", stateful, 101, Acknowledge),
     ]
 }
 

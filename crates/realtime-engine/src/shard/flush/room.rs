@@ -1,4 +1,4 @@
-//! Whether there is room for one more frame, and what is dropped to make room.
+//! Whether one more frame fits into the pending bytes, and which frames are dropped for it.
 
 use crate::SlowConsumer;
 use crate::shard::index::HubPolicy;
@@ -9,9 +9,9 @@ use crate::shard::pending::{Backlog, Frame};
 pub(crate) enum Appended {
     /// It is pending.
     Waits,
-    /// There is no room before pending frames were written.
+    /// Pending frames must be written first.
     FlushFirst,
-    /// There is no room, and the transport is blocked.
+    /// It does not fit, and the transport is blocked.
     NoRoom,
 }
 
@@ -21,10 +21,11 @@ pub(super) struct Account<'a> {
     /// Bytes in the backlogs of the shard's sockets.
     pub(super) pending_bytes: &'a mut u64,
     /// Invocations that were dropped for slow clients.
-    pub(super) left_out: &'a mut u64,
+    pub(super) dropped: &'a mut u64,
 }
 
-/// Drops from a backlog what the hub's policy drops for a new frame: returns how many bytes, and how many invocations.
+/// Drops from a backlog what the hub's policy drops for a new frame. Returns the number of bytes and of invocations that were
+/// dropped.
 pub(super) fn make_room(backlog: &mut Backlog, frame: &Frame, policy: HubPolicy) -> (usize, u64) {
     match policy.slow_consumer {
         SlowConsumer::Disconnect => (0, 0),

@@ -1,17 +1,17 @@
-//! Delivery by a WebSocket. Frames are pending in a run until the end of the turn; what the socket does not accept then stays in a backlog
-//! until the socket is writable. While there is a backlog there is no run.
+//! Delivery by a WebSocket. Frames are pending in a frame list until the end of the turn; what the socket does not accept then is
+//! in a backlog until the socket is writable. While there is a backlog there is no frame list.
 
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use super::room::{Account, Appended, make_room};
 use crate::shard::index::HubPolicy;
-use crate::shard::pending::{Backlog, Run, Step};
+use crate::shard::pending::{Backlog, FrameAppender, FrameList};
 
-/// Runs up to this size are joined into one buffer; beyond it, copying costs more than the slices do.
+/// Frame lists up to this size are joined into one buffer; above it, copying costs more than vectored writes.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
 
-/// Where bytes are written.
+/// The destination of writes.
 pub(super) trait Writer {
     /// Writes as much of one buffer as is accepted at once.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
@@ -57,55 +57,58 @@ pub(super) struct Report {
 /// Appends a frame.
 #[inline]
 pub(super) fn append(
-    run: &mut Option<Rc<Run>>,
+    frame_list: &mut Option<Rc<FrameList>>,
     backlog: Option<&mut Backlog>,
-    step: &mut Step,
+    appender: &mut FrameAppender,
     policy: HubPolicy,
     account: &mut Account<'_>,
 ) -> Appended {
-    let bytes = step.frame().len();
+    let bytes = appender.frame().len();
     if let Some(backlog) = backlog {
-        let (freed, left_out) = make_room(backlog, step.frame(), policy);
+        let (freed, dropped) = make_room(backlog, appender.frame(), policy);
         *account.pending_bytes -= freed as u64;
-        *account.left_out += left_out;
+        *account.dropped += dropped;
         if backlog.policed_bytes() + bytes > policy.pending_bytes_max {
             return Appended::NoRoom;
         }
-        backlog.push(step.frame().piece());
+        backlog.push(appender.frame().pending_frame());
         *account.pending_bytes += bytes as u64;
         return Appended::Waits;
     }
-    let waiting = run.as_ref().map_or(0, |run| run.bytes());
+    let waiting = frame_list.as_ref().map_or(0, |frame_list| frame_list.bytes());
     if waiting > 0 && waiting + bytes > policy.pending_bytes_max {
         return Appended::FlushFirst;
     }
-    *run = Some(step.after(run.as_ref()));
+    *frame_list = Some(appender.after(frame_list.as_ref()));
     Appended::Waits
 }
 
-/// Whether a run is written in slices, as a backlog is, rather than joined.
-pub(super) fn is_long(run: &Run) -> bool {
-    run.bytes() > JOINED_BYTES_MAX && run.frames() > 1
+/// Whether a frame list is written in slices, like a backlog, instead of joined.
+pub(super) fn is_long(frame_list: &FrameList) -> bool {
+    frame_list.bytes() > JOINED_BYTES_MAX && frame_list.frames() > 1
 }
 
-/// Writes a run that is not long in one call. The rest is returned as a backlog.
-pub(super) fn write_run(socket: &mut impl Writer, run: &Run) -> (Report, Option<Backlog>) {
+/// Writes a short frame list in one call. Returns the rest as a backlog.
+pub(super) fn write_frame_list(
+    socket: &mut impl Writer,
+    frame_list: &FrameList,
+) -> (Report, Option<Backlog>) {
     let report = |outcome, bytes, frames| Report {
         outcome,
         writes: 1,
         bytes,
         frames,
-        has_hub_message: run.has_hub_message(),
+        has_hub_message: frame_list.has_hub_message(),
     };
-    let written = match socket.write(run.joined()) {
+    let written = match socket.write(frame_list.joined()) {
         Ok(written) => written,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         Err(_) => return (Report { has_hub_message: false, ..report(Outcome::Lost, 0, 0) }, None),
     };
-    if written < run.bytes() {
-        return (report(Outcome::Blocked, written, 0), Some(Backlog::rest_of(run, written)));
+    if written < frame_list.bytes() {
+        return (report(Outcome::Blocked, written, 0), Some(Backlog::rest_of(frame_list, written)));
     }
-    (report(Outcome::Written, written, u64::from(run.frames())), None)
+    (report(Outcome::Written, written, u64::from(frame_list.frames())), None)
 }
 
 /// Writes a backlog until it is empty or the socket would block.
@@ -141,7 +144,7 @@ mod tests {
     use crate::SlowConsumer;
     use crate::shard::pending::{Class, Frame};
 
-    /// Accepts what its script says: so many bytes, or it would block, or it fails.
+    /// Accepts the number of bytes that its script says, would block, or fails.
     #[derive(Default)]
     struct Script {
         takes: VecDeque<Take>,
@@ -186,47 +189,48 @@ mod tests {
         Frame::new(Bytes::copy_from_slice(text.as_bytes()), class, 0)
     }
 
-    fn run_of(texts: &[&str]) -> Rc<Run> {
-        let step = |run: Option<Rc<Run>>, text: &&str| {
-            Some(Step::new(frame(text, Class::Required)).after(run.as_ref()))
+    fn frame_list_of(texts: &[&str]) -> Rc<FrameList> {
+        let appender = |frame_list: Option<Rc<FrameList>>, text: &&str| {
+            Some(FrameAppender::new(frame(text, Class::Required)).after(frame_list.as_ref()))
         };
-        texts.iter().fold(None, step).expect("a test has frames")
+        texts.iter().fold(None, appender).expect("a test has frames")
     }
 
     fn policy(pending_bytes_max: usize, slow_consumer: SlowConsumer) -> HubPolicy {
         HubPolicy { pending_bytes_max, slow_consumer, idle_timeout_ms: None }
     }
 
-    /// Name, what the socket accepts of the frames `ab`, `cd`, `ef` (6 bytes), the report (outcome, writes, bytes, frames), and what is left.
+    /// Name, what the socket accepts of the frames `ab`, `cd`, `ef` (6 bytes), the report (outcome, writes, bytes, frames), and
+    /// what is left.
     type WriteCase = (&'static str, &'static [Take], (Outcome, u64, usize, u64), &'static str);
 
     #[rustfmt::skip]
     const RUNS: &[WriteCase] = &[
-        ("all is taken", &[ALL], (Outcome::Written, 1, 6, 3), ""),
-        ("a part is taken: the rest waits, and its frames count when they end", &[Take::Bytes(3)], (Outcome::Blocked, 1, 3, 0), "def"),
-        ("nothing is taken: all waits", &[Block], (Outcome::Blocked, 1, 0, 0), "abcdef"),
-        ("the socket is broken: nothing waits any more", &[Break], (Outcome::Lost, 1, 0, 0), ""),
+        ("everything is accepted", &[ALL], (Outcome::Written, 1, 6, 3), ""),
+        ("a part is accepted: the rest is pending, and frames count when complete", &[Take::Bytes(3)], (Outcome::Blocked, 1, 3, 0), "def"),
+        ("nothing is accepted: everything is pending", &[Block], (Outcome::Blocked, 1, 0, 0), "abcdef"),
+        ("the socket is broken: nothing is pending", &[Break], (Outcome::Lost, 1, 0, 0), ""),
     ];
 
     #[rustfmt::skip]
     const BACKLOGS: &[WriteCase] = &[
-        ("all is taken in one write", &[ALL], (Outcome::Written, 1, 6, 3), ""),
-        ("writes go on until the socket blocks", &[Take::Bytes(3), Take::Bytes(2), Block], (Outcome::Blocked, 3, 5, 2), "f"),
-        ("short writes go on to the end", &[Take::Bytes(5), ALL], (Outcome::Written, 2, 6, 3), ""),
-        ("nothing is taken", &[Block], (Outcome::Blocked, 1, 0, 0), "abcdef"),
-        ("the socket breaks on the way", &[Take::Bytes(2), Break], (Outcome::Lost, 2, 2, 1), "cdef"),
+        ("everything is accepted in one write", &[ALL], (Outcome::Written, 1, 6, 3), ""),
+        ("writes continue until the socket blocks", &[Take::Bytes(3), Take::Bytes(2), Block], (Outcome::Blocked, 3, 5, 2), "f"),
+        ("short writes continue to the end", &[Take::Bytes(5), ALL], (Outcome::Written, 2, 6, 3), ""),
+        ("nothing is accepted", &[Block], (Outcome::Blocked, 1, 0, 0), "abcdef"),
+        ("the socket breaks after a part", &[Take::Bytes(2), Break], (Outcome::Lost, 2, 2, 1), "cdef"),
     ];
 
     fn rest(backlog: Option<Backlog>) -> String {
-        let pieces = backlog.map(Backlog::into_bytes).unwrap_or_default();
-        String::from_utf8(pieces.concat()).expect("frames of tests are text")
+        let pending_frames = backlog.map(Backlog::into_bytes).unwrap_or_default();
+        String::from_utf8(pending_frames.concat()).expect("frames of tests are text")
     }
 
     #[test]
-    fn a_run_is_written_as_the_table_says() {
+    fn a_frame_list_is_written_as_in_the_table() {
         for (name, takes, (outcome, writes, bytes, frames), left) in RUNS {
             let mut script = Script { takes: takes.iter().copied().collect(), ..Script::default() };
-            let (report, backlog) = write_run(&mut script, &run_of(&["ab", "cd", "ef"]));
+            let (report, backlog) = write_frame_list(&mut script, &frame_list_of(&["ab", "cd", "ef"]));
             let expected = (*outcome, *writes, *bytes, *frames);
             assert_eq!((report.outcome, report.writes, report.bytes, report.frames), expected, "{name}");
             assert_eq!(report.has_hub_message, *outcome != Outcome::Lost, "{name}");
@@ -236,10 +240,10 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_is_written_as_the_table_says() {
+    fn a_backlog_is_written_as_in_the_table() {
         for (name, takes, (outcome, writes, bytes, frames), left) in BACKLOGS {
             let mut script = Script { takes: takes.iter().copied().collect(), ..Script::default() };
-            let mut backlog = Backlog::rest_of(&run_of(&["ab", "cd", "ef"]), 0);
+            let mut backlog = Backlog::rest_of(&frame_list_of(&["ab", "cd", "ef"]), 0);
             let report = write_backlog(&mut script, &mut backlog);
             let expected = (*outcome, *writes, *bytes, *frames);
             assert_eq!((report.outcome, report.writes, report.bytes, report.frames), expected, "{name}");
@@ -249,8 +253,8 @@ mod tests {
         }
     }
 
-    /// Name, frames in the run, invocations in the backlog (absent: no backlog), limit of pending bytes, the policy, the new frame, and the
-    /// result: the outcome, the pending frames, and how many invocations were dropped.
+    /// Name, frames in the list, invocations in the backlog (`None`: no backlog), limit of pending bytes, the policy, the new
+    /// frame, and the result: the outcome, the pending frames, and how many invocations were dropped.
     type AppendCase = (
         &'static str,
         &'static [&'static str],
@@ -263,37 +267,43 @@ mod tests {
 
     #[rustfmt::skip]
     const APPENDS: &[AppendCase] = &[
-        ("nothing waits: one frame always has room", &[], None, 3, SlowConsumer::Disconnect, "abcdef", (Appended::Waits, "abcdef", 0)),
-        ("a run with room grows", &["ab"], None, 4, SlowConsumer::Disconnect, "cd", (Appended::Waits, "abcd", 0)),
-        ("a run without room is written first", &["ab"], None, 3, SlowConsumer::Disconnect, "cd", (Appended::FlushFirst, "ab", 0)),
-        ("a backlog with room grows", &[], Some(&["ab"]), 4, SlowConsumer::Disconnect, "cd", (Appended::Waits, "abcd", 0)),
-        ("a backlog without room ends the client", &[], Some(&["ab"]), 3, SlowConsumer::Disconnect, "cd", (Appended::NoRoom, "ab", 0)),
-        ("a policy leaves the oldest calls out", &[], Some(&["ab", "cd"]), 5, SlowConsumer::DropOldest, "ef", (Appended::Waits, "cdef", 1)),
-        ("a policy leaves earlier calls of the same key out", &[], Some(&["ab", "cd"]), 9, SlowConsumer::LatestByKey, "ef", (Appended::Waits, "ef", 2)),
-        ("a frame that never fits ends the client all the same", &[], Some(&["ab"]), 3, SlowConsumer::DropOldest, "cdef", (Appended::NoRoom, "", 1)),
+        ("nothing is pending: one frame always fits", &[], None, 3, SlowConsumer::Disconnect, "abcdef", (Appended::Waits, "abcdef", 0)),
+        ("a frame that fits is appended to the list", &["ab"], None, 4, SlowConsumer::Disconnect, "cd", (Appended::Waits, "abcd", 0)),
+        ("a list without space is written first", &["ab"], None, 3, SlowConsumer::Disconnect, "cd", (Appended::FlushFirst, "ab", 0)),
+        ("a frame that fits is appended to the backlog", &[], Some(&["ab"]), 4, SlowConsumer::Disconnect, "cd", (Appended::Waits, "abcd", 0)),
+        ("a frame that does not fit into the backlog ends the connection", &[], Some(&["ab"]), 3, SlowConsumer::Disconnect, "cd", (Appended::NoRoom, "ab", 0)),
+        ("drop_oldest drops the oldest invocations", &[], Some(&["ab", "cd"]), 5, SlowConsumer::DropOldest, "ef", (Appended::Waits, "cdef", 1)),
+        ("latest_by_key drops earlier invocations of the key", &[], Some(&["ab", "cd"]), 9, SlowConsumer::LatestByKey, "ef", (Appended::Waits, "ef", 2)),
+        ("a frame that never fits ends the connection", &[], Some(&["ab"]), 3, SlowConsumer::DropOldest, "cdef", (Appended::NoRoom, "", 1)),
     ];
 
     #[test]
-    fn a_frame_is_appended_as_the_table_says() {
-        for (name, in_run, in_backlog, bytes_max, slow_consumer, new, (outcome, waits, left_out)) in APPENDS {
+    fn a_frame_is_appended_as_in_the_table() {
+        for (name, in_run, in_backlog, bytes_max, slow_consumer, new, (outcome, waits, dropped)) in APPENDS {
             let call = |text: &&str| frame(text, Class::Droppable(1));
-            let mut run = (!in_run.is_empty()).then(|| run_of(in_run));
+            let mut frame_list = (!in_run.is_empty()).then(|| frame_list_of(in_run));
             let mut backlog = in_backlog.map(|texts| {
                 let mut backlog = Backlog::default();
-                texts.iter().for_each(|text| backlog.push(call(text).piece()));
+                texts.iter().for_each(|text| backlog.push(call(text).pending_frame()));
                 backlog
             });
             let before = backlog.as_ref().map_or(0, Backlog::bytes) as u64;
             let (mut pending_bytes, mut count) = (1000 + before, 0);
-            let mut account = Account { pending_bytes: &mut pending_bytes, left_out: &mut count };
+            let mut account = Account { pending_bytes: &mut pending_bytes, dropped: &mut count };
             let policy = policy(*bytes_max, *slow_consumer);
-            let appended =
-                append(&mut run, backlog.as_mut(), &mut Step::new(call(new)), policy, &mut account);
+            let appended = append(
+                &mut frame_list,
+                backlog.as_mut(),
+                &mut FrameAppender::new(call(new)),
+                policy,
+                &mut account,
+            );
             assert_eq!(appended, *outcome, "{name}");
-            assert_eq!(count, *left_out, "{name}");
+            assert_eq!(count, *dropped, "{name}");
             let after = backlog.as_ref().map_or(0, Backlog::bytes) as u64;
-            assert_eq!(pending_bytes, 1000 + after, "{name}: the account is that of the backlog");
-            let joined = run.map(|run| String::from_utf8(run.joined().to_vec()).expect("text"));
+            assert_eq!(pending_bytes, 1000 + after, "{name}: the total counts the backlog");
+            let joined =
+                frame_list.map(|frame_list| String::from_utf8(frame_list.joined().to_vec()).expect("text"));
             assert_eq!(joined.unwrap_or_else(|| rest(backlog)), *waits, "{name}");
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Whether changes are to be recorded from now on.
+    /// Sets whether changes are recorded.
     pub(super) fn watch(&mut self, is_watched: bool) {
         self.is_watched = is_watched;
         if !is_watched {
@@ -36,7 +36,7 @@ impl Changes {
         self.untold.push(change);
     }
 
-    /// Removes and returns what was recorded.
+    /// Removes and returns the recorded changes.
     pub(super) fn drain(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.untold)
     }

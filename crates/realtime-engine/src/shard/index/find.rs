@@ -1,4 +1,4 @@
-//! Questions to the index.
+//! Queries of the index.
 
 use super::{Connections, Index};
 use crate::shard::keys::{GroupKey, HubKey, Slot, UserKey};
@@ -31,13 +31,13 @@ impl Index {
         Some(self.user(user))
     }
 
-    /// The numbers of those users that are known here.
+    /// The keys of those users that this shard has.
     pub(crate) fn user_keys(&self, hub: &Hub, users: &[UserId]) -> Vec<UserKey> {
         let hub = self.hub_keys.get(hub).copied();
         users.iter().filter_map(|user| self.user_key(hub, user)).collect()
     }
 
-    /// Users or groups of a hub that have connections here, with how many.
+    /// Users or groups of a hub with connections in this shard, and the number of these.
     pub(crate) fn names(&self, hub: &Hub, names: NameKind) -> Box<dyn Iterator<Item = (&str, u64)> + '_> {
         let Some(key) = self.hub_keys.get(hub).copied() else { return Box::new(std::iter::empty()) };
         let present = |(_, members): &(&str, u64)| *members > 0;
@@ -59,7 +59,7 @@ impl Index {
         }
     }
 
-    /// The connection of that id, if it is in that hub.
+    /// The connection with this id, if it is in this hub.
     pub(crate) fn find(&self, connections: &Connections, hub: &Hub, id: ConnectionId) -> Option<Slot> {
         let slot = *self.by_id.get(&id)?;
         let index_entry = connections.get(slot as usize)?.index_entry()?;

@@ -1,11 +1,11 @@
-//! History in the index: to which hub's or group's [`Followers`] a message, a member or a request belongs.
+//! Histories in the index: finds the [`Followers`] of a hub or group for a message, a member or a request.
 
 use super::followers::{CaughtUp, Followers};
 use super::{Connections, Index, TooManyGroups};
 use crate::shard::keys::{GroupKey, HubKey, Slot};
 use crate::{FollowResult, GroupName, Hub, StreamPosition, Target};
 
-/// What has a history: a hub or a group.
+/// The scope of a history: a hub or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListScope {
     Hub(HubKey),
@@ -13,9 +13,9 @@ enum ListScope {
 }
 
 impl Index {
-    /// A message of a history passes: removes the receivers that must not be sent it now, and returns those to tell its
-    /// position.
-    pub(crate) fn pass_kept(
+    /// A recorded message is delivered: removes the receivers that must not receive it now, and returns those that receive its
+    /// position too.
+    pub(crate) fn deliver_recorded(
         &mut self,
         hub: &Hub,
         target: &Target,
@@ -36,7 +36,7 @@ impl Index {
         followers.get_or_insert_default().pass(position, members, receivers)
     }
 
-    /// A connection starts to follow a group, or its hub, whose log has this epoch.
+    /// Lets a connection follow a group, or its hub, whose log has this epoch.
     pub(crate) fn follow(
         &mut self,
         connections: &mut Connections,
@@ -78,7 +78,7 @@ impl Index {
         key.is_some_and(|key| connection.groups().iter().any(|(joined, _)| *joined == key))
     }
 
-    /// A replay has sent the connection everything before offset `next`.
+    /// A replay has sent the connection all messages before offset `next`.
     pub(crate) fn catch_up(
         &mut self,
         connections: &Connections,

@@ -1,61 +1,61 @@
-//! [`Followers`]: what each member of a hub or group with history has been sent, and who follows that history. Pure: it knows
-//! neither connections nor the log.
+//! [`Followers`]: which messages each member of a hub or group with history has received, and which members follow that history.
+//! Pure: it has neither connections nor the log.
 //!
 //! Messages are appended to the log first and reach the shard afterwards, in the order of their offsets. A member that starts to
-//! follow is sent the older messages from the log (a *replay*) and the newer ones as they pass the shard; the states of
-//! [`Progress`] make sure that it is sent each of them once.
+//! follow receives the older messages from the log (a *replay*) and the newer ones as they reach the shard; the states of
+//! [`Progress`] ensure that it receives each of them once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::{FollowResult, StreamPosition};
 
-/// The members of one hub or group. `K` names a member.
+/// The members of one hub or group. `K` identifies a member.
 #[derive(Debug)]
 pub(super) struct Followers<K> {
-    /// The epoch of the log to which all offsets below belong.
+    /// The epoch of the log of all offsets below.
     epoch: Option<u64>,
-    /// The offset of the newest message of that log that passed.
+    /// The offset of the newest message of that log that reached the shard.
     newest: Option<u64>,
-    /// A member without an entry does not follow, and nobody knows what it has been sent.
+    /// A member without an entry does not follow, and it is unknown which messages it has received.
     members: HashMap<K, Progress>,
-    /// The live members, sorted, while that is all that a message needs: no member is skipped, and none has changed since the last
-    /// message. A table of 100,000 members takes 10 ms to look through and sort.
+    /// The live members, sorted, if the last message skipped no member and no member has changed since. Searching and sorting a
+    /// table of 100,000 members takes 10 ms.
     live: Option<Vec<K>>,
 }
 
-/// How far a member is.
+/// The progress of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// It does not follow. It has been sent every message from offset `since` on.
+    /// It does not follow. It has received every message from offset `since` on.
     NotFollowing {
-        /// Beyond the next message that passes if a replay read the log faster than the shard.
+        /// Higher than the offset of the next message if a replay read the log faster than the shard.
         since: u64,
     },
-    /// A replay is sending it older messages. Messages that pass are withheld from it; the replay finds them in the log.
+    /// A replay sends it older messages. New messages are withheld from it; the replay finds them in the log.
     CatchingUp {
         /// The newest message that was withheld.
         withheld: Option<u64>,
     },
-    /// A replay is sending it older messages. It is sent each message that passes, without the message's position: the response
-    /// to its call has the newest one.
+    /// A replay sends it older messages. It receives each new message, without the message's position: the response to its
+    /// invocation has the newest one.
     Replaying {
         /// As for [`Progress::Live`].
         since: Option<u64>,
     },
-    /// It is sent each message that passes, and the message's position.
+    /// It receives each new message, and the message's position.
     Live {
-        /// As above; unknown after the log has been replaced, until the first message of the new one passes.
+        /// As above; `None` after the log has been replaced, until the first message of the new one.
         since: Option<u64>,
     },
 }
 
-/// Whether a member has caught up.
+/// Whether a member has received all older messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CaughtUp {
     /// It does not follow.
     Gone,
-    /// It has been sent every message before this position.
+    /// It has received every message before this position.
     Live(StreamPosition),
     /// Messages up to this offset were withheld from it.
     Behind(u64),
@@ -68,12 +68,12 @@ impl<K> Default for Followers<K> {
 }
 
 impl<K: Copy + Eq + Hash + Ord> Followers<K> {
-    /// A message passes on its way to `receivers`, who are among `members`: removes the receivers that must not be sent it
-    /// now, and returns those to tell its position, sorted.
+    /// A message is delivered to `receivers`, a subset of `members`: removes the receivers that must not receive it now, and
+    /// returns those that receive its position, sorted.
     pub(super) fn pass(&mut self, position: StreamPosition, members: &[K], receivers: &mut Vec<K>) -> Vec<K> {
         let StreamPosition { epoch, offset } = position;
         if self.enter_epoch(epoch) {
-            // Everybody who is a member when the first message of a log passes is sent all of that log.
+            // Every member at the time of a log's first message receives all of that log.
             for member in members {
                 match self.members.entry(*member).or_insert(Progress::NotFollowing { since: offset }) {
                     Progress::NotFollowing { .. } | Progress::CatchingUp { .. } => {}
@@ -85,32 +85,32 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
         if let Some(live) = &self.live {
             return live.clone();
         }
-        let mut told = Vec::new();
-        let mut is_anyone_skipped = false;
+        let mut with_position = Vec::new();
+        let mut skips_a_member = false;
         for (member, progress) in &mut self.members {
             if let Progress::CatchingUp { withheld } = progress {
                 *withheld = Some(offset);
             }
             match progress {
-                _ if progress.skips(offset) => is_anyone_skipped = true,
-                Progress::Live { .. } => told.push(*member),
+                _ if progress.skips(offset) => skips_a_member = true,
+                Progress::Live { .. } => with_position.push(*member),
                 Progress::NotFollowing { .. } | Progress::CatchingUp { .. } | Progress::Replaying { .. } => {}
             }
         }
-        if is_anyone_skipped {
+        if skips_a_member {
             receivers
                 .retain(|member| !self.members.get(member).is_some_and(|progress| progress.skips(offset)));
         }
-        // The order of a hash table differs from run to run, and jumps about in the table of connections.
-        told.sort_unstable();
-        if !is_anyone_skipped {
-            // Nor will anybody be by a later message.
-            self.live = Some(told.clone());
+        // The order of a hash table differs between runs, and is bad for the cache.
+        with_position.sort_unstable();
+        if !skips_a_member {
+            // A later message skips no member either.
+            self.live = Some(with_position.clone());
         }
-        told
+        with_position
     }
 
-    /// A new member: it is sent whatever passes from now on.
+    /// Adds a member: it receives new messages from now on.
     pub(super) fn join(&mut self, member: K) {
         if let Some(newest) = self.newest {
             let before = self.members.insert(member, Progress::NotFollowing { since: newest + 1 });
@@ -118,7 +118,7 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
         }
     }
 
-    /// A member leaves. Costs the same whatever the number of members.
+    /// Removes a member. The cost does not depend on the number of members.
     pub(super) fn leave(&mut self, member: K) {
         if let Some(Progress::Live { .. }) = self.members.remove(&member) {
             self.live = None;
@@ -128,8 +128,8 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
         }
     }
 
-    /// A member starts to follow a log of this epoch: either it has been sent everything since some offset and lacks only
-    /// what is before, or messages are withheld from it until [`Followers::catch_up`].
+    /// A member starts to follow a log of this epoch: either it has received everything since some offset and lacks only earlier
+    /// messages, or messages are withheld from it until [`Followers::catch_up`].
     pub(super) fn follow(&mut self, member: K, epoch: u64) -> FollowResult {
         self.live = None;
         self.enter_epoch(epoch);
@@ -142,14 +142,14 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
             ) if Some(*since) != next => {
                 (Progress::Replaying { since: Some(*since) }, FollowResult::Since(*since))
             }
-            // Nothing has been sent to it yet; so that older messages come first, newer ones wait.
+            // It has received nothing yet; newer messages are withheld, so that older ones arrive first.
             _ => (Progress::CatchingUp { withheld: None }, FollowResult::Withheld),
         };
         self.members.insert(member, progress);
         result
     }
 
-    /// A replay has sent the member everything before offset `next`, or before the message since which it is sent all.
+    /// A replay has sent the member all messages before offset `next`, or before the first one that it received otherwise.
     pub(super) fn catch_up(&mut self, member: K, next: u64) -> CaughtUp {
         self.live = None;
         let (Some(progress), Some(epoch)) = (self.members.get_mut(&member), self.epoch) else {
@@ -175,7 +175,7 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
         let since = match self.members.get(&member) {
             None | Some(Progress::NotFollowing { .. }) => return,
             Some(Progress::Replaying { since } | Progress::Live { since }) => *since,
-            // What was withheld has not been sent; what passes next will be.
+            // Withheld messages have not been sent; the next message will be.
             Some(Progress::CatchingUp { .. }) => self.newest.map(|newest| newest + 1),
         };
         match since {
@@ -184,8 +184,9 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
         };
     }
 
-    /// Offsets of another log mean nothing in this one. All messages of the earlier log have passed: a log is replaced by the
-    /// task that hands its messages to the shards, and not while a replay reads it. Returns whether the log is a new one.
+    /// Starts a new epoch, in which offsets of the earlier log are invalid. All messages of the earlier log have been delivered:
+    /// a log is replaced by the task that passes its messages to the shards, and not while a replay reads it. Returns whether the
+    /// log is a new one.
     fn enter_epoch(&mut self, epoch: u64) -> bool {
         if self.epoch == Some(epoch) {
             return false;
@@ -207,7 +208,7 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
 }
 
 impl Progress {
-    /// Whether a message that passes is not sent to the member now, because a replay sends it, or has sent it.
+    /// Whether a new message is not sent to the member now, because a replay sends it, or has sent it.
     fn skips(self, offset: u64) -> bool {
         match self {
             Self::CatchingUp { .. } => true,
@@ -229,7 +230,7 @@ mod tests {
 
     const EPOCH: u64 = 10;
 
-    /// What happens to member 1, while member 2 just listens.
+    /// An event of member 1; member 2 only receives.
     #[derive(Clone, Copy, Debug)]
     enum Event {
         Join,
@@ -237,7 +238,7 @@ mod tests {
         Follow(u64, FollowResult),
         CatchUp(u64, CaughtUp),
         Unfollow,
-        /// A message of an epoch, with whether member 1 is sent it, and whether it is told its position.
+        /// A message of an epoch, with whether member 1 receives it, and whether it receives its position.
         Pass(u64, u64, bool, bool),
     }
     use Event::{CatchUp, Follow, Join, Leave, Pass, Unfollow};
@@ -250,13 +251,13 @@ mod tests {
         after: Option<Progress>,
     }
 
-    /// The member is live; it has been sent everything before offset `next`.
+    /// The member is live; it has received all messages before offset `next`.
     const fn live(next: u64) -> CaughtUp {
         CaughtUp::Live(StreamPosition { epoch: EPOCH, offset: next })
     }
 
     const SENT: bool = true;
-    const TOLD: bool = true;
+    const WITH_POSITION: bool = true;
 
     #[rustfmt::skip]
     const CASES: &[Case] = &[
@@ -269,20 +270,20 @@ mod tests {
         Case { name: "a member to which nothing was sent catches up from the log",
             before: None, newest: Some(4), events: &[Join, Follow(EPOCH, FollowResult::Withheld)],
             after: Some(CatchingUp { withheld: None }) },
-        Case { name: "a member that was sent something lacks only what is before, and is told positions after its response",
+        Case { name: "a member that received messages lacks only earlier ones, and receives positions after its response",
             before: Some(NotFollowing { since: 3 }), newest: Some(4),
             events: &[Follow(EPOCH, FollowResult::Since(3)), Pass(EPOCH, 5, SENT, false), CatchUp(3, live(6)),
-                Pass(EPOCH, 6, SENT, TOLD)],
+                Pass(EPOCH, 6, SENT, WITH_POSITION)],
             after: Some(Live { since: Some(3) }) },
-        Case { name: "a live follower that follows again lacks only what is before, and is told positions after its response",
+        Case { name: "a live follower that follows again lacks only earlier messages, and receives positions after its response",
             before: Some(Live { since: Some(3) }), newest: Some(4),
             events: &[Follow(EPOCH, FollowResult::Since(3)), Pass(EPOCH, 5, SENT, false), CatchUp(3, live(6)),
-                Pass(EPOCH, 6, SENT, TOLD)],
+                Pass(EPOCH, 6, SENT, WITH_POSITION)],
             after: Some(Live { since: Some(3) }) },
-        Case { name: "a replay that fails for a member that was sent something leaves what it was sent",
+        Case { name: "a failed replay does not change which messages a member has received",
             before: Some(Replaying { since: Some(3) }), newest: Some(4), events: &[Unfollow, Pass(EPOCH, 5, SENT, false)],
             after: Some(NotFollowing { since: 3 }) },
-        Case { name: "a member that a replay brought beyond the newest message continues from there",
+        Case { name: "a member whose replay passed the newest message continues after the replay",
             before: Some(NotFollowing { since: 7 }), newest: Some(4),
             events: &[Follow(EPOCH, FollowResult::Since(7)), Pass(EPOCH, 5, false, false), CatchUp(7, live(7))],
             after: Some(Live { since: Some(7) }) },
@@ -296,12 +297,12 @@ mod tests {
         Case { name: "messages are withheld while a replay runs, and it reads them from the log",
             before: None, newest: Some(4),
             events: &[Follow(EPOCH, FollowResult::Withheld), Pass(EPOCH, 5, false, false), CatchUp(5, CaughtUp::Behind(5)),
-                CatchUp(6, live(6)), Pass(EPOCH, 6, SENT, TOLD)],
+                CatchUp(6, live(6)), Pass(EPOCH, 6, SENT, WITH_POSITION)],
             after: Some(Live { since: Some(6) }) },
         Case { name: "a message that the replay read before it passed is not sent twice",
             before: Some(CatchingUp { withheld: None }), newest: Some(4),
             events: &[CatchUp(7, live(7)), Pass(EPOCH, 5, false, false), Pass(EPOCH, 6, false, false),
-                Pass(EPOCH, 7, SENT, TOLD)],
+                Pass(EPOCH, 7, SENT, WITH_POSITION)],
             after: Some(Live { since: Some(7) }) },
         Case { name: "nor after the member has stopped following",
             before: Some(Live { since: Some(6) }), newest: Some(4),
@@ -316,7 +317,7 @@ mod tests {
         Case { name: "the slower of two replays finds the member live",
             before: None, newest: Some(4),
             events: &[Follow(EPOCH, FollowResult::Withheld), Follow(EPOCH, FollowResult::Withheld), CatchUp(5, live(5)),
-                Pass(EPOCH, 5, SENT, TOLD), CatchUp(5, live(6))],
+                Pass(EPOCH, 5, SENT, WITH_POSITION), CatchUp(5, live(6))],
             after: Some(Live { since: Some(5) }) },
         Case { name: "a replay that fails leaves a gap that the next one fills",
             before: None, newest: Some(4),
@@ -326,7 +327,7 @@ mod tests {
         Case { name: "a replay that fails before any message passed leaves nothing known",
             before: None, newest: None, events: &[Follow(EPOCH, FollowResult::Withheld), Unfollow], after: None },
         Case { name: "the first message of a new log is sent to members and live followers, and tracked",
-            before: Some(Live { since: Some(3) }), newest: Some(9), events: &[Pass(11, 0, SENT, TOLD)],
+            before: Some(Live { since: Some(3) }), newest: Some(9), events: &[Pass(11, 0, SENT, WITH_POSITION)],
             after: Some(Live { since: Some(0) }) },
         Case { name: "a member of the old log is a member of the new one from its first message on",
             before: Some(NotFollowing { since: 3 }), newest: Some(9),
@@ -334,17 +335,17 @@ mod tests {
         Case { name: "a replay of a new log of which nothing has passed starts anew",
             before: Some(Live { since: Some(3) }), newest: Some(9),
             events: &[Follow(11, FollowResult::Withheld), CatchUp(1, CaughtUp::Live(StreamPosition { epoch: 11, offset: 1 })), Pass(11, 0, false, false),
-                Pass(11, 1, SENT, TOLD)],
+                Pass(11, 1, SENT, WITH_POSITION)],
             after: Some(Live { since: Some(1) }) },
-        Case { name: "what was withheld of the old log does not count in the new one",
+        Case { name: "messages withheld of the old log do not count in the new one",
             before: Some(CatchingUp { withheld: Some(9) }), newest: Some(9),
             events: &[Follow(11, FollowResult::Withheld), CatchUp(0, CaughtUp::Live(StreamPosition { epoch: 11, offset: 0 }))], after: Some(Live { since: Some(0) }) },
         Case { name: "a live follower of the old log stays live when another member follows the new one",
-            before: Some(Live { since: None }), newest: None, events: &[Pass(EPOCH, 0, SENT, TOLD), Unfollow], after: None },
+            before: Some(Live { since: None }), newest: None, events: &[Pass(EPOCH, 0, SENT, WITH_POSITION), Unfollow], after: None },
     ];
 
     #[test]
-    fn each_event_changes_a_members_progress_as_the_table_says() {
+    fn each_event_changes_a_members_progress_as_in_the_table() {
         for Case { name, before, newest, events, after } in CASES {
             let mut followers = Followers { epoch: Some(EPOCH), newest: *newest, ..Followers::default() };
             followers.members.extend(before.map(|progress| (1, progress)));
@@ -359,13 +360,17 @@ mod tests {
                         assert_eq!(followers.catch_up(1, next), result, "{name}: {event:?}");
                     }
                     Unfollow => followers.unfollow(1),
-                    Pass(epoch, offset, last_sent_at, told) => {
+                    Pass(epoch, offset, last_sent_at, with_position) => {
                         let mut receivers = vec![2, 1];
                         let position = StreamPosition { epoch, offset };
                         let positions = followers.pass(position, &[2, 1], &mut receivers);
                         let expected = if last_sent_at { vec![2, 1] } else { vec![2] };
                         assert_eq!(receivers, expected, "{name}: {event:?}");
-                        assert_eq!(positions, if told { vec![1] } else { vec![] }, "{name}: {event:?}");
+                        assert_eq!(
+                            positions,
+                            if with_position { vec![1] } else { vec![] },
+                            "{name}: {event:?}"
+                        );
                     }
                 }
             }
@@ -396,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_followers_leave_in_a_few_steps_each_and_give_memory_back() {
+    fn a_hundred_thousand_followers_leave_in_constant_time_and_release_memory() {
         let count = 100_000;
         let members: Vec<Counted> = (0..count).map(Counted).collect();
         let mut followers = Followers::default();
@@ -408,7 +413,7 @@ mod tests {
             followers.pass(StreamPosition { epoch: EPOCH, offset: 0 }, &members, &mut members.clone()),
             members
         );
-        // Further messages do not look at the members one by one.
+        // Further messages do not examine each member.
         STEPS.set(0);
         let next = StreamPosition { epoch: EPOCH, offset: 1 };
         assert_eq!(followers.pass(next, &members, &mut members.clone()).len(), members.len());
@@ -417,7 +422,8 @@ mod tests {
             followers.leave(*member);
             assert_eq!(followers.members.len(), members.len() - gone - 1);
         }
-        // A lookup hashes once and compares about once; shrinking hashes what is left, less often than every second time.
+        // A lookup hashes once and compares about once; shrinking hashes the remaining members, less often than every second
+        // time.
         assert!(STEPS.get() <= u64::from(count) * 4, "{} steps", STEPS.get());
         assert_eq!(followers.members.capacity(), 0);
     }

@@ -3,7 +3,7 @@
 use super::changes::Change;
 use super::members::{push, swap_remove, to_u32};
 use super::{Connections, GroupEntry, Index, TooManyGroups};
-use crate::shard::connection::Rare;
+use crate::shard::connection::UncommonState;
 use crate::shard::keys::{GroupKey, HubKey, Slot};
 use crate::{GroupName, Hub, UserId};
 
@@ -39,7 +39,7 @@ impl Index {
         let hub = self.hub_keys.get(hub).copied();
         let Some(user) = self.user_key(hub, user) else { return };
         for slot in self.users[user.0 as usize].members.clone() {
-            // A connection that is in too many groups stays out of this one.
+            // A connection that is in too many groups is not added.
             let _ = self.join(connections, slot, group);
         }
     }
@@ -65,7 +65,7 @@ impl Index {
             return;
         }
         let position = push(&mut self.groups[group.0 as usize].members, slot);
-        let groups = &mut connection.rare.get_or_insert_default().groups;
+        let groups = &mut connection.uncommon.get_or_insert_default().groups;
         if groups.capacity() == 0 {
             groups.reserve_exact(1);
         }
@@ -77,12 +77,14 @@ impl Index {
     }
 
     pub(super) fn leave_key(&mut self, connections: &mut Connections, slot: Slot, group: GroupKey) {
-        let Some(Rare { groups, .. }) = connections[slot as usize].rare.as_deref_mut() else { return };
+        let Some(UncommonState { groups, .. }) = connections[slot as usize].uncommon.as_deref_mut() else {
+            return;
+        };
         let Some(at) = groups.iter().position(|(joined, _)| *joined == group) else { return };
         let (_, position) = groups.swap_remove(at);
         if let Some(moved) = swap_remove(&mut self.groups[group.0 as usize].members, position)
-            && let Some(rare) = connections[moved as usize].rare.as_deref_mut()
-            && let Some((_, other)) = rare.groups.iter_mut().find(|(joined, _)| *joined == group)
+            && let Some(uncommon) = connections[moved as usize].uncommon.as_deref_mut()
+            && let Some((_, other)) = uncommon.groups.iter_mut().find(|(joined, _)| *joined == group)
         {
             *other = position;
         }

@@ -1,8 +1,9 @@
-//! Lists of members, in which each connection knows its own position.
+//! Lists of members, in which each connection stores its own position.
 
 use crate::shard::keys::Slot;
 
-/// Appends a member and returns its position. A first member reserves one place instead of four: most users have one connection.
+/// Appends a member and returns its position. The first member reserves space for one instead of four: most users have one
+/// connection.
 pub(super) fn push(members: &mut Vec<Slot>, slot: Slot) -> u32 {
     if members.capacity() == 0 {
         members.reserve_exact(1);
@@ -20,7 +21,7 @@ pub(super) fn swap_remove(members: &mut Vec<Slot>, position: u32) -> Option<Slot
     members.get(position as usize).copied()
 }
 
-/// An index of a table of the shard as its entries are numbered.
+/// Converts an index of a table of the shard to a key.
 pub(super) fn to_u32(index: usize) -> u32 {
-    u32::try_from(index).expect("a shard holds fewer things than there are 32-bit numbers")
+    u32::try_from(index).expect("the tables of a shard have fewer than 2^32 entries")
 }

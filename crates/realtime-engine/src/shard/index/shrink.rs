@@ -1,4 +1,4 @@
-//! The index made smaller.
+//! Shrinks the index.
 
 use super::Index;
 use crate::should_shrink;

@@ -1,4 +1,4 @@
-//! Users: they join and leave groups with all their connections, the present ones and those to come, and memberships expire.
+//! Users: they join and leave groups with all their connections, current and later ones, and memberships expire.
 
 use super::members::to_u32;
 use super::{Connections, Index, TooManyUserGroups, UserEntry};
@@ -83,7 +83,7 @@ impl Index {
         self.remove_user_if_empty(user);
     }
 
-    /// Ends the memberships of users whose time is over.
+    /// Ends the memberships of users that have expired.
     pub(crate) fn expire(&mut self, connections: &mut Connections, now: Tick) {
         while let Some(std::cmp::Reverse((expires, user, group))) = self.expiries.peek().copied() {
             if expires > now {
@@ -96,7 +96,7 @@ impl Index {
         }
     }
 
-    /// When the next membership ends, if one does.
+    /// When the next membership expires, if one does.
     pub(crate) fn next_expiry(&self) -> Option<Tick> {
         self.expiries.peek().map(|std::cmp::Reverse((expires, _, _))| *expires)
     }
@@ -107,8 +107,8 @@ impl Index {
     }
 
     fn note_expiry(&mut self, expires: Tick, user: UserKey, group: GroupKey) {
-        // Renewing a membership leaves the old entry behind; so that renewals cannot fill the memory, what no longer counts
-        // is swept out when it makes up half.
+        // Renewing a membership leaves the old entry in the heap; stale entries are removed when they are half of it, so that
+        // renewals cannot fill the memory.
         if self.expiries.len() >= 2 * self.user_groups as usize + 1024 {
             let mut expiries = std::mem::take(&mut self.expiries);
             expiries.retain(|std::cmp::Reverse((expires, user, group))| {

@@ -5,17 +5,17 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-use super::frame::{Class, Piece};
-use super::run::Run;
+use super::frame::{Class, PendingFrame};
+use super::frame_list::FrameList;
 
 /// Frames that are pending until a socket is writable, or until a request reads them.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    pieces: VecDeque<Piece>,
+    pending_frames: VecDeque<PendingFrame>,
     bytes: usize,
-    /// Those among them that the client's own app server sent.
+    /// Bytes that the client's own app server sent.
     own_bytes: usize,
-    /// A part of the first piece is written.
+    /// A part of the first frame is written.
     is_started: bool,
 }
 
@@ -23,28 +23,28 @@ impl Backlog {
     /// Slices given to the socket in one call.
     const SLICES_MAX: usize = 64;
 
-    /// What is left of a run of which `written` bytes were written: frame by frame, so that each can still be dropped.
-    pub(crate) fn rest_of(run: &Run, written: usize) -> Self {
+    /// The rest of a frame list of which `written` bytes were written: frame by frame, so that each can still be dropped.
+    pub(crate) fn rest_of(frame_list: &FrameList, written: usize) -> Self {
         let mut backlog = Self::default();
-        for frame in run.list() {
-            backlog.push(frame.piece());
+        for frame in frame_list.list() {
+            backlog.push(frame.pending_frame());
         }
         backlog.advance(written);
         backlog
     }
 
-    pub(crate) fn push(&mut self, piece: Piece) {
-        self.bytes += piece.len();
-        if piece.is_own {
-            self.own_bytes += piece.len();
+    pub(crate) fn push(&mut self, pending_frame: PendingFrame) {
+        self.bytes += pending_frame.len();
+        if pending_frame.is_own {
+            self.own_bytes += pending_frame.len();
         }
-        self.pieces.push_back(piece);
+        self.pending_frames.push_back(pending_frame);
     }
 
-    /// Drops the invocations that one with this class replaces. Returns how many bytes that frees, and how many invocations were dropped.
+    /// Drops the invocations that one with this class replaces. Returns the number of bytes and of invocations that were dropped.
     pub(crate) fn replace(&mut self, class: Class) -> (usize, u64) {
         let Class::Droppable(_) = class else { return (0, 0) };
-        self.drop_where(|piece| piece == class)
+        self.drop_where(|pending_frame| pending_frame == class)
     }
 
     /// Drops the oldest invocations until `bytes` more fit into `bytes_max`, or none is left. Returns the same as [`Backlog::replace`].
@@ -53,25 +53,25 @@ impl Backlog {
         let mut freed = (0, 0);
         while missing > 0 {
             let mut first = true;
-            let (left_out, count) =
+            let (dropped, count) =
                 self.drop_where(|class| matches!(class, Class::Droppable(_)) && std::mem::take(&mut first));
             if count == 0 {
                 break;
             }
-            freed = (freed.0 + left_out, freed.1 + count);
-            missing = missing.saturating_sub(left_out);
+            freed = (freed.0 + dropped, freed.1 + count);
+            missing = missing.saturating_sub(dropped);
         }
         freed
     }
 
-    fn drop_where(&mut self, mut chosen: impl FnMut(Class) -> bool) -> (usize, u64) {
+    fn drop_where(&mut self, mut selected: impl FnMut(Class) -> bool) -> (usize, u64) {
         let (before, mut count) = (self.bytes, 0);
         let mut bytes = 0;
-        self.pieces.retain(|piece| {
-            // What a client's own app server sent is not dropped for a broadcast.
-            let stays = piece.is_own || !chosen(piece.class);
+        self.pending_frames.retain(|pending_frame| {
+            // Messages of the client's own app server are not dropped for a broadcast.
+            let stays = pending_frame.is_own || !selected(pending_frame.class);
             if stays {
-                bytes += piece.len();
+                bytes += pending_frame.len();
             } else {
                 count += 1;
             }
@@ -81,18 +81,24 @@ impl Backlog {
         (before - bytes, count)
     }
 
-    /// Drops everything but the rest of a frame that is partly written, which must be completed. Returns how many bytes that frees.
+    /// Drops everything except the rest of a frame that is partly written, which must be completed. Returns the number of bytes
+    /// that were dropped.
     pub(crate) fn drop_unstarted(&mut self) -> usize {
         let before = self.bytes;
-        self.pieces.truncate(usize::from(self.is_started));
-        self.bytes = self.pieces.iter().map(Piece::len).sum();
-        self.own_bytes = self.pieces.iter().filter(|piece| piece.is_own).map(Piece::len).sum();
+        self.pending_frames.truncate(usize::from(self.is_started));
+        self.bytes = self.pending_frames.iter().map(PendingFrame::len).sum();
+        self.own_bytes = self
+            .pending_frames
+            .iter()
+            .filter(|pending_frame| pending_frame.is_own)
+            .map(PendingFrame::len)
+            .sum();
         before - self.bytes
     }
 
-    /// Everything that waits, for the caller to write.
+    /// All pending bytes, for the caller to write.
     pub(crate) fn into_bytes(self) -> Vec<Bytes> {
-        self.pieces.into_iter().map(|piece| piece.bytes).collect()
+        self.pending_frames.into_iter().map(|pending_frame| pending_frame.bytes).collect()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -105,41 +111,45 @@ impl Backlog {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.pending_frames.is_empty()
     }
 
-    /// Whether a hub message waits, or a part of one.
+    /// Whether a hub message is pending, or a part of one.
     pub(crate) fn has_hub_message(&self) -> bool {
-        self.pieces.iter().any(|piece| piece.class != Class::Control)
+        self.pending_frames.iter().any(|pending_frame| pending_frame.class != Class::Control)
     }
 
-    /// What to write next.
+    /// The bytes to write next.
     pub(crate) fn slices(&self) -> Vec<IoSlice<'_>> {
-        self.pieces.iter().take(Self::SLICES_MAX).map(|piece| IoSlice::new(&piece.bytes)).collect()
+        self.pending_frames
+            .iter()
+            .take(Self::SLICES_MAX)
+            .map(|pending_frame| IoSlice::new(&pending_frame.bytes))
+            .collect()
     }
 
-    /// Removes what was written. Returns how many frames that completed.
+    /// Removes written bytes. Returns the number of frames that were completed.
     pub(crate) fn advance(&mut self, mut written: usize) -> u64 {
         self.bytes -= written;
         let mut frames = 0;
-        while let Some(piece) = self.pieces.front_mut() {
-            let taken = written.min(piece.bytes.len());
-            if piece.is_own {
+        while let Some(pending_frame) = self.pending_frames.front_mut() {
+            let taken = written.min(pending_frame.bytes.len());
+            if pending_frame.is_own {
                 self.own_bytes -= taken;
             }
-            if piece.bytes.len() > written {
+            if pending_frame.bytes.len() > written {
                 if written > 0 {
                     // A frame that was started must be completed.
-                    piece.bytes.advance(written);
-                    piece.class = Class::Required;
+                    pending_frame.bytes.advance(written);
+                    pending_frame.class = Class::Required;
                     self.is_started = true;
                 }
                 break;
             }
-            written -= piece.bytes.len();
+            written -= pending_frame.bytes.len();
             self.is_started = false;
-            frames += u64::from(piece.frames);
-            self.pieces.pop_front();
+            frames += u64::from(pending_frame.frames);
+            self.pending_frames.pop_front();
         }
         frames
     }
@@ -148,7 +158,7 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::pending::{Frame, Step};
+    use crate::shard::pending::{Frame, FrameAppender};
 
     fn frame(payload: &'static [u8], class: Class) -> Frame {
         Frame::new(websocket::frame(websocket::Opcode::Text, payload), class, 0)
@@ -156,9 +166,9 @@ mod tests {
 
     #[test]
     fn a_backlog_counts_frames_when_their_last_byte_is_written() {
-        let run = Step::new(frame(b"a", Class::Required)).after(None);
-        let mut backlog = Backlog::rest_of(&run, 1);
-        backlog.push(frame(b"bc", Class::Required).piece());
+        let frame_list = FrameAppender::new(frame(b"a", Class::Required)).after(None);
+        let mut backlog = Backlog::rest_of(&frame_list, 1);
+        backlog.push(frame(b"bc", Class::Required).pending_frame());
         assert_eq!(backlog.bytes(), 6);
         assert_eq!(backlog.advance(1), 0);
         assert_eq!(backlog.advance(2), 1);
@@ -177,7 +187,7 @@ mod tests {
                 (b"3", Class::Droppable(2)),
                 (b"4", Class::Droppable(1)),
             ] {
-                backlog.push(frame(payload, class).piece());
+                backlog.push(frame(payload, class).pending_frame());
             }
             backlog.advance(1);
             backlog

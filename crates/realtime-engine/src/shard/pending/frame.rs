@@ -1,18 +1,18 @@
-//! [`Frame`]: one encoded message on its way out; [`Piece`]: what of it waits for one client.
+//! [`Frame`]: one encoded message; [`PendingFrame`]: the part of it that is pending for one client.
 
 use bytes::Bytes;
 
-/// One hub message or WebSocket control frame, encoded, with what may happen to it on its way out.
+/// One encoded hub message or WebSocket control frame, with the rules for its delivery.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     /// The whole WebSocket frame.
     bytes: Bytes,
-    /// Where its payload begins; the transports over HTTP send only that.
+    /// The offset of its payload; HTTP transports send only that.
     head_bytes: u8,
     class: Class,
-    /// How many messages it holds that stateful reconnect counts.
+    /// The number of messages in it that stateful reconnect counts.
     counted: u32,
-    /// It comes from the client's app server, and must not overtake what that sent before.
+    /// It comes from the client's app server, and must not overtake earlier messages of that server.
     keeps_order: bool,
     /// Whether the client's own app server sent it to this client alone.
     is_own: bool,
@@ -32,7 +32,7 @@ pub(crate) enum Class {
 
 /// A part of a backlog: a frame, or what is left of one.
 #[derive(Debug)]
-pub(crate) struct Piece {
+pub(crate) struct PendingFrame {
     pub(super) bytes: Bytes,
     pub(super) frames: u32,
     pub(super) class: Class,
@@ -40,7 +40,7 @@ pub(crate) struct Piece {
 }
 
 impl Frame {
-    /// A frame whose payload begins behind its head, as a server writes it.
+    /// A frame whose payload follows its header, as a server writes it.
     pub(crate) fn new(bytes: Bytes, class: Class, counted: u32) -> Self {
         let head_bytes = match bytes.get(1).map_or(0, |length| length & 0x7f) {
             126 => 4,
@@ -50,7 +50,7 @@ impl Frame {
         Self { bytes, head_bytes, class, counted, keeps_order: false, is_own: false }
     }
 
-    /// Marks the frame as one that must not overtake messages that wait for a stateful client's first message.
+    /// Marks the frame as one that must not overtake messages that are withheld until a stateful client's first message.
     pub(crate) fn in_order(self) -> Self {
         Self { keeps_order: true, ..self }
     }
@@ -94,15 +94,15 @@ impl Frame {
         self.class
     }
 
-    /// The frame as it waits for a socket.
-    pub(crate) fn piece(&self) -> Piece {
-        Piece { bytes: self.bytes.clone(), frames: 1, class: self.class, is_own: self.is_own }
+    /// The frame as it is pending for a socket.
+    pub(crate) fn pending_frame(&self) -> PendingFrame {
+        PendingFrame { bytes: self.bytes.clone(), frames: 1, class: self.class, is_own: self.is_own }
     }
 
-    /// Its payload as it waits for a request; `None` where only WebSockets have it.
-    pub(crate) fn payload(&self) -> Option<Piece> {
+    /// Its payload as it is pending for a request; `None` for control frames, which only WebSockets have.
+    pub(crate) fn payload(&self) -> Option<PendingFrame> {
         let bytes = self.bytes.slice(usize::from(self.head_bytes)..);
-        (self.class != Class::Control).then_some(Piece {
+        (self.class != Class::Control).then_some(PendingFrame {
             bytes,
             frames: 1,
             class: self.class,
@@ -111,7 +111,7 @@ impl Frame {
     }
 }
 
-impl Piece {
+impl PendingFrame {
     /// Bytes that are never dropped.
     pub(crate) fn required(bytes: Bytes) -> Self {
         Self { bytes, frames: 1, class: Class::Required, is_own: false }
@@ -127,11 +127,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_payloads_go_to_the_transports_over_http() {
+    fn http_transports_receive_only_payloads() {
         for length in [0, 125, 126, 65_535, 65_536] {
             let payload = vec![7; length];
             let frame = Frame::required(websocket::frame(websocket::Opcode::Binary, &payload));
-            assert_eq!(frame.payload().map(|piece| piece.bytes), Some(Bytes::from(payload)));
+            assert_eq!(frame.payload().map(|pending_frame| pending_frame.bytes), Some(Bytes::from(payload)));
         }
         assert!(Frame::control(websocket::frame(websocket::Opcode::Pong, b"x")).payload().is_none());
     }

@@ -52,12 +52,12 @@ impl World {
 }
 
 impl Client {
-    /// The next messages, whatever they are.
+    /// The next `count` messages.
     fn messages(&mut self, count: usize) -> Vec<Vec<u8>> {
         let (mut messages, mut buffer) = (Vec::new(), [0; 4096]);
         while messages.len() < count {
             let length = self.stream.read(&mut buffer).unwrap();
-            assert!(length > 0, "the shard ended a client of the gate");
+            assert!(length > 0, "the shard closed a client of the test");
             let mut input = &mut buffer[..length];
             loop {
                 let Decoded { consumed, event } = self.decoder.decode(input).unwrap();

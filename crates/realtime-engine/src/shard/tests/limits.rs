@@ -74,7 +74,7 @@ fn a_client_that_only_pings_is_closed_at_the_idle_timeout_of_its_hub() {
     }
     assert_eq!(
         last,
-        "{\"type\":7,\"error\":\"the client said nothing for longer than this hub allows\"}\u{1e}"
+        "{\"type\":7,\"error\":\"the client sent no message for longer than this hub allows\"}\u{1e}"
     );
 }
 
@@ -102,7 +102,8 @@ fn joining_a_group_beyond_the_limit_is_refused() {
     assert_eq!(change("c", Membership::Join), GroupChangeResult::Done);
 }
 
-/// Publishes numbered invocations of `keys` methods until the socket accepts no more, then `more` others, then lets the client read.
+/// Publishes numbered invocations of `keys` methods until the socket accepts no more, then `more` others, then lets the client
+/// read.
 fn what_a_slow_client_gets(slow_consumer: SlowConsumer, keys: usize, more: usize) -> (usize, Vec<usize>) {
     let hubs = HubOptions {
         slow_consumer: Some(slow_consumer),
@@ -154,7 +155,7 @@ fn drop_oldest_drops_the_oldest_invocations_of_a_slow_client() {
 fn latest_by_key_keeps_the_latest_invocation_of_each_key_for_a_slow_client() {
     let (published, got) = what_a_slow_client_gets(SlowConsumer::LatestByKey, 3, 40);
     assert!(got.len() < published && got.is_sorted(), "{got:?} of {published}");
-    // One of each key was pending behind what was already being written.
+    // One of each key was pending after the frame that was being written.
     let newest: Vec<usize> = (published - 3..published).collect();
     assert!(got.ends_with(&newest), "{got:?} of {published}");
     assert!(!got.contains(&(published - 4)), "{got:?} of {published}");
@@ -181,14 +182,14 @@ fn an_invocation_of_a_client_ends_with_its_result_or_its_disconnect() {
     );
     client.send("{\"type\":3,\"invocationId\":\"2\",\"error\":\"no\"}\u{1e}{\"type\":3,\"invocationId\":\"1\",\"result\":[7]}\u{1e}");
     let slot = world.slot(&client);
-    world.turn_until(|shard| shard.connections[slot as usize].extra().unwrap().pending_results.is_empty());
+    world.turn_until(|shard| shard.connections[slot as usize].rare().unwrap().pending_results.is_empty());
     let result = |outcome| Ok(ClientResult { protocol: signalr_protocol::HubProtocol::Json, outcome });
     assert_eq!(value.try_recv().unwrap(), result(Ok(Some("[7]".into()))));
     assert_eq!(error.try_recv().unwrap(), result(Err("no".to_owned())));
     let mut never = call(&mut world, "5", client.id);
     drop(client);
     world.turn_until(|shard| shard.index.count() == 0);
-    assert!(never.try_recv().is_err(), "nobody will answer");
+    assert!(never.try_recv().is_err(), "there will be no result");
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn sequence(id: usize) -> String {
 fn messages_that_were_not_acknowledged_are_sent_on_the_new_socket() {
     let mut world = World::new(Options::default());
     let mut client = world.stateful();
-    // A JavaScript client counts only what it gets after its first message.
+    // A JavaScript client counts only messages after its own first message.
     world.publish(Target::All, "[1]");
     world.turn();
     world.first_word(&mut client);
@@ -71,11 +71,11 @@ fn messages_that_were_not_acknowledged_are_sent_on_the_new_socket() {
     world.publish(Target::All, "[4]");
     let got: Vec<String> = (0..4).map(|_| client.receive()).collect();
     assert_eq!(got, [sequence(2), call(2), call(3), call(4)]);
-    // Before the client's Sequence message, nothing that it sends counts; after it, what it repeats is skipped.
+    // Before the client's Sequence message, its messages do not count; after it, repeated messages are skipped.
     client.send(&[call(0), sequence(1), call(1), call(2)].concat());
     let slot = world.slot(&client);
     world.turn_until(|shard| {
-        shard.connections[slot as usize].extra().unwrap().stateful.as_ref().unwrap().is_ack_due
+        shard.connections[slot as usize].rare().unwrap().stateful.as_ref().unwrap().is_ack_due
     });
     world.pass(Duration::from_secs(2));
     assert_eq!(client.receive(), "{\"type\":8,\"sequenceId\":2}\u{1e}");

@@ -165,7 +165,7 @@ fn a_handshake_and_the_messages_behind_it_wait_for_the_upstream() {
         shard.connections.iter().all(|(_, one)| matches!(one.state, connection::ConnectionState::Opening(_)))
     });
     hasty.send("{\"type\":1,\"target\":\"late\",\"arguments\":[]}\u{1e}");
-    world.publish(Target::All, "[\"not for who waits\"]");
+    world.publish(Target::All, "[\"not for a waiting client\"]");
     assert_eq!(upstream.take(), ["opening"; 3]);
     world.command(ShardCommand::Opened { connection: hasty.id, result: Ok(()) });
     assert_eq!(hasty.receive(), "{}\u{1e}");
@@ -181,7 +181,7 @@ fn a_handshake_and_the_messages_behind_it_wait_for_the_upstream() {
     assert_eq!(upstream.take(), ["disconnected HandshakeTimeout"]);
 }
 
-/// Records its calls; its capacity is set by the test.
+/// Records its calls; the test sets its capacity.
 #[derive(Debug, Default)]
 struct Scribe {
     heard: Mutex<Vec<String>>,
@@ -189,7 +189,7 @@ struct Scribe {
 }
 
 impl Scribe {
-    fn hear(&self, what: String) {
+    fn record(&self, what: String) {
         self.heard.lock().unwrap().push(what);
     }
 
@@ -200,10 +200,10 @@ impl Scribe {
 
 impl AppServer for Scribe {
     fn open(&self, client: &ClientConnection) {
-        self.hear(format!("open {}", client.protocol.name()));
+        self.record(format!("open {}", client.protocol.name()));
     }
 
-    fn takes_pieces(&self) -> bool {
+    fn accepts_parts(&self) -> bool {
         false
     }
 
@@ -212,28 +212,28 @@ impl AppServer for Scribe {
     }
 
     fn data(&self, _: ConnectionId, payload: Bytes, _: bool) -> Capacity {
-        self.hear(String::from_utf8_lossy(&payload).into_owned());
+        self.record(String::from_utf8_lossy(&payload).into_owned());
         if self.full.load(Ordering::Acquire) { Capacity::Exhausted } else { Capacity::Available }
     }
 
     fn closed(&self, _: ConnectionId, error: Option<&str>) {
-        self.hear(format!("closed {error:?}"));
+        self.record(format!("closed {error:?}"));
     }
 
     fn send_rate(&self, _: ConnectionId, send_rate: SendRate) {
-        self.hear(format!("pace {send_rate:?}"));
+        self.record(format!("pace {send_rate:?}"));
     }
 
     fn overflowed(&self, _: ConnectionId, why: &str) {
-        self.hear(format!("overflowed {why}"));
+        self.record(format!("overflowed {why}"));
     }
 
     fn reconnected(&self, _: ConnectionId) {
-        self.hear("reconnected".to_owned());
+        self.record("reconnected".to_owned());
     }
 
     fn refreshed(&self, _: ConnectionId, client_context: &Arc<ClientContext>, claims_changed: bool) {
-        self.hear(format!("refreshed {} {claims_changed}", client_context.claims));
+        self.record(format!("refreshed {} {claims_changed}", client_context.claims));
     }
 }
 
@@ -262,7 +262,7 @@ fn an_app_server_gets_every_message_of_its_clients_and_sends_theirs() {
     world.turn_until(|_| server.heard.lock().unwrap().len() == 1);
     client.send("thing");
     world.turn();
-    assert_eq!(server.take(), ["any"], "it has no room");
+    assert_eq!(server.take(), ["any"], "its capacity is exhausted");
     let (found, mut answer) = oneshot::channel();
     let other: Arc<dyn AppServer> = Arc::clone(&next) as Arc<dyn AppServer>;
     world.command(ShardCommand::Rebind { connection: client.id, server: other, found });
@@ -272,10 +272,10 @@ fn an_app_server_gets_every_message_of_its_clients_and_sends_theirs() {
     assert!(from_server(&mut world, client.id, "back"));
     assert_eq!((client.receive(), next.take()), ("back".to_owned(), vec!["thing".to_owned()]));
     let (found, _answer) = oneshot::channel();
-    let close = ServerClose { error: None, allow_reconnect: true, say_close: true };
+    let close = ServerClose { error: None, allow_reconnect: true, send_close: true };
     world.command(ShardCommand::EndClient { connection: client.id, close: Box::new(close), found });
     assert_eq!(world.ends(EndReason::ServerOffline), 1);
-    assert!(next.take().is_empty(), "it ended it itself");
+    assert!(next.take().is_empty(), "the app server closed it itself");
 
     let mut refused = world.admit(with_server());
     refused.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");

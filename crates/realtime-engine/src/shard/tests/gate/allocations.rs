@@ -20,16 +20,16 @@ const MESSAGE: u64 = 2;
 /// To queue a message: the shared publish, and the list of the queues' permits.
 const QUEUE: u64 = 2;
 
-/// To append a message for its receivers in one protocol: the frame, its shared owner, and the run.
+/// To append a message for its receivers in one protocol: the frame, its shared owner, and the frame list.
 const JSON_FRAME: u64 = 3;
 
 /// The additional cost of a second protocol.
 const MESSAGE_PACK_FRAME: u64 = 3;
 
-/// To join a run into one buffer, for each protocol: the list of frames, and the buffer.
+/// To join a frame list into one buffer, for each protocol: the list of frames, and the buffer.
 const JOIN: u64 = 2;
 
-/// If the receivers of one message have different runs: each further run, and the first time the map of runs.
+/// If the receivers of one message have different frame lists: each further list, and the first time the map of lists.
 const OTHER_RUN: u64 = 2;
 
 const CLIENTS: usize = 1000;
@@ -52,7 +52,7 @@ fn allocations(work: impl FnOnce()) -> u64 {
     allocation_counter::measure(work).count_total
 }
 
-/// The allocations of publishing to all these targets: on the publishing thread, and on the shard until it is written.
+/// The allocations of a publish to all these targets: on the publishing thread, and on the shard until it is written.
 fn count(world: &mut World, handle: &EngineHandle, targets: &[&Target]) -> (u64, u64) {
     // The publisher has these already.
     let (hub, arguments) = (hub(), arguments());
@@ -92,7 +92,7 @@ fn handle(world: &World) -> EngineHandle {
 
 /// A world, its handle, and groups of its first clients, one of each size.
 fn world(sizes: &[usize], protocol: impl Fn(usize) -> &'static str) -> ConnectionState {
-    edge::raise_open_files().expect("the system lets us have as many files as it allows");
+    edge::raise_open_files().expect("the limit of open files can be raised to its maximum");
     let mut world = World::new(Options::default());
     let clients = world.crowd(CLIENTS, protocol);
     let groups = sizes.iter().map(|size| {
@@ -104,7 +104,7 @@ fn world(sizes: &[usize], protocol: impl Fn(usize) -> &'static str) -> Connectio
     });
     let targets = groups.collect();
     let handle = handle(&world);
-    // The queue is a chain of blocks for 32 commands each, which are reused once there are enough of them.
+    // The queue is a chain of blocks for 32 commands each, which are reused.
     for _ in 0..8 {
         count(&mut world, &handle, &[&Target::All; 16]);
     }
@@ -140,9 +140,9 @@ fn a_second_protocol_allocates_one_frame_and_nothing_for_each_receiver() {
     }
 }
 
-/// Receivers of the second message only have another run than receivers of both, and each run is joined once.
+/// Receivers of only the second message have another frame list than receivers of both, and each list is joined once.
 #[test]
-fn receivers_with_different_runs_allocate_one_run_each() {
+fn receivers_with_different_frame_lists_allocate_one_list_each() {
     let ConnectionState { mut world, handle, clients: _clients, targets } =
         world(&[1, 2, 100, CLIENTS], |_| JSON);
     for pair in targets.windows(2) {

@@ -1,8 +1,8 @@
 //! Heap memory of an idle client. The memory of sockets belongs to the kernel and is not counted.
 //!
-//! Tables grow by doubling, so that the count is that of one number of clients: with a thousand, lists by number (capacity
-//! 1024) are full, and tables by name (1792) little more than half. Where the lists have just doubled, a client takes up to 160 bytes
-//! more for its connection and 72 for its user, until others fill the room.
+//! Tables grow by doubling, so that the figure is valid for one number of clients: with a thousand, lists by number (capacity
+//! 1024) are full, and tables by name (1792) little more than half full. After the lists have just doubled, a client uses up to
+//! 160 bytes more for its connection and 72 for its user.
 
 use super::*;
 use crate::shard::connection::{Connection, ConnectionState};
@@ -12,13 +12,13 @@ use crate::{
 
 const CLIENTS: usize = 1000;
 
-/// A client without a user, in no group, whose upstream is not told about it. Measured: 230: its connection (164), its id in the table of
-/// ids (51), the list of its hub's members and its next deadline (15).
+/// A client without a user, in no group, without events for an upstream. Measured: 230: its connection (164), its id in the table
+/// of ids (51), the list of its hub's members and its next deadline (15).
 const BARE_BYTES_MAX: usize = 235;
 
-/// A client with a user and a token of 300 characters, in one group, whose upstream is told about it. Measured: 687: besides the above, its
-/// client context (236), its groups (60) and its user (169).
-const HEARD_BYTES_MAX: usize = 700;
+/// A client with a user and a token of 300 characters, in one group, with events for an upstream. Measured: 687: besides the
+/// above, its client context (236), its groups (60) and its user (169).
+const FULL_BYTES_MAX: usize = 700;
 
 /// The size of a connection, which every client pays.
 const CONNECTION_BYTES_MAX: usize = 160;
@@ -26,13 +26,13 @@ const CONNECTION_BYTES_MAX: usize = 160;
 /// The JSON in a token of 300 characters: 219 characters of base64 between header and signature.
 const CLAIMS_BYTES: usize = 164;
 
-/// Postpones handshakes and keeps client contexts, as the upstream of webhooks does.
+/// Postpones handshakes and stores client contexts, as the upstream of webhooks does.
 #[derive(Debug)]
 struct Recording;
 
 impl Upstream for Recording {
     fn invoke(&self, _: ClientInvocation) -> Result<Capacity, InvocationRejection> {
-        unreachable!("clients of the gate call nothing")
+        unreachable!("clients of this test invoke nothing")
     }
 
     fn keeps_client_context(&self, _: &Hub) -> bool {
@@ -46,7 +46,7 @@ impl Upstream for Recording {
 
 /// Heap bytes of a client, on average.
 fn bytes(world: &mut World, attach: impl Fn(&mut World, usize) -> Client) -> usize {
-    edge::raise_open_files().expect("the system lets us have as many files as it allows");
+    edge::raise_open_files().expect("the limit of open files can be raised to its maximum");
     // Space for the clients' ends, which are not counted; and a first client, which creates the hub.
     let mut clients = Vec::with_capacity(CLIENTS + 1);
     clients.push(attach(world, CLIENTS));
@@ -58,8 +58,8 @@ fn bytes(world: &mut World, attach: impl Fn(&mut World, usize) -> Client) -> usi
     usize::try_from(counted.bytes_current).unwrap().div_ceil(CLIENTS)
 }
 
-/// Completes a client's handshake, without keeping anything of it in the client.
-fn shake_hands(world: &mut World, client: &mut Client) {
+/// Completes a client's handshake, without storing anything in the client.
+fn complete_handshake(world: &mut World, client: &mut Client) {
     client.send("{\"protocol\":\"json\",\"version\":1}\u{1e}");
     let slot = world.slot(client) as usize;
     world.turn_until(|shard| !matches!(shard.connections[slot].state, ConnectionState::Handshaking(_)));
@@ -77,7 +77,7 @@ fn an_idle_client_without_an_upstream_stays_below_its_limit() {
     let mut world = World::new(Options::default());
     let bytes = bytes(&mut world, |world, _| {
         let mut client = world.attach(None, None);
-        shake_hands(world, &mut client);
+        complete_handshake(world, &mut client);
         client
     });
     assert!(bytes <= BARE_BYTES_MAX, "{bytes} bytes for each client");
@@ -92,9 +92,9 @@ fn an_idle_client_with_user_claims_and_group_stays_below_its_limit() {
         let client_context = Some(Arc::new(ClientContext { claims, query: Box::default(), remote: None }));
         let mut client =
             world.admit(ClientAdmission { client_context, ..admission(Some(&format!("user-{number:03}"))) });
-        shake_hands(world, &mut client);
+        complete_handshake(world, &mut client);
         world.put_into(&client, &everybody);
         client
     });
-    assert!(bytes <= HEARD_BYTES_MAX, "{bytes} bytes for each client");
+    assert!(bytes <= FULL_BYTES_MAX, "{bytes} bytes for each client");
 }

@@ -1,17 +1,17 @@
-//! System calls of delivery: one for each client with pending messages, however many there are.
+//! System calls of delivery: one for each client with pending messages, whatever the number of messages.
 //!
-//! A send costs about the same from 130 bytes to 16 KiB, and nothing in user space saves as much as fewer sends do (docs/performance.md). So
-//! the counts are exact: one more send is a mistake.
+//! A send costs about the same from 130 bytes to 16 KiB, and nothing in user space saves as much as fewer sends do
+//! (docs/performance.md). So the counts are exact: one more send is a regression.
 
 use super::*;
 
 /// Clients of each test; an even number, so that halves are equal.
 const CLIENTS: usize = 50;
 
-/// Numbers of messages that are pending together: one, and enough that coalescing shows.
+/// Numbers of messages that are pending together: one, and enough that coalescing is visible.
 const BURSTS: [usize; 3] = [1, 4, 16];
 
-/// What a shard did.
+/// Counts of a shard.
 #[derive(Debug, PartialEq, Eq)]
 struct Counted {
     /// Writes to sockets.
@@ -58,7 +58,7 @@ fn count(
         delivered += messages.len();
     }
     let turn = world.shard.metrics.turn;
-    assert_eq!(turn.frames - before.frames, delivered as u64, "the metrics tell the truth");
+    assert_eq!(turn.frames - before.frames, delivered as u64, "the metrics are correct");
     Counted { sends: (turn.writes - before.writes) as usize, delivered }
 }
 
@@ -67,7 +67,7 @@ fn call(protocol: &str, number: usize) -> Vec<u8> {
     match protocol {
         JSON => format!("{{\"type\":1,\"target\":\"m\",\"arguments\":[{number}]}}\u{1e}").into_bytes(),
         MESSAGE_PACK => vec![0x09, 0x96, 0x01, 0x80, 0xc0, 0xa1, b'm', 0x91, number as u8, 0x90],
-        other => panic!("no client of the gate speaks {other}"),
+        other => panic!("no client of this test uses {other}"),
     }
 }
 
