@@ -37,7 +37,7 @@ fn translatable(protocol: HubProtocol, payload: &[u8]) {
     match protocol {
         HubProtocol::Json => {
             if call.encode_msgpack_from_json(&mut out).is_err() {
-                assert!(out.is_empty(), "a refused message leaves nothing behind");
+                assert!(out.is_empty(), "a rejected message appends nothing");
                 return;
             }
         }
@@ -45,7 +45,7 @@ fn translatable(protocol: HubProtocol, payload: &[u8]) {
         HubProtocol::BlazorPack => return,
         HubProtocol::MessagePack => {
             if call.encode_json_from_msgpack(&mut out).is_err() {
-                assert!(out.is_empty(), "a refused message leaves nothing behind");
+                assert!(out.is_empty(), "a rejected message appends nothing");
                 return;
             }
         }

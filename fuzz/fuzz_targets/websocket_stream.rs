@@ -61,7 +61,7 @@ fn decode(stream: &[u8], pieces: &[&[u8]], role: Role, bytes_max: u32) -> Vec<Se
         assert!(decoder.partial_bytes() <= held_max, "{} of {arrived} bytes", decoder.partial_bytes());
     }
     if decoder.is_idle() {
-        assert_eq!(decoder.partial_bytes(), 0, "an idle decoder holds no memory");
+        assert_eq!(decoder.partial_bytes(), 0, "an idle decoder uses no memory");
     } else {
         seen.push(Seen::Incomplete);
     }

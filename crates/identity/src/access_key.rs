@@ -39,7 +39,7 @@ pub struct KeySet {
     pub dynamic: Vec<DynamicKey>,
 }
 
-/// The key is empty: everybody could sign with it.
+/// The key is empty: any caller could sign with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the access key is empty")]
 pub struct EmptyKey;

@@ -108,7 +108,8 @@ impl Claims {
         }
     }
 
-    /// Sets a claim to the JSON value of a token; null removes it. Of duplicate claims the last one counts, as in most JSON parsers.
+    /// Sets a claim to the JSON value of a token; null removes it. Of duplicate claims the last one is used, as in most JSON
+    /// parsers.
     pub(crate) fn set(&mut self, kind: String, value: Value) {
         let text = |value| match value {
             Value::String(text) => text,

@@ -27,7 +27,7 @@ pub enum SignalRAuth {
     Entra(EntraCredential),
 }
 
-/// A credential for Microsoft Entra ID: the forms of `AuthType`.
+/// A credential for Microsoft Entra ID, by `AuthType`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntraCredential {
     /// `azure`: the default credential of the environment.
@@ -78,14 +78,14 @@ pub enum ParseConnectionStringError {
     #[error("the connection string contains '{0}' twice")]
     Duplicate(String),
     /// A required key is missing.
-    #[error("the connection string lacks '{0}='")]
+    #[error("the connection string has no '{0}='")]
     Missing(&'static str),
     /// The value of `AuthType` is unknown.
     #[error("AuthType '{0}' in the connection string is unknown; use azure, azure.msi, azure.app or aad")]
     AuthType(String),
     /// An application without a credential.
     #[error(
-        "the connection string lacks 'ClientSecret=' or 'ClientCert=', which AuthType '{0}' needs with a TenantId"
+        "the connection string has neither 'ClientSecret=' nor 'ClientCert='; AuthType '{0}' with a TenantId needs one of them"
     )]
     ApplicationCredential(&'static str),
     /// It is a Key Vault reference; App Service and Functions resolve it before an app reads it.
@@ -98,12 +98,12 @@ pub enum ParseConnectionStringError {
     Invalid {
         /// The key.
         part: &'static str,
-        /// What it should be.
+        /// The expected form.
         expected: &'static str,
     },
 }
 
-/// The connection string has an Entra ID credential and no access key; holds its `AuthType`.
+/// The connection string has an Entra ID credential and no access key; contains its `AuthType`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the connection string authenticates with Microsoft Entra ID (AuthType '{0}'), which only works for the service in this \

@@ -40,7 +40,7 @@ pub enum MasterKeyError {
     /// Account keys are base64.
     #[error("the account key is not base64; copy it completely, with its trailing `=` signs")]
     NotBase64,
-    /// Everybody could sign with an empty key.
+    /// With an empty key any caller could sign.
     #[error("the account key is empty")]
     Empty,
 }
@@ -78,7 +78,7 @@ pub enum SignatureError {
     /// The header is missing.
     #[error("the authorization header is missing; sign the request with an account key")]
     Missing,
-    /// The value is not of the form `type=…&ver=…&sig=…`.
+    /// The value does not have the form `type=…&ver=…&sig=…`.
     #[error(
         "the authorization header is malformed; it must be `type=master&ver=1.0&sig=<base64>`, percent-encoded"
     )]

@@ -1,4 +1,4 @@
-//! Parses and encodes hub messages: chooses the encoding of a [`HubProtocol`].
+//! Parses and encodes hub messages in the encoding of a [`HubProtocol`].
 
 use crate::hub_protocol::HubProtocol;
 use crate::message::{HubMessage, Invocation, Lists, Peek};
@@ -22,7 +22,7 @@ fn parse_with(protocol: HubProtocol, payload: &[u8], lists: Lists) -> Result<Hub
     }
 }
 
-/// Parses one payload; returns only what routing needs.
+/// Parses one payload; returns only the parts that routing needs.
 ///
 /// # Errors
 ///

@@ -9,7 +9,7 @@ pub const RECORD_SEPARATOR: u8 = 0x1e;
 /// Longest length prefix, in bytes: 7 bits per byte, at most 0x7fffffff ("Message framing", MessagePack encoding).
 const PREFIX_BYTES_MAX: usize = 5;
 
-/// Why a byte stream cannot be split into messages. Close the connection after it.
+/// Why a byte stream cannot be split into messages. Close the connection then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
     /// The message is longer than the receiver allows.
@@ -23,7 +23,7 @@ pub enum FramingError {
     Prefix,
 }
 
-/// The first complete message in `input`: its payload without framing, and its length with framing. `None` if `input` holds no
+/// The first complete message in `input`: its payload without framing, and its length with framing. `None` if `input` has no
 /// complete message. `bytes_max` limits the payload.
 ///
 /// # Errors
@@ -92,7 +92,7 @@ impl Splitter {
         Ok(())
     }
 
-    /// Moves bytes of `input` to the incomplete message until it is complete; returns how many, or `None` if it is still
+    /// Moves bytes of `input` to the incomplete message until it is complete; returns their number, or `None` if it is still
     /// incomplete. Each byte is examined once, so that a message sent byte by byte costs no more.
     fn complete(&mut self, input: &[u8]) -> Result<Option<usize>, FramingError> {
         let bytes_max = self.bytes_max;
@@ -183,7 +183,7 @@ pub fn finish_frame(start: &FrameStart, out: &mut Vec<u8>) {
 pub fn length_prefix(input: &[u8]) -> Result<Option<(usize, usize)>, FramingError> {
     let mut length = 0usize;
     for (index, byte) in input.iter().take(PREFIX_BYTES_MAX).enumerate() {
-        // The fifth byte holds the three highest bits of 0x7fffffff and ends the prefix.
+        // The fifth byte has the three highest bits of 0x7fffffff and ends the prefix.
         if index == PREFIX_BYTES_MAX - 1 && *byte > 0x07 {
             return Err(FramingError::Prefix);
         }

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_handshake_requests_give_an_error_text() {
+    fn invalid_handshake_requests_have_an_error_text() {
         check(
             r#"{"protocol":"xml","version":1}"#,
             "the hub protocol 'xml' is not supported; use 'json' or 'messagepack'",

@@ -1,5 +1,5 @@
-//! Hub messages in JSON. Properties may have any order, unknown properties are ignored, and of duplicates the last one counts ("JSON
-//! Hub Protocol Encoding"). Error texts are those of ASP.NET Core.
+//! Hub messages in JSON. Properties may have any order, unknown properties are ignored, and of duplicates the last one is used
+//! ("JSON Hub Protocol Encoding"). Error texts are those of ASP.NET Core.
 
 use std::borrow::Cow;
 use std::io::Write;

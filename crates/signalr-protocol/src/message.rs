@@ -131,7 +131,7 @@ pub enum HubMessageType {
     Unknown(u64),
 }
 
-/// What routing needs of a message; arguments are validated but not copied.
+/// The parts of a message that routing needs; arguments are validated but not copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peek<'a> {
     /// The type of the message.

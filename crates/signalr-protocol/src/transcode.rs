@@ -40,14 +40,14 @@ pub enum TranscodeError {
 }
 
 /// Appends one JSON value as MessagePack, in one pass. As in JavaScript, an unpaired surrogate becomes three bytes, and a number
-/// beyond the range of 64-bit floating point becomes infinity. After an error `out` may hold a part of the value.
+/// outside the range of 64-bit floating point becomes infinity. After an error `out` may contain a part of the value.
 pub fn json_to_msgpack(json: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
     let mut reader = JsonReader::new(text(json)?);
     write_msgpack(&mut reader, out, 0)?;
     reader.end().map_err(|_| TranscodeError::Trailing)
 }
 
-/// Appends one MessagePack value as JSON, in one pass. After an error `out` may hold a part of the value.
+/// Appends one MessagePack value as JSON, in one pass. After an error `out` may contain a part of the value.
 pub fn msgpack_to_json(msgpack: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
     let mut reader = MsgpackReader::new(msgpack);
     write_json(&mut reader, out, 0)?;
@@ -116,8 +116,8 @@ fn write_text(text: JsonText<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes);
 }
 
-/// Replaces the byte at `at` with the header of a container whose elements are already written. JSON does not tell their number in
-/// advance; the header for more than 15 elements moves them by two or four bytes.
+/// Replaces the byte at `at` with the header of a container whose elements are already written, because JSON does not have their
+/// number at the start. The header for more than 15 elements moves them by two or four bytes.
 fn write_header(out: &mut Vec<u8>, at: usize, count: u32, [fix, header16, header32]: [u8; 3]) {
     if let (Ok(count), true) = (u8::try_from(count), count < 16) {
         out[at] = fix | count;

@@ -1,8 +1,8 @@
-//! [`ScriptedAppServer`]: an app server of Default mode that does what a script says: the service protocol over a raw WebSocket.
+//! [`ScriptedAppServer`]: an app server of Default mode that follows a script: the service protocol over a raw WebSocket.
 //!
-//! A test drives it step by step ([`ScriptedAppServer::accept`], [`ScriptedAppServer::call`], [`ScriptedAppServer::complete`], or any message with
-//! [`ScriptedAppServer::send`] and [`ScriptedAppServer::until`]), or lets it answer by itself with the methods of a small hub
-//! ([`ScriptedAppServer::serve`]).
+//! A test drives it step by step ([`ScriptedAppServer::accept`], [`ScriptedAppServer::call`], [`ScriptedAppServer::complete`], or
+//! any message with [`ScriptedAppServer::send`] and [`ScriptedAppServer::until`]), or lets it respond by itself with the methods
+//! of a small hub ([`ScriptedAppServer::serve`]).
 
 mod hub;
 mod sdk;
@@ -27,22 +27,22 @@ pub use sdk::Served;
 use translate::{from_array, hub_message};
 use wire::Wire;
 
-/// How an app server introduces itself.
+/// The handshake of an app server.
 #[derive(Clone, Debug)]
 pub struct Introduction {
     /// The hub.
     pub hub: String,
     /// The bearer token, for the audience `/server/?hub=<hub>`.
     pub token: String,
-    /// The process's name.
+    /// The id of the app server.
     pub server: String,
-    /// What the connection is for.
+    /// The type of the connection.
     pub connection_type: ServerConnectionType,
-    /// The instance that asked for the connection.
+    /// The instance that requested the connection.
     pub target: Option<String>,
-    /// Whether clients may move: 0 never, 1 at shutdown, 2 also on loss.
+    /// Whether clients may migrate: 0 never, 1 at shutdown, 2 also on loss.
     pub migration_level: i32,
-    /// Whether clients may reconnect statefully; `None` is an SDK from before that.
+    /// Whether clients may reconnect statefully; `None` for an SDK without support for it.
     pub allow_stateful_reconnects: Option<bool>,
 }
 
@@ -55,19 +55,19 @@ pub struct ScriptedAppServer {
     acks: i32,
 }
 
-/// A client as its app server knows it.
+/// The app server's state of a client.
 #[derive(Debug)]
 struct Client {
     protocol: HubProtocol,
     bytes: Vec<u8>,
     is_introduced: bool,
-    /// It came from another server, which has answered its handshake.
+    /// It migrated from another server, which has completed its handshake.
     has_moved: bool,
     uploads: HashMap<String, (String, f64)>,
 }
 
 impl Introduction {
-    /// An app server with the SDK of today.
+    /// An app server with a current SDK.
     pub fn new(hub: &str, server: &str, token: String) -> Self {
         Self {
             hub: hub.to_owned(),
@@ -82,7 +82,7 @@ impl Introduction {
 }
 
 impl ScriptedAppServer {
-    /// Connects to `authority` and shakes hands.
+    /// Connects to `authority` and completes the handshake.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl ScriptedAppServer {
         }
     }
 
-    /// Only the upgrade, for tests of the handshake itself.
+    /// Performs only the upgrade, for tests of the handshake itself.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl ScriptedAppServer {
         stream.write_all(request.as_bytes()).await?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            head.push(timeout(PATIENCE, stream.read_u8()).await.context("no answer to the upgrade")??);
+            head.push(timeout(PATIENCE, stream.read_u8()).await.context("no response to the upgrade")??);
         }
         let head = String::from_utf8_lossy(&head).into_owned();
         if !head.starts_with("HTTP/1.1 101") {
@@ -135,7 +135,7 @@ impl ScriptedAppServer {
         Ok(Self { wire, server: server.clone(), clients: HashMap::new(), acks: 0 })
     }
 
-    /// The process's name.
+    /// The id of the app server.
     pub fn name(&self) -> &str {
         &self.server
     }
@@ -151,7 +151,7 @@ impl ScriptedAppServer {
         self.send_frame(Opcode::Binary, &bytes).await
     }
 
-    /// Sends one WebSocket frame with whatever in it.
+    /// Sends one WebSocket frame with any content.
     ///
     /// # Errors
     ///
@@ -164,16 +164,16 @@ impl ScriptedAppServer {
     ///
     /// # Errors
     ///
-    /// If nothing comes for too long.
+    /// If nothing is received for too long.
     pub async fn next(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
         self.wire.next().await
     }
 
-    /// Skips messages until `wanted` makes something of one. Clients that open and close meanwhile are noted.
+    /// Skips messages until `wanted` returns a value for one. Clients that open and close meanwhile are recorded.
     ///
     /// # Errors
     ///
-    /// If the connection closes before, or nothing comes for too long.
+    /// If the connection closes before, or nothing is received for too long.
     pub async fn until<T>(&mut self, mut wanted: impl FnMut(&Message<'_>) -> Option<T>) -> anyhow::Result<T> {
         loop {
             let payload = self.next().await?.context("the connection closed")?;
@@ -185,7 +185,7 @@ impl ScriptedAppServer {
         }
     }
 
-    /// Waits until the service has closed the connection: the code and the reason of its close frame, if there was one.
+    /// Waits until the service has closed the connection; returns the code and the reason of its close frame, if there was one.
     ///
     /// # Errors
     ///
@@ -195,25 +195,25 @@ impl ScriptedAppServer {
         Ok(self.wire.closed.clone())
     }
 
-    /// Waits for a new client, answers its handshake, and gives its connection id.
+    /// Waits for a new client, accepts its handshake, and returns its connection id.
     ///
     /// # Errors
     ///
-    /// If none comes, or its first bytes are no handshake.
+    /// If no client connects, or its first bytes are not a handshake.
     pub async fn accept(&mut self) -> anyhow::Result<String> {
         let (id, record) = self.introduced().await?;
         if !record.ends_with(b"\x1e") {
-            bail!("the client's first bytes are no handshake: {}", String::from_utf8_lossy(&record));
+            bail!("the client's first bytes are not a handshake: {}", String::from_utf8_lossy(&record));
         }
         self.data(&id, b"{}\x1e").await?;
         Ok(id)
     }
 
-    /// Waits for a new client and its handshake record, and answers nothing.
+    /// Waits for a new client and its handshake, without a response.
     ///
     /// # Errors
     ///
-    /// If none comes.
+    /// If no client connects.
     pub async fn introduced(&mut self) -> anyhow::Result<(String, Vec<u8>)> {
         self.until(|message| match message {
             Message::ConnectionData { connection_id, payload, .. } => {
@@ -234,11 +234,11 @@ impl ScriptedAppServer {
         self.send(&Message::ConnectionData { connection_id: client, payload, extensions }).await
     }
 
-    /// The next hub message of any client, as JSON whatever its protocol; pings are skipped.
+    /// The next hub message of any client, as JSON for every protocol; pings are skipped.
     ///
     /// # Errors
     ///
-    /// If none comes.
+    /// If no message is received.
     pub async fn call(&mut self) -> anyhow::Result<(String, Value)> {
         loop {
             if let Some(found) = self.whole_message()? {
@@ -249,11 +249,11 @@ impl ScriptedAppServer {
         }
     }
 
-    /// Answers a client's invocation, with JSON whatever its protocol.
+    /// Completes a client's invocation with a JSON value, for every protocol.
     ///
     /// # Errors
     ///
-    /// If the client is not known, or the connection is lost.
+    /// If the client is unknown, or the connection is lost.
     pub async fn complete(
         &mut self,
         client: &str,
@@ -268,14 +268,14 @@ impl ScriptedAppServer {
     ///
     /// # Errors
     ///
-    /// If the client is not known, or the connection is lost.
+    /// If the client is unknown, or the connection is lost.
     pub async fn tell(&mut self, client: &str, message: &Value) -> anyhow::Result<()> {
         let protocol = self.clients.get(client).context("no such client")?.protocol;
         let payload = hub_message(protocol, message)?;
         self.data(client, &payload).await
     }
 
-    /// Sends a message that is acknowledged, made with the ack id that it is given, and waits for the ack's status and text.
+    /// Sends a message that requests an ack, made for the given ack id, and waits for the ack's status and text.
     ///
     /// # Errors
     ///
@@ -309,13 +309,13 @@ impl ScriptedAppServer {
         .await
     }
 
-    /// Cuts the connection without a word.
+    /// Closes the connection without a close frame.
     pub fn die(self) {
         // The socket is closed when it is dropped.
         drop(self);
     }
 
-    /// Keeps track of who is there, and of what they sent.
+    /// Records the clients, and the bytes that they sent.
     fn note(&mut self, message: &Message<'_>) {
         match message {
             Message::OpenConnection(open) => {
@@ -343,7 +343,7 @@ impl ScriptedAppServer {
         }
     }
 
-    /// The first whole hub message that some client has sent.
+    /// The first complete hub message that some client has sent.
     fn whole_message(&mut self) -> anyhow::Result<Option<(String, Value)>> {
         for (id, client) in &mut self.clients {
             while let Some(message) = client.take()? {

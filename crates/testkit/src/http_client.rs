@@ -1,4 +1,4 @@
-//! [`Http`]: one request, one answer, on a connection of its own.
+//! [`Http`]: sends one request on its own connection, and reads the response.
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ pub struct Http {
     authority: String,
 }
 
-/// A whole answer.
+/// A complete response.
 #[derive(Clone, Debug)]
 pub struct HttpResponse {
     /// Its status.
@@ -40,7 +40,7 @@ impl Http {
         &self.authority
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     pub async fn send(
         &self,
         method: &str,
@@ -55,15 +55,15 @@ impl Http {
         }
         timeout(PATIENCE, self.exchange(request))
             .await
-            .with_context(|| format!("no answer to {method} {path}"))?
+            .with_context(|| format!("no response to {method} {path}"))?
     }
 
-    /// `GET`.
+    /// Sends a GET request.
     pub async fn get(&self, path: &str) -> anyhow::Result<HttpResponse> {
         self.send("GET", path, &[], "").await
     }
 
-    /// `POST` with a JSON body.
+    /// Sends a POST request with a JSON body.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<HttpResponse> {
         self.send("POST", path, &[("content-type", "application/json")], body.to_string()).await
     }

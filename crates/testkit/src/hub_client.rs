@@ -1,4 +1,4 @@
-//! [`HubClient`]: a SignalR client that does what a script says, over a raw WebSocket.
+//! [`HubClient`]: a SignalR client that follows a script, over a raw WebSocket.
 
 use std::collections::VecDeque;
 
@@ -22,12 +22,12 @@ pub struct HubClient {
 }
 
 impl HubClient {
-    /// Upgrades at `path` (with its query) on `authority`, and shakes hands.
+    /// Upgrades at `path` (with its query) on `authority`, and completes the handshake.
     pub async fn connect(authority: &str, path: &str, protocol: HubProtocol) -> anyhow::Result<Self> {
         Self::connect_as(authority, path, protocol, 1).await
     }
 
-    /// As [`HubClient::connect`], with a version of the protocol: 2 is that of clients that reconnect statefully.
+    /// As [`HubClient::connect`], with a version of the protocol: 2 is for clients with stateful reconnect.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl HubClient {
         Ok(client)
     }
 
-    /// The answer to a handshake that was sent, which is always JSON, whatever the protocol that follows.
+    /// The response to a handshake request, which is always JSON.
     pub async fn handshake_answer(&mut self) -> anyhow::Result<Vec<u8>> {
         let answer = self.next_payload().await?.context("the connection closed instead of a handshake")?;
         let end = answer.iter().position(|byte| *byte == 0x1e).map_or(answer.len(), |end| end + 1);
@@ -56,7 +56,7 @@ impl HubClient {
         Ok(answer[..end].to_vec())
     }
 
-    /// Only the upgrade, for tests of the handshake itself.
+    /// Performs only the upgrade, for tests of the handshake itself.
     pub async fn upgrade(authority: &str, path: &str, protocol: HubProtocol) -> anyhow::Result<Self> {
         Self::upgrade_with(authority, path, protocol, &[]).await
     }
@@ -77,7 +77,7 @@ impl HubClient {
         stream.write_all(request.as_bytes()).await?;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            let byte = timeout(PATIENCE, stream.read_u8()).await.context("no answer to the upgrade")??;
+            let byte = timeout(PATIENCE, stream.read_u8()).await.context("no response to the upgrade")??;
             head.push(byte);
         }
         let head = String::from_utf8_lossy(&head).into_owned();
@@ -88,13 +88,13 @@ impl HubClient {
         Ok(Self { stream, decoder, protocol, received: VecDeque::new(), partial: Vec::new() })
     }
 
-    /// Sends a whole hub message, framed as the protocol wants it.
+    /// Sends a complete hub message, framed for the protocol.
     pub async fn send(&mut self, framed: &[u8]) -> anyhow::Result<()> {
         let opcode = if self.protocol == HubProtocol::Json { Opcode::Text } else { Opcode::Binary };
         self.send_frame(opcode, framed).await
     }
 
-    /// Says nothing more, as a client whose process has ended; what was sent to it can still be read.
+    /// Closes its sending side, as a client whose process has ended; received data can still be read.
     pub async fn end_writing(&mut self) -> anyhow::Result<()> {
         Ok(self.stream.shutdown().await?)
     }
@@ -104,7 +104,7 @@ impl HubClient {
         Ok(self.stream.write_all(&masked_frame(opcode, payload, [1, 2, 3, 4])).await?)
     }
 
-    /// Sends bytes as they are, such as a part of a frame.
+    /// Sends bytes unchanged, such as a part of a frame.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl HubClient {
         serde_json::from_slice(&message).with_context(|| String::from_utf8_lossy(&message).into_owned())
     }
 
-    /// Messages until one has this target; answers its arguments. The protocol must be JSON.
+    /// Skips messages until one has this target; returns its arguments. The protocol must be JSON.
     pub async fn arguments_of(&mut self, target: &str) -> anyhow::Result<Value> {
         loop {
             let message = self.next_json().await?;
@@ -162,7 +162,7 @@ impl HubClient {
         }
     }
 
-    /// Takes messages out of what arrived; answers whether the peer closed.
+    /// Decodes messages from received bytes; returns whether the peer closed.
     fn decode(&mut self, mut input: &mut [u8]) -> anyhow::Result<bool> {
         while !input.is_empty() {
             let decoded = self.decoder.decode(input)?;

@@ -1,7 +1,7 @@
-//! What only tests need: an HTTP client, a scripted SignalR client, ones that break every rule, a login provider, a scripted app server,
-//! and the binary as a process.
+//! Code that only tests need: an HTTP client, a scripted SignalR client, raw clients that can violate protocols, a login
+//! provider, a scripted app server, and the binary as a process.
 //!
-//! Not its concern: being fast or complete. A dev-dependency only (invariant 10).
+//! Not its concern: speed and completeness. A dev-dependency only (invariant 10).
 //!
 //! Know these first: [`Http`], [`HubClient`], [`RawSocket`], [`RawHttp2`], [`ScriptedAppServer`], [`LoginProvider`], [`ChildProcess`].
 
@@ -23,5 +23,5 @@ pub use raw_socket::RawSocket;
 
 use std::time::Duration;
 
-/// Longest time that a peer may be silent before a test gives up on it.
+/// Longest silence of a peer before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! [`LoginProvider`]: an OpenID Connect provider that signs what a test wants, with a key of each kind.
+//! [`LoginProvider`]: an OpenID Connect provider that signs any claims, with a key of each kind.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -9,19 +9,19 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
-/// Protects nothing: it is here for everybody to read, because no crate of ours can make an RSA key.
+/// A public test key that protects nothing; no crate of ours can generate an RSA key.
 const RSA: &str = include_str!("../data/test-only-rsa-2048.pk8.base64");
 
 /// A login provider with two keys: `rsa` for RS256, `ec` for ES256.
 pub struct LoginProvider {
-    /// Its name, the `iss` of its tokens.
+    /// Its issuer name, the `iss` of its tokens.
     pub issuer: String,
     rsa: RsaKeyPair,
     ec: EcdsaKeyPair,
 }
 
 impl LoginProvider {
-    /// A provider of that name. Its `ec` key is new; its `rsa` key is always the same.
+    /// A provider with that issuer name. Its `ec` key is new; its `rsa` key is always the same.
     pub fn new(issuer: &str) -> Self {
         let rsa = STANDARD.decode(RSA.split_whitespace().collect::<String>()).expect("the key is base64");
         let random = SystemRandom::new();
@@ -30,7 +30,7 @@ impl LoginProvider {
         Self {
             issuer: issuer.to_owned(),
             rsa: RsaKeyPair::from_pkcs8(&rsa).expect("the key is an RSA key"),
-            ec: ec.expect("the key was just made"),
+            ec: ec.expect("the key was just generated"),
         }
     }
 
@@ -46,13 +46,13 @@ impl LoginProvider {
         ] })
     }
 
-    /// A token with these claims. `algorithm` is RS256 or ES256 and chooses the key.
+    /// A token with these claims. `algorithm` is RS256 or ES256 and selects the key.
     pub fn token(&self, algorithm: &str, claims: &Value) -> String {
         let kid = if algorithm == "ES256" { "ec" } else { "rsa" };
         self.sign(algorithm, &json!({ "alg": algorithm, "typ": "JWT", "kid": kid }), claims)
     }
 
-    /// A token with this header; `algorithm` only chooses the key.
+    /// A token with this header; `algorithm` only selects the key.
     pub fn sign(&self, algorithm: &str, header: &Value, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(claims));

@@ -1,4 +1,4 @@
-//! [`ChildProcess`]: the binary, started on free ports, killed by its own id.
+//! [`ChildProcess`]: the binary, started on free ports, and killed by its process id.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -43,7 +43,7 @@ impl ChildProcess {
         let mut errors = child.stderr.take().context("the errors are a pipe")?;
         let log = tokio::spawn(async move {
             let mut text = String::new();
-            // A log that is not text is still worth what came before it.
+            // If the log is not UTF-8, the text before the error is still useful.
             let _ = errors.read_to_string(&mut text).await;
             text
         });
@@ -74,7 +74,7 @@ impl ChildProcess {
         self.child.id()
     }
 
-    /// Anonymous memory: what it allocated and touched, in bytes. `None` where the system does not tell.
+    /// Anonymous memory: what it allocated and touched, in bytes. `None` if the system does not report it.
     pub fn anonymous_bytes(&self) -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.id()?)).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:"))?;
@@ -82,7 +82,7 @@ impl ChildProcess {
         Some(kilobytes * 1024)
     }
 
-    /// Most memory that it ever had in use at a time, in bytes, with what it has mapped. `None` where the system does not tell.
+    /// Peak memory use, in bytes, with mapped files. `None` if the system does not report it.
     pub fn peak_resident_bytes(&self) -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.id()?)).ok()?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -90,28 +90,29 @@ impl ChildProcess {
         Some(kilobytes * 1024)
     }
 
-    /// Processor time so far, user and system, in clock ticks of a hundredth of a second. `None` where the system does not tell.
+    /// Processor time so far, user and system, in clock ticks of a hundredth of a second. `None` if the system does not report
+    /// it.
     pub fn cpu_ticks(&self) -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.id()?)).ok()?;
-        // The name stands in parentheses and may hold anything; user and system time are the 12th and 13th field behind it.
+        // The name is in parentheses and may contain anything; user and system time are the 12th and 13th field after it.
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
     }
 
-    /// `kill -9`; answers what it logged.
+    /// Sends SIGKILL; returns its log.
     pub async fn kill(mut self) -> anyhow::Result<String> {
         self.child.kill().await?;
         Ok(self.log.await?)
     }
 
-    /// Asks it to end (SIGTERM).
+    /// Sends SIGTERM, so that it shuts down.
     pub async fn terminate(&self) -> anyhow::Result<()> {
         let id = self.id().context("it runs")?.to_string();
         let status = Command::new("kill").args(["-TERM", &id]).status().await?;
         if status.success() { Ok(()) } else { bail!("kill -TERM {id} ended with {status}") }
     }
 
-    /// Starts it where it is expected to end by itself; answers its exit code and what it printed and logged.
+    /// Starts it, expecting that it ends by itself; returns its exit code and its output and log.
     pub async fn fail(
         binary: &str,
         folder: &Path,
@@ -124,7 +125,7 @@ impl ChildProcess {
         Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
     }
 
-    /// Waits for its end; answers its exit code and what it logged.
+    /// Waits for its end; returns its exit code and its log.
     pub async fn wait(mut self) -> anyhow::Result<(Option<i32>, String)> {
         let status = timeout(PATIENCE, self.child.wait()).await.context("it does not end")??;
         Ok((status.code(), self.log.await?))

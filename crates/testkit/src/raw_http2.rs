@@ -1,4 +1,4 @@
-//! [`RawHttp2`]: an HTTP/2 client that reads as little as it likes.
+//! [`RawHttp2`]: an HTTP/2 client that limits how much it reads.
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::PATIENCE;
 
-/// The head of each frame.
+/// Length of a frame's header.
 const HEAD_BYTES: usize = 9;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -25,15 +25,15 @@ const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// The setting of the window that each new stream has.
+/// The setting with the initial window of each stream.
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// A connection on which only settings and pings are answered by themselves.
+/// A connection that responds by itself only to settings and pings.
 pub struct RawHttp2 {
     stream: TcpStream,
     authority: String,
     next_stream: u32,
-    /// Read and not yet told.
+    /// Bytes that were read and not returned yet.
     ahead: Vec<u8>,
 }
 
@@ -44,26 +44,26 @@ struct Frame {
     payload: Vec<u8>,
 }
 
-/// What the server says about a stream, or about the connection.
+/// A frame of the server about a stream, or about the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// The head of an answer; `true` where nothing follows it.
+    /// The headers of a response; `true` if nothing follows.
     Head(u32, bool),
-    /// Some of an answer; `true` at its end.
+    /// A part of a response; `true` at its end.
     Data(u32, Vec<u8>, bool),
     /// The stream was reset, with this error code.
     Reset(u32, u32),
-    /// The server takes no more streams, with this error code.
+    /// The server accepts no more streams, with this error code.
     GoAway(u32),
     /// The connection has ended.
     End,
 }
 
 impl RawHttp2 {
-    /// The error code by which a stream is given up (RFC 9113 section 7).
+    /// The error code of a cancelled stream (RFC 9113 section 7).
     pub const CANCEL: u32 = 8;
 
-    /// Connects without TLS; each answer may send `window` bytes before it has to wait for [`RawHttp2::grant`].
+    /// Connects without TLS; each response may send `window` bytes before it waits for [`RawHttp2::grant`].
     pub async fn connect(authority: &str, window: u32) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
@@ -71,12 +71,12 @@ impl RawHttp2 {
         client.stream.write_all(PREFACE).await?;
         let setting = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &window.to_be_bytes()].concat();
         client.frame(SETTINGS, 0, 0, &setting).await?;
-        // What all streams together may send is no limit here.
+        // The window of the connection must not be the limit.
         client.grant(0, 0x7000_0000).await?;
         Ok(client)
     }
 
-    /// Asks for `path`; answers the number of the stream.
+    /// Requests `path`; returns the number of the stream.
     pub async fn get(&mut self, path: &str) -> anyhow::Result<u32> {
         let id = self.next_stream;
         self.next_stream += 2;
@@ -91,12 +91,12 @@ impl RawHttp2 {
         Ok(id)
     }
 
-    /// Lets the server send more on a stream; 0 is the connection.
+    /// Allows the server to send more on a stream; 0 is the connection.
     pub async fn grant(&mut self, stream: u32, bytes: u32) -> anyhow::Result<()> {
         self.frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes()).await
     }
 
-    /// The next thing that the server says. Settings and pings are answered and not told.
+    /// The next frame of the server. Settings and pings are acknowledged and skipped.
     pub async fn heard(&mut self) -> anyhow::Result<Heard> {
         loop {
             let Some(Frame { kind, flags, id, payload }) = self.next_frame().await? else {
@@ -118,7 +118,7 @@ impl RawHttp2 {
         }
     }
 
-    /// Keeps what was read when it is dropped, so that a test can wait for something else at the same time.
+    /// Cancel-safe, so that a test can wait for other events at the same time.
     async fn next_frame(&mut self) -> anyhow::Result<Option<Frame>> {
         loop {
             if let [a, b, c, kind, flags, id @ ..] = &self.ahead[..]
@@ -136,13 +136,13 @@ impl RawHttp2 {
             let read = timeout(PATIENCE, self.stream.read_buf(&mut self.ahead)).await;
             match read.context("the service is silent")? {
                 Ok(1..) => {}
-                // Closed, or cut.
+                // Closed or reset.
                 Ok(0) | Err(_) => return Ok(None),
             }
         }
     }
 
-    /// All of an answer, for which the window has to be large enough. Other streams' frames are passed over.
+    /// The whole body of a response, for which the window must be large enough. Frames of other streams are skipped.
     pub async fn text(&mut self, stream: u32) -> anyhow::Result<String> {
         let mut text = Vec::new();
         loop {
@@ -170,7 +170,7 @@ impl RawHttp2 {
         let mut bytes = vec![length[1], length[2], length[3], kind, flags];
         bytes.extend_from_slice(&stream.to_be_bytes());
         bytes.extend_from_slice(payload);
-        timeout(PATIENCE, self.stream.write_all(&bytes)).await.context("nobody reads what is sent")??;
+        timeout(PATIENCE, self.stream.write_all(&bytes)).await.context("the peer does not read")??;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! [`RawSocket`]: a client that may say anything, and tells exactly what it hears.
+//! [`RawSocket`]: a client that can send anything, and returns exactly what it receives.
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,23 +8,24 @@ use websocket::{Decoder, Event, MessageKind, Role};
 
 use crate::PATIENCE;
 
-/// A connection that keeps no rules by itself: requests and frames are sent byte by byte as they are given.
+/// A connection without a protocol of its own: requests and frames are sent byte by byte as given.
 pub struct RawSocket {
     stream: TcpStream,
     decoder: Decoder,
-    /// Read and not yet decoded.
+    /// Bytes that were read and not decoded yet.
     ahead: Vec<u8>,
 }
 
 impl RawSocket {
-    /// A connection on which nothing was said.
+    /// A new connection.
     pub async fn connect(authority: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(authority).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, decoder: Decoder::new(Role::Client, 64 * 1024 * 1024), ahead: Vec::new() })
     }
 
-    /// Asks for a WebSocket at `path`, with more fields such as `"name: value\r\n"`. Gives the head of the answer as well.
+    /// Requests a WebSocket at `path`, with additional header fields such as `"name: value\r\n"`. Also returns the head of the
+    /// response.
     pub async fn upgrade(authority: &str, path: &str, fields: &str) -> anyhow::Result<(Self, String)> {
         let mut socket = Self::connect(authority).await?;
         let request = format!(
@@ -35,25 +36,25 @@ impl RawSocket {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let byte =
-                timeout(PATIENCE, socket.stream.read_u8()).await.context("no answer to the upgrade")?;
-            head.push(byte.context("the answer to the upgrade breaks off")?);
+                timeout(PATIENCE, socket.stream.read_u8()).await.context("no response to the upgrade")?;
+            head.push(byte.context("the response to the upgrade is incomplete")?);
         }
         Ok((socket, String::from_utf8_lossy(&head).into_owned()))
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub async fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        timeout(PATIENCE, self.stream.write_all(bytes)).await.context("nobody reads what is sent")??;
+        timeout(PATIENCE, self.stream.write_all(bytes)).await.context("the peer does not read")??;
         Ok(())
     }
 
-    /// Says that nothing more will be sent, and goes on listening.
+    /// Closes the sending side; received data can still be read.
     pub async fn finish(&mut self) -> anyhow::Result<()> {
         Ok(self.stream.shutdown().await?)
     }
 
-    /// The next thing on a WebSocket: `text ...`, `binary <digits>`, `ping`, `pong ...`, `close <code> <reason>`; `end` when the
-    /// peer has closed the connection and `reset` when it was cut.
+    /// The next event of a WebSocket: `text ...`, `binary <digits>`, `ping`, `pong ...`, `close <code> <reason>`; `end` when the
+    /// peer has closed the connection and `reset` when it was reset.
     pub async fn heard(&mut self) -> anyhow::Result<String> {
         loop {
             if let Some(said) = self.decode()? {
@@ -71,12 +72,12 @@ impl RawSocket {
         }
     }
 
-    /// All that is heard up to the close of the WebSocket, or the end of the connection, that included.
+    /// All events up to the close of the WebSocket, or the end of the connection, inclusive.
     pub async fn heard_to_close(&mut self) -> anyhow::Result<Vec<String>> {
         let mut all = Vec::new();
         let began = Instant::now();
         loop {
-            anyhow::ensure!(began.elapsed() < PATIENCE, "it goes on and on: {all:?}");
+            anyhow::ensure!(began.elapsed() < PATIENCE, "it does not end: {all:?}");
             let said = self.heard().await?;
             let last = said.starts_with("close") || said == "end" || said == "reset";
             all.push(said);
@@ -86,7 +87,7 @@ impl RawSocket {
         }
     }
 
-    /// All text, up to and with `end`, for answers that are no WebSocket and do not end.
+    /// All text up to `end`, inclusive, for endless responses without a WebSocket.
     pub async fn text_until(&mut self, end: &str) -> anyhow::Result<String> {
         loop {
             let text = String::from_utf8_lossy(&self.ahead).into_owned();
@@ -103,7 +104,7 @@ impl RawSocket {
         }
     }
 
-    /// All bytes up to the end of the connection, as text, for answers that are no WebSocket. A connection that was cut ends too.
+    /// All bytes up to the end of the connection, as text, for responses without a WebSocket. A reset counts as an end.
     pub async fn text_to_end(&mut self) -> anyhow::Result<String> {
         let mut bytes = std::mem::take(&mut self.ahead);
         let mut buffer = vec![0; 64 * 1024];
@@ -122,7 +123,7 @@ impl RawSocket {
     }
 
     fn decode(&mut self) -> anyhow::Result<Option<String>> {
-        let decoded = self.decoder.decode(&mut self.ahead).context("the service breaks the rules")?;
+        let decoded = self.decoder.decode(&mut self.ahead).context("the service violates the protocol")?;
         let consumed = decoded.consumed;
         let said = decoded.event.map(|event| match event {
             Event::Message(MessageKind::Text, payload) => {
@@ -138,7 +139,7 @@ impl RawSocket {
                 format!("close {code} {}", close.reason)
             }
         });
-        // The decoder has unmasked, or taken, what it consumed: it may see the rest once only.
+        // The decoder has unmasked or moved the consumed bytes, so it must not see them again.
         self.ahead.drain(..consumed);
         Ok(said)
     }

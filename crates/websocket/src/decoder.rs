@@ -20,7 +20,7 @@ pub struct Decoder {
     role: Role,
 }
 
-/// What is remembered between two chunks of input.
+/// The state between two chunks of input.
 #[derive(Debug, Default)]
 struct Partial {
     /// The bytes so far of an incomplete header.
@@ -38,7 +38,7 @@ struct Partial {
     utf8: Utf8Validator,
     /// The type of the message, from its first to its last fragment.
     fragmented: Option<MessageKind>,
-    /// Which buffer the last event borrowed; it is freed at the next call.
+    /// The buffer that the last event borrowed; it is freed at the next call.
     lent: Lent,
 }
 
@@ -132,7 +132,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The usual case: an unfragmented frame that is completely in the input. Nothing is copied.
+    /// The usual case: an unfragmented frame that is completely in the input. Its payload is not copied.
     fn read_frame_in_place(
         &self,
         header: &ReceivedHeader,

@@ -1,4 +1,4 @@
-//! [`Event`]: what the peer sent, complete.
+//! [`Event`]: a complete message or control frame of the peer.
 
 use crate::close::CloseBody;
 use crate::frame::Opcode;

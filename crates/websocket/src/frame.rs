@@ -1,4 +1,4 @@
-//! Frames to send.
+//! Encodes frames.
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ pub enum Opcode {
     Close,
     /// Requests a pong.
     Ping,
-    /// Answers a ping.
+    /// The response to a ping.
     Pong,
 }
 
@@ -34,7 +34,7 @@ pub struct FrameHeader {
 pub struct FrameBuilder(Vec<u8>);
 
 impl Opcode {
-    /// The number on the wire.
+    /// The number in the frame header.
     pub fn number(self) -> u8 {
         match self {
             Self::Continuation => 0x0,

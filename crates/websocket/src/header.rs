@@ -3,7 +3,7 @@
 use crate::frame::Opcode;
 use crate::violation::Violation;
 
-/// Which endpoint of the connection this is. Clients mask their frames, servers do not (section 5.1).
+/// The role of this endpoint. Clients mask their frames, servers do not (section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Frames from the peer must be masked.

@@ -1,6 +1,6 @@
 //! The WebSocket protocol (RFC 6455): reads and writes frames, checks the opening handshake.
 //!
-//! Not its concern: sockets, clocks, randomness (a client passes its masking keys), what messages mean. Extensions are not
+//! Not its concern: sockets, clocks, randomness (a client passes its masking keys), the meaning of messages. Extensions are not
 //! negotiated, so every reserved bit is a violation. Sections in comments are those of RFC 6455.
 //!
 //! Know these first: [`Decoder`], [`Event`], [`FrameBuilder`], [`accept_upgrade`]. Start reading at `decoder.rs`.

@@ -13,10 +13,10 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpgradeRefused {
     /// Section 4.1: the method must be GET.
-    #[error("a WebSocket is opened with GET")]
+    #[error("a WebSocket must be opened with GET")]
     Method,
     /// RFC 6455 uses HTTP/1.1 (RFC 8441 defines another handshake for HTTP/2).
-    #[error("a WebSocket is opened over HTTP/1.1")]
+    #[error("a WebSocket must be opened over HTTP/1.1")]
     HttpVersion,
     /// The header `Connection` does not name `Upgrade`, or `Upgrade` does not name `websocket`.
     #[error("the request does not ask for an upgrade to websocket")]
@@ -25,7 +25,7 @@ pub enum UpgradeRefused {
     #[error("only version 13 of the WebSocket protocol is supported")]
     WebSocketVersion,
     /// The key is missing or is not 16 bytes in base64.
-    #[error("the header sec-websocket-key must hold 16 bytes in base64")]
+    #[error("the header sec-websocket-key must have 16 bytes in base64")]
     Key,
 }
 

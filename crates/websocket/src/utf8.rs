@@ -4,7 +4,7 @@ use simdutf8::compat::from_utf8;
 
 use crate::violation::Violation;
 
-/// Validates a text that arrives in parts. Holds the start of a character that the next part continues.
+/// Validates a text that arrives in parts. Stores the start of a character that the next part continues.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Utf8Validator {
     bytes: [u8; 4],

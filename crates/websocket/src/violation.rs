@@ -1,4 +1,4 @@
-//! [`Violation`]: how a peer broke the protocol, and the status code that it gets.
+//! [`Violation`]: how a peer violated the protocol, and the status code of the close frame for it.
 
 use crate::close_code::CloseCode;
 
@@ -6,7 +6,7 @@ use crate::close_code::CloseCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// Section 5.2: a reserved bit without an extension.
-    #[error("a reserved bit is set, but no extension was agreed on")]
+    #[error("a reserved bit is set, but no extension was negotiated")]
     ReservedBit,
     /// Section 5.2: an unknown opcode.
     #[error("the opcode is reserved")]

@@ -77,7 +77,7 @@ async fn whoever_never_shakes_hands_is_closed() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.handshake_timeout_ms=200"]).await;
     let mut silent = upgraded(&process).await;
-    assert!(last_words(&mut silent).await.contains("no handshake came in time"));
+    assert!(last_words(&mut silent).await.contains("no handshake request was received in time"));
 }
 
 #[tokio::test]

@@ -476,7 +476,7 @@ async fn an_invalid_declaration_is_rejected_with_its_property_and_reason() {
     .await;
     check(
         json!({"connection": "Wrong"}),
-        "'connection' names the setting 'Wrong': the connection string lacks 'AccountKey='",
+        "'connection' names the setting 'Wrong': the connection string has no 'AccountKey='",
     )
     .await;
     check(

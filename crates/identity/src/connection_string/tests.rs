@@ -79,16 +79,16 @@ fn every_documented_auth_type_is_parsed() {
     );
     check(
         "AuthType=azure.app;TenantId=t;ClientSecret=hidden",
-        expect!["the connection string lacks 'ClientId='"],
+        expect!["the connection string has no 'ClientId='"],
     );
     check(
         "AuthType=azure.app;ClientId=c;ClientSecret=hidden",
-        expect!["the connection string lacks 'TenantId='"],
+        expect!["the connection string has no 'TenantId='"],
     );
     check(
         "AuthType=azure.app;ClientId=c;TenantId=t",
         expect![
-            "the connection string lacks 'ClientSecret=' or 'ClientCert=', which AuthType 'azure.app' needs with a TenantId"
+            "the connection string has neither 'ClientSecret=' nor 'ClientCert='; AuthType 'azure.app' with a TenantId needs one of them"
         ],
     );
     check("AuthType=aad", expect!["ManagedIdentity { client_id: None }"]);
@@ -97,7 +97,7 @@ fn every_documented_auth_type_is_parsed() {
     check(
         "AuthType=aad;ClientId=c;TenantId=t",
         expect![
-            "the connection string lacks 'ClientSecret=' or 'ClientCert=', which AuthType 'aad' needs with a TenantId"
+            "the connection string has neither 'ClientSecret=' nor 'ClientCert='; AuthType 'aad' with a TenantId needs one of them"
         ],
     );
     check(
@@ -118,17 +118,17 @@ fn every_documented_auth_type_is_parsed() {
 
 #[test]
 fn errors_of_invalid_strings_name_the_key_and_not_its_value() {
-    check_signalr("", &expect!["error: the connection string lacks 'Endpoint='"]);
+    check_signalr("", &expect!["error: the connection string has no 'Endpoint='"]);
     check_signalr(
         "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s/)",
         &expect![
             "error: the connection string is a Key Vault reference, which only Azure resolves; use the value of the secret instead"
         ],
     );
-    check_signalr("Endpoint=http://a", &expect!["error: the connection string lacks 'AccessKey='"]);
+    check_signalr("Endpoint=http://a", &expect!["error: the connection string has no 'AccessKey='"]);
     check_signalr(
         "Endpoint=http://a;AccessKey=",
-        &expect!["error: the connection string lacks 'AccessKey='"],
+        &expect!["error: the connection string has no 'AccessKey='"],
     );
     check_signalr(
         "Endpoint=http://a;SECRET",
@@ -164,7 +164,7 @@ fn cosmos_connection_strings_are_parsed_like_in_the_sdks() {
         "accountendpoint=http://a;accountkey=k;DisableServerCertificateValidation=True",
         &expect!["http://a k true"],
     );
-    check_cosmos("AccountKey=k", &expect!["error: the connection string lacks 'AccountEndpoint='"]);
+    check_cosmos("AccountKey=k", &expect!["error: the connection string has no 'AccountEndpoint='"]);
     check_cosmos(
         "AccountEndpoint=https://a;AccountKey=k;DisableServerCertificateValidation=1",
         &expect!["error: 'DisableServerCertificateValidation' in the connection string is not True or False"],

@@ -52,7 +52,7 @@ fn the_date_header_is_signed_if_ms_date_is_missing() {
     );
 }
 
-/// Verifies a signature with this date.
+/// Verifies a signature with the given date.
 fn dated(date: &str, dates: DateRule) -> Result<(), SignatureError> {
     let parts = SignedParts { ms_date: date, ..parts("GET", "/dbs") };
     verify(&[key()], Some(&sign(&key(), &parts)), &parts, dates)
@@ -75,7 +75,7 @@ fn a_date_older_than_the_age_limit_is_rejected() {
         at(signed_at + 901).unwrap_err().to_string(),
         "the authorization token is not valid at the current time (token start time: Fri, 20 Nov 2026 21:36:21 GMT, token expiry time: Fri, 20 Nov 2026 21:51:21 GMT, current server time: Fri, 20 Nov 2026 21:51:22 GMT); compare the clocks of both machines, and sign each request anew"
     );
-    // Who has no key does not learn what our clock says.
+    // A caller without a key does not learn the time of this clock.
     let parts = parts("GET", "/dbs");
     let other = MasterKey::parse("b3RoZXI=").expect("base64");
     let dates = DateRule::Fresh { now: signed_at + 901, age_max_s: 900 };
@@ -99,7 +99,7 @@ fn an_invalid_date_is_rejected_by_every_rule() {
             assert_eq!(dated(date, dates), Err(SignatureError::DateMalformed), "{date}");
         }
     }
-    // As scripts write it: small letters, a day of one digit.
+    // As scripts write it: in lower case, with a day of one digit.
     for date in
         ["fri, 20 nov 2026 21:36:21 gmt", "Thu, 5 Nov 2026 21:36:21 GMT", " Fri, 20 Nov 2026 21:36:21 GMT "]
     {

@@ -18,13 +18,13 @@ pub struct JsonWebKeySet {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonWebKeySetError {
     /// It is not a JSON object with a list `keys`.
-    #[error("a key set is a JSON object with a list 'keys'")]
+    #[error("a key set must be a JSON object with a list 'keys'")]
     Shape,
     /// It has too many keys.
     #[error("the key set has {0} keys, more than the {KEYS_MAX} allowed")]
     TooMany(usize),
     /// It has no key that can verify tokens.
-    #[error("the key set holds no key for RS256 (RSA) or ES256 (EC, P-256)")]
+    #[error("the key set has no key for RS256 (RSA) or ES256 (EC, P-256)")]
     Empty,
 }
 

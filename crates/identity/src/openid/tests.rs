@@ -60,7 +60,7 @@ fn tokens_of_both_algorithms_are_valid_with_and_without_a_key_id() {
 
 #[test]
 fn tokens_of_another_library_are_valid() {
-    // RFC 7515, appendices A.2 and A.3: the same payload, which is for nobody, so that the audience is what is missed in the end.
+    // RFC 7515, appendices A.2 and A.3: the same payload, without an audience, so that only the audience is missing in the end.
     let payload =
         "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
     let a2 = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
@@ -113,7 +113,7 @@ fn forged_tokens_are_rejected() {
     let check = |algorithm: &str, header: Value, expected: Expect| {
         expected.assert_eq(&outcome(&login, &login.sign(algorithm, &header, &good)));
     };
-    // The algorithm of one key with the other's signature, a key that is not there, extensions that nobody knows.
+    // The algorithm of one key with the other's signature, an unknown key, and unknown extensions.
     check(
         "RS256",
         json!({ "alg": "ES256" }),
@@ -127,7 +127,7 @@ fn forged_tokens_are_rejected() {
     check(
         "RS256",
         json!({ "alg": "RS256", "kid": "gone" }),
-        expect!["the token's 'kid' names 'gone', which is no key of its issuer"],
+        expect!["the token's 'kid' names 'gone', which is not a key of its issuer"],
     );
     check(
         "RS256",
@@ -144,7 +144,7 @@ fn forged_tokens_are_rejected() {
         json!({ "alg": "PS256" }),
         expect!["the token's algorithm 'PS256' is not accepted; use RS256 or ES256"],
     );
-    // Another provider's key of the same name.
+    // A key of another provider with the same id.
     let other = LoginProvider::new(ISSUER);
     expect!["the token's signature does not match a key of its issuer"]
         .assert_eq(&outcome(&login, &other.token("ES256", &good)));
@@ -152,7 +152,7 @@ fn forged_tokens_are_rejected() {
 
 #[test]
 fn a_token_signed_with_the_public_key_as_secret_is_rejected() {
-    // The classic confusion: a forger signs by HMAC with the public key, and hopes that the verifier takes the key for a secret.
+    // Algorithm confusion: the attacker signs by HMAC with the public key, and hopes that the verifier uses it as a secret.
     let login = login_provider();
     let secrets = [login.key_set()["keys"][0]["n"].as_str().unwrap().to_owned(), login.key_set().to_string()];
     for secret in secrets {
@@ -168,7 +168,7 @@ fn a_token_signed_with_the_public_key_as_secret_is_rejected() {
         let result = crate::verify(&token, &ours, &audience, NOW, &TokenRules::default());
         assert_eq!(result.unwrap_err(), TokenError::Signature);
     }
-    // Nor does the other verifier take a token of the provider.
+    // The other verifier does not accept a token of the provider either.
     let ours = KeySet::single(AccessKey::new("ours").unwrap());
     let audience = Audience { resource: Resource::Rest { path: "/api" }, host: None };
     let token = login.token("RS256", &claims(json!({})));
@@ -185,21 +185,21 @@ fn unusable_keys_are_skipped_and_an_empty_key_set_is_an_error() {
         };
         expected.assert_eq(&shown);
     };
-    check("[]", expect!["a key set is a JSON object with a list 'keys'"]);
-    check(r#"{"keys":{}}"#, expect!["a key set is a JSON object with a list 'keys'"]);
-    check(r#"{"keys":[]}"#, expect!["the key set holds no key for RS256 (RSA) or ES256 (EC, P-256)"]);
+    check("[]", expect!["a key set must be a JSON object with a list 'keys'"]);
+    check(r#"{"keys":{}}"#, expect!["a key set must be a JSON object with a list 'keys'"]);
+    check(r#"{"keys":[]}"#, expect!["the key set has no key for RS256 (RSA) or ES256 (EC, P-256)"]);
     check(
         r#"{"keys":[5,{"kty":"oct","k":"AA"},{"kty":"EC","crv":"P-384","x":"","y":""}]}"#,
-        expect!["the key set holds no key for RS256 (RSA) or ES256 (EC, P-256)"],
+        expect!["the key set has no key for RS256 (RSA) or ES256 (EC, P-256)"],
     );
     check(
         r#"{"keys":[{"kty":"RSA","use":"enc","n":"AQAB","e":"AQAB"}]}"#,
-        expect!["the key set holds no key for RS256 (RSA) or ES256 (EC, P-256)"],
+        expect!["the key set has no key for RS256 (RSA) or ES256 (EC, P-256)"],
     );
     check(
         &format!(r#"{{"keys":[{}]}}"#, vec!["5"; 101].join(",")),
         expect!["the key set has 101 keys, more than the 100 allowed"],
     );
-    // A key that is too short is in the set and signs nothing: ring asks for 2048 bits.
+    // A key that is too short is in the set and verifies nothing: ring requires 2048 bits.
     check(r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"oct"}],"more":1}"#, expect!["1 keys"]);
 }

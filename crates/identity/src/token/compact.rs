@@ -19,7 +19,7 @@ pub(crate) struct CompactToken<'a> {
     pub(crate) signature: Vec<u8>,
 }
 
-/// The relevant members of a header. Of duplicate members the last one counts, as in most JSON parsers.
+/// The relevant members of a header. Of duplicate members the last one is used, as in most JSON parsers.
 #[derive(Default)]
 struct TokenHeader {
     algorithm: Option<Value>,
@@ -27,7 +27,7 @@ struct TokenHeader {
     is_critical: bool,
 }
 
-/// The payload; its two numeric claims are kept apart.
+/// The payload; its two numeric claims are stored separately.
 #[derive(Default)]
 struct TokenPayload {
     claims: Claims,

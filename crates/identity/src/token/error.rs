@@ -54,6 +54,6 @@ pub enum TokenError {
     #[error("the token's signature does not match a key of its issuer")]
     IssuerSignature,
     /// The known key set of its issuer has no key with this `kid`.
-    #[error("the token's 'kid' names '{0}', which is no key of its issuer")]
+    #[error("the token's 'kid' names '{0}', which is not a key of its issuer")]
     UnknownKey(String),
 }

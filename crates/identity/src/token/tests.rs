@@ -19,14 +19,14 @@ fn dynamic(id: &str, expires_at: UnixSeconds) -> DynamicKey {
     DynamicKey { id: id.into(), key: AccessKey::new(format!("{id}-secret")).unwrap(), expires_at }
 }
 
-/// A token of these two parts, signed with the primary key as HS256.
+/// A token with this header and payload, signed with the primary key as HS256.
 fn signed(header: &str, payload: &str) -> String {
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let signature = hmac::sign(&Algorithm::Hs256.key(&keys().primary), signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// Verifies for hub `chat` and shows who the bearer is, or why not.
+/// Verifies for hub `chat` and checks the user id or the error.
 fn check(token: &str, expected: &Expect) {
     let audience = Audience { resource: Resource::Client { hub: "chat" }, host: None };
     let shown = match verify(token, &keys(), &audience, NOW, &TokenRules::default()) {
@@ -51,9 +51,9 @@ fn tokens_of_both_keys_and_both_algorithms_are_valid() {
             check(&token, &expect![[r#"Some("ada") until 1700000010"#]]);
         }
     }
-    // A `kid` that is no dynamic key does not matter, and a fraction in `exp` is cut off.
+    // A `kid` that is not a dynamic key is ignored, and a fraction in `exp` is truncated.
     check(&signed(HEADER, &payload(r#","exp":1700000001.9"#)), &expect![[r#"Some("ada") until 1700000001"#]]);
-    // The last of two equal claims counts.
+    // Of two equal claims the last one is used.
     check(
         &signed(HEADER, &payload(r#","exp":1,"exp":1700000009"#)),
         &expect![[r#"Some("ada") until 1700000009"#]],
@@ -62,7 +62,8 @@ fn tokens_of_both_keys_and_both_algorithms_are_valid() {
 
 #[test]
 fn a_token_of_another_library_has_the_same_signature() {
-    // The example of RFC 7515, appendix A.1, has a key of arbitrary bytes; this one is made with `openssl dgst -sha256 -hmac`.
+    // The example of RFC 7515, appendix A.1, has a key of arbitrary bytes; this one was computed with `openssl dgst -sha256
+    // -hmac`.
     let key = AccessKey::new("primary-secret").unwrap();
     let token = sign(&Claims::new(), "a", 1, 2, &key, Algorithm::Hs256);
     expect!["eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJhdWQiOiJhIiwiaWF0IjoxLCJleHAiOjJ9.JZwbJ9v5KK2G28WF1JW7kT3ESClKmQ1f1cNxeFF6aGc"].assert_eq(&token);
@@ -108,7 +109,7 @@ fn a_dynamic_key_is_used_for_its_kid_until_it_expires() {
     let by = |key: &DynamicKey| sign_dynamic(&claims, audience, NOW, NOW + 10, key);
     check(&by(&dynamic("live", 0)), &expect![[r#"Some("ada") until 1700000010"#]]);
     let refused = expect!["the token's signature does not match any valid access key"];
-    // Its time is over; it was never there; its name with another secret; its secret without its name.
+    // An expired key; an unknown key; a known id with another secret; a known secret without its id.
     check(&by(&dynamic("ended", 0)), &refused);
     check(&by(&dynamic("unknown", 0)), &refused);
     check(&by(&DynamicKey { key: keys().primary, ..dynamic("live", 0) }), &refused);

@@ -195,7 +195,7 @@ impl Servers {
         let close = ServerClose {
             error: Some("the app server sent a message that cannot be read".into()),
             allow_reconnect: false,
-            say_close: true,
+            send_close: true,
         };
         self.end_client(client, id, close).await;
         server.send_queue.push_for(id, |out| to_protocol::close(id, Some(&text), None, out));
@@ -264,8 +264,8 @@ impl Servers {
         {
             let owner = client.owner();
             // An app server that closes its own client has usually sent it a Close message.
-            let say_close = reason.is_some() || !client.close_sent();
-            let close = ServerClose { error: reason.map(Into::into), allow_reconnect: false, say_close };
+            let send_close = reason.is_some() || !client.close_sent();
+            let close = ServerClose { error: reason.map(Into::into), allow_reconnect: false, send_close };
             let found = self.end_client(&client, id, close).await;
             // The app server that closes the client needs no CloseConnection.
             if let Some(owner) = owner.filter(|owner| owner.server_id != server.server_id) {

@@ -66,7 +66,7 @@ impl Servers {
             return;
         }
         let close =
-            ServerClose { error: Some("ServerOffline".into()), allow_reconnect: true, say_close: true };
+            ServerClose { error: Some("ServerOffline".into()), allow_reconnect: true, send_close: true };
         match client {
             Some(client) => drop(self.end_client(&client, id, close).await),
             // It is about to open, and would get no response to its handshake.
@@ -77,7 +77,7 @@ impl Servers {
     /// Closes a client so that it reconnects and gets another app server.
     async fn close_for_reconnect(&self, server: &Arc<ServerConnection>, id: ConnectionId) {
         if let Some(client) = self.client(&server.hub, id) {
-            let close = ServerClose { error: None, allow_reconnect: true, say_close: true };
+            let close = ServerClose { error: None, allow_reconnect: true, send_close: true };
             self.end_client(&client, id, close).await;
             server.send_queue.push_for(id, |out| to_protocol::close(id, None, None, out));
         }

@@ -55,13 +55,13 @@ impl AppServer for ServedClient {
             let close = ServerClose {
                 error: Some("No server available".into()),
                 allow_reconnect: true,
-                say_close: true,
+                send_close: true,
             };
             self.servers.end_soon(id, close);
         }
     }
 
-    fn takes_pieces(&self) -> bool {
+    fn accepts_parts(&self) -> bool {
         self.client.accepts_parts()
     }
 

@@ -5,7 +5,7 @@ use super::*;
 use crate::next_message;
 use crate::{CancelInvocation, Close, Completion, CompletionResult, Sequenced};
 
-/// Encodes `message` in both protocols, shows the bytes, and reads them back as what was written.
+/// Encodes `message` in both protocols, checks the bytes, and parses them to the same message.
 fn check_bytes(message: &HubMessage<'_>, json: &Expect, msgpack: &Expect) {
     for (protocol, expected) in [(HubProtocol::Json, json), (HubProtocol::MessagePack, msgpack)] {
         let mut out = Vec::new();
@@ -23,7 +23,7 @@ fn check_bytes(message: &HubMessage<'_>, json: &Expect, msgpack: &Expect) {
     }
 }
 
-/// Reads one JSON payload and shows what it is, or why it is none.
+/// Parses one JSON payload and checks the message or the error.
 fn check_json(payload: &str, expected: &Expect) {
     let shown = match parse(HubProtocol::Json, payload.as_bytes()) {
         Ok(message) => format!("{message:?}"),
@@ -146,7 +146,7 @@ fn raw_arguments_items_and_results_are_not_changed() {
     out.truncate(3);
     assert!(Invocation::new("x", b"[1,").encode_msgpack_from_json(&mut out).is_err());
     assert!(Invocation::new("x", b"\x92\x01").encode_json_from_msgpack(&mut out).is_err());
-    assert_eq!(out, b"{\"t", "a refused message leaves nothing behind");
+    assert_eq!(out, b"{\"t", "a rejected message appends nothing");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn json_properties_may_have_any_order_and_unknown_ones_are_ignored() {
 fn invalid_json_messages_are_rejected_with_the_cause() {
     check_json("{}", &expect!["error: Missing required property 'type'."]);
     check_json("[1]", &expect!["error: Unexpected JSON Token Type 'Array'. Expected a JSON Object."]);
-    // By position it would be a ping.
+    // Read as an array, it would be a ping.
     check_json(
         "[6,{},null,null,null,[],null,null,null,false,null]",
         &expect!["error: Unexpected JSON Token Type 'Array'. Expected a JSON Object."],
@@ -243,7 +243,7 @@ fn messagepack_messages_may_have_more_elements_but_not_fewer() {
     );
 }
 
-/// What is refused by [`parse`] is refused by [`peek`], which decides what is handed on.
+/// A message that [`parse`] rejects is rejected by [`peek`] too, which decides what is forwarded.
 fn check_malformed(protocol: HubProtocol, payload: &[u8], expected: &str) {
     let shown = String::from_utf8_lossy(payload);
     assert_eq!(parse(protocol, payload).unwrap_err().to_string(), expected, "{shown}");
@@ -251,7 +251,7 @@ fn check_malformed(protocol: HubProtocol, payload: &[u8], expected: &str) {
 }
 
 #[test]
-fn malformed_json_invocations_give_the_errors_of_asp_net_core() {
+fn malformed_json_messages_have_the_errors_of_asp_net_core() {
     for (payload, expected) in [
         (r#"{"type":1,"arguments":[]}"#, "Missing required property 'target'."),
         (r#"{"type":1,"target":null,"arguments":[]}"#, "Missing required property 'target'."),
@@ -306,7 +306,7 @@ fn malformed_json_invocations_give_the_errors_of_asp_net_core() {
 }
 
 #[test]
-fn malformed_messagepack_invocations_give_the_errors_of_asp_net_core() {
+fn malformed_messagepack_messages_have_the_errors_of_asp_net_core() {
     for (payload, expected) in [
         (&b"\x95\x01\x80\xc0\xc0\x90"[..], "Null or empty target for Invocation message."),
         (b"\x95\x01\x80\xc0\xa0\x90", "Null or empty target for Invocation message."),

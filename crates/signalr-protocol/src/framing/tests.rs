@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Feeds `pieces` and lists what came out, as text; an error ends the list.
+/// Feeds `pieces` and checks the returned messages as text; an error ends the list.
 fn check(protocol: HubProtocol, pieces: &[&[u8]], expected: &[&str]) {
     let mut splitter = Splitter::new(protocol, 8);
     let mut found = Vec::new();
@@ -65,7 +65,7 @@ fn a_frame_has_the_shortest_length_prefix() {
 
 proptest! {
     #[test]
-    fn any_split_gives_the_same_messages(
+    fn a_stream_in_parts_of_any_size_is_split_into_the_same_messages(
         messages in prop::collection::vec(prop::collection::vec(0x20u8.., 0..300), 0..12),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         binary in any::<bool>(),

@@ -1,6 +1,6 @@
 //! [`JsonReader`]: reads JSON from a text and borrows from it. Accepts exactly the grammar of RFC 8259, which includes unpaired
-//! surrogates and numbers of any size: values that are only forwarded need not be representable here. Never panics and never
-//! recurses.
+//! surrogates and numbers of any size: values that are only forwarded do not have to be representable here. Never panics and
+//! never recurses.
 
 use super::text::{JsonText, hex, plain_bytes};
 
@@ -127,7 +127,7 @@ impl<'a> JsonReader<'a> {
                 JsonToken::Array => self.deepest = self.deepest.max(open.depth + 1),
                 _ => {}
             }
-            // A value is complete, and perhaps the containers around it.
+            // A value is complete, and possibly the containers around it.
             loop {
                 let continues = match open.innermost_is_object() {
                     None => return Ok(&self.text[begin..self.at]),

@@ -3,10 +3,10 @@
 /// Data for clients: by name of the hub protocol, one or more framed hub messages.
 pub type Payloads<'a> = Vec<(&'a str, &'a [u8])>;
 
-/// ServiceClaims of a client's token, in order; a type may stand there more than once.
+/// The claims of a client's token, in order; a type may occur more than once.
 pub type ServiceClaims<'a> = Vec<(&'a str, &'a str)>;
 
-/// ClientHeaders that concern a client. A name stands there once: the SDK fails on a second one.
+/// Headers that concern a client. A name occurs once: the SDK fails on a second one.
 pub type ClientHeaders<'a> = Vec<(&'a str, Vec<&'a str>)>;
 
 /// Optional members of most messages, a map with numeric keys. A member is sent only in messages that have it: old SDKs cannot skip
@@ -123,7 +123,7 @@ pub struct ServiceHandshakeRequest<'a> {
     pub target: Option<&'a str>,
     /// Whether clients may be moved to another app server: 0 never, 1 when this one shuts down, 2 also when the connection is lost.
     pub migration_level: i32,
-    /// No member has a meaning here.
+    /// Has no members in this message.
     pub extensions: Extensions<'a>,
     /// Whether clients may use stateful reconnect. SDKs since 2024 send it; they can skip unknown members of [`Extensions`].
     pub allow_stateful_reconnects: Option<bool>,
@@ -163,7 +163,7 @@ pub enum Message<'a> {
     Ping { messages: Vec<&'a str> },
     /// 4: a client has connected.
     OpenConnection(OpenConnection<'a>),
-    /// 5: a client has disconnected, or is to be disconnected. An empty error counts as none.
+    /// 5: a client has disconnected, or must be disconnected. An empty error counts as none.
     CloseConnection {
         connection_id: &'a str,
         error_message: Option<&'a str>,
@@ -178,7 +178,7 @@ pub enum Message<'a> {
     UserData { user_id: &'a str, payloads: Payloads<'a>, extensions: Extensions<'a> },
     /// 9: to all clients of several users.
     MultiUserData { users: Vec<&'a str>, payloads: Payloads<'a>, extensions: Extensions<'a> },
-    /// 10: to all clients of the hub but those excluded.
+    /// 10: to all clients of the hub except the excluded ones.
     BroadcastData { excluded: Vec<&'a str>, payloads: Payloads<'a>, extensions: Extensions<'a> },
     /// 11: adds a client to a group.
     JoinGroup { connection_id: &'a str, group_name: &'a str, extensions: Extensions<'a> },
@@ -337,9 +337,9 @@ pub enum Message<'a> {
         /// The requested number of members in one ack. Missing in the first versions of the message.
         max_page_size: Option<i32>,
     },
-    /// 41: a client has authenticated again: its new expiration time and claims. No claims: they are unchanged. No time, or the last
-    /// one of the .NET date range: it is unchanged. The payload of the ack has all claims of the client, see
-    /// [`super::claims_payload`].
+    /// 41: a client has authenticated again: its new expiration time and claims. Without claims, they are unchanged. Without a
+    /// time, or with the last one of the .NET date range, it is unchanged. The payload of the ack has all claims of the client,
+    /// see [`super::claims_payload`].
     RefreshAuth {
         /// The connection token, known only to the client and its app.
         connection_token: &'a str,

@@ -316,5 +316,5 @@ fn client_result_message<'a>(
 
 /// An enum value; an unknown number is an error, as in the SDK.
 fn known<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T, ServiceParseError> {
-    T::try_from(number).map_err(|_| ServiceParseError::Field { field, why: "the number is not known" })
+    T::try_from(number).map_err(|_| ServiceParseError::Field { field, why: "the number is unknown" })
 }

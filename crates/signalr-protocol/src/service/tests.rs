@@ -50,8 +50,8 @@ fn errors_name_the_field() {
         b"\x94\x17\xa1g\xcf\x00\x00\x00\x01\x00\x00\x00\x00\x80",
         &expect!["'ackId': a whole number of 32 bits is expected"],
     );
-    check_error(b"\x94\x27\xa1c\x03\x01", &expect!["'connectionType': the number is not known"]);
-    check_error(b"\x94\x27\xa1c\x01\x05", &expect!["'operation': the number is not known"]);
+    check_error(b"\x94\x27\xa1c\x03\x01", &expect!["'connectionType': the number is unknown"]);
+    check_error(b"\x94\x27\xa1c\x01\x05", &expect!["'operation': the number is unknown"]);
     check_error(
         b"\x95\x29\xa1t\x80\xd6\x05\x00\x00\x00\x00\x01",
         &expect!["'expireTime': a date is expected"],
@@ -60,7 +60,7 @@ fn errors_name_the_field() {
 
 #[test]
 fn a_wrong_length_allocates_nothing() {
-    // Four thousand million texts are announced, and none is there.
+    // The list claims more than four thousand million strings, but has none.
     check_error(
         b"\x93\x0a\xdd\xff\xff\xff\xff",
         &expect!["'excludedList': it ends in the middle of a value"],
@@ -74,7 +74,7 @@ fn ping_values_and_payloads_are_found_by_name() {
     assert_eq!(ping_value(&messages, "status"), Some(""));
     assert_eq!(ping_value(&messages, "echo"), Some("7"));
     assert_eq!(ping_value(&messages, "odd"), None);
-    // A value is no key.
+    // A value is not a key.
     assert_eq!(ping_value(&["a", "b", "b", "c"], "b"), Some("c"));
     let payloads: [(&str, &[u8]); 2] = [("JSON", b"a"), ("blazorpack", b"b")];
     assert_eq!(payload_for(&payloads, HubProtocol::Json), Some(&b"a"[..]));
@@ -99,7 +99,7 @@ fn payloads_of_acks_have_exact_bytes() {
     assert_eq!(parse_claims_payload(b"\x81\x01\x02"), None);
 }
 
-/// Bytes that begin as a message of some type does, so that chance gets past the head.
+/// Bytes that begin like a message of some type, so that random fields are reached.
 fn near_messages() -> impl Strategy<Value = Vec<u8>> {
     (0u8..16, 0u8..48, prop::collection::vec(any::<u8>(), 0..96)).prop_map(|(fields, kind, mut rest)| {
         let mut payload = vec![0x90 | fields, kind];
@@ -108,7 +108,7 @@ fn near_messages() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A value of MessagePack that fields may be made of.
+/// A MessagePack value for a field.
 fn value() -> impl Strategy<Value = Vec<u8>> {
     let leaf = prop_oneof![
         Just(vec![0xc0]),

@@ -1,7 +1,7 @@
-//! Every vector of `tests/service/`, both ways: `vectors.json` was made by hand, `recorded.json` by the library of the SDK (Microsoft.Azure.SignalR.Protocols
-//! 1.34.0). A vector is `name`, `message` (readable), `hex` (a whole frame, its length in front), `source` (`hand`, or `recorded`),
-//! `decodeOnly` where its writer used other forms of numbers or other fields than we do, and a `note` that says why. To add recorded
-//! messages, append entries: nothing else changes.
+//! Parses and encodes every vector of `tests/service/`: `vectors.json` was written by hand, `recorded.json` by the library of the
+//! SDK (Microsoft.Azure.SignalR.Protocols 1.34.0). A vector has `name`, `message` (readable), `hex` (a whole frame with its
+//! length prefix), `source` (`hand` or `recorded`), `decodeOnly` if its writer used other encodings of numbers or other fields
+//! than we do, and a `note` with the reason. To add recorded messages, append entries; no code has to change.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{FRAMING, Message, parse};
 use crate::next_message;
 
-/// The types that have a meaning.
+/// The known types.
 const KNOWN: std::ops::RangeInclusive<u64> = 1..=43;
 
 #[derive(Deserialize)]
@@ -59,7 +59,7 @@ fn every_vector_is_parsed_and_encoded() {
     for Vector { name, message: expected, hex: frame, decode_only, .. } in vectors() {
         let frame = bytes(&frame);
         let (payload, used) = next_message(FRAMING, &frame, frame.len()).unwrap().unwrap();
-        assert_eq!(used, frame.len(), "{name}: the frame has the length that it says");
+        assert_eq!(used, frame.len(), "{name}: the frame has the length of its prefix");
         let message = parse(payload).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(show(&message), readable("", expected), "{name}");
         let mut written = Vec::new();
@@ -84,14 +84,14 @@ fn every_known_type_has_a_vector() {
             let frame = bytes(&vector.hex);
             let (payload, _) = next_message(FRAMING, &frame, frame.len()).unwrap().unwrap();
             covered.insert(parse(payload).unwrap().kind());
-            assert!(names.insert(vector.name.clone()), "'{}' stands there twice", vector.name);
+            assert!(names.insert(vector.name.clone()), "'{}' occurs twice", vector.name);
         }
         let without: Vec<u64> = KNOWN.filter(|kind| !covered.contains(kind)).collect();
         assert_eq!(without, Vec::<u64>::new(), "types without a vector of {source:?}");
     }
 }
 
-/// What the SDK's library writes in another form than we do, each with its reason in the vector. Everything else is the same byte for
+/// The SDK's library encodes some messages differently, each with the reason in its vector. All others are the same byte for
 /// byte.
 #[test]
 fn messages_of_the_sdk_are_encoded_identically_except_flow_control() {
@@ -118,7 +118,7 @@ fn a_long_payload_of_the_sdk_is_parsed_and_encoded() {
     assert!(written == frame);
 }
 
-/// Each byte of each vector, changed in four ways, and each vector cut off at each place.
+/// Each byte of each vector, changed in four ways, and each vector truncated at each position.
 #[test]
 fn damaged_vectors_are_messages_or_errors() {
     let (mut messages, mut errors) = (0, 0);
@@ -145,7 +145,7 @@ fn damaged_vectors_are_messages_or_errors() {
             }
         }
     }
-    // Both must be there in numbers, or the damage proves nothing.
+    // Both must be numerous, or the test shows nothing.
     assert!(messages > 1_000 && errors > 1_000, "{messages} messages, {errors} errors");
 }
 
@@ -156,7 +156,7 @@ fn show(message: &Message<'_>) -> Value {
     readable("", serde_json::to_value(message).unwrap())
 }
 
-/// Bytes as hexadecimal digits, pairs as objects, and nothing that is nil, false or empty.
+/// Bytes as hexadecimal digits, pairs as objects, without values that are nil, false or empty.
 fn readable(key: &str, value: Value) -> Value {
     match value {
         Value::Object(fields) => Value::Object(

@@ -109,11 +109,11 @@ impl FieldWriter<'_> {
                 self.number(operation.number());
                 self.extensions(extensions);
             }
-            _ => unreachable!("each type is sent to the function that knows it"),
+            _ => unreachable!("each type is passed to the function that encodes it"),
         }
     }
 
-    /// What many clients are sent.
+    /// Messages to several clients.
     fn data_message(&mut self, message: &Message<'_>) {
         match message {
             Message::MultiConnectionData { connections, payloads, extensions } => {
@@ -162,11 +162,11 @@ impl FieldWriter<'_> {
                 self.payloads(payloads);
                 self.extensions(extensions);
             }
-            _ => unreachable!("each type is sent to the function that knows it"),
+            _ => unreachable!("each type is passed to the function that encodes it"),
         }
     }
 
-    /// Who is in which group.
+    /// Messages about group membership.
     fn group_message(&mut self, message: &Message<'_>) {
         let (member, group, ack_id, extensions) = match message {
             Message::JoinGroup { connection_id: member, group_name, extensions }
@@ -185,7 +185,7 @@ impl FieldWriter<'_> {
             | Message::UserLeaveGroupWithAck { user_id: member, group_name, ack_id, extensions } => {
                 (member, *group_name, Some(ack_id), extensions)
             }
-            _ => unreachable!("each type is sent to the function that knows it"),
+            _ => unreachable!("each type is passed to the function that encodes it"),
         };
         self.begin(message.kind(), if ack_id.is_some() { 4 } else { 3 });
         self.text(member);
@@ -196,7 +196,7 @@ impl FieldWriter<'_> {
         self.extensions(extensions);
     }
 
-    /// What is answered by an ack, and the ack.
+    /// Messages that request an ack, and the ack.
     fn ack_message(&mut self, message: &Message<'_>) {
         match message {
             Message::Ack { ack_id, status, message, extensions, payload } => {
@@ -248,11 +248,11 @@ impl FieldWriter<'_> {
                 self.optional_text(*continuation_token);
                 self.optional_number(*max_page_size);
             }
-            _ => unreachable!("each type is sent to the function that knows it"),
+            _ => unreachable!("each type is passed to the function that encodes it"),
         }
     }
 
-    /// Ends of clients, answered by an ack.
+    /// Messages that close clients, with an ack.
     fn close_message(&mut self, message: &Message<'_>) {
         match message {
             Message::CloseConnectionWithAck { connection_id, reason, ack_id, extensions } => {
@@ -285,11 +285,11 @@ impl FieldWriter<'_> {
                 self.texts(excluded);
                 self.extensions(extensions);
             }
-            _ => unreachable!("each type is sent to the function that knows it"),
+            _ => unreachable!("each type is passed to the function that encodes it"),
         }
     }
 
-    /// Keys, and the logins of clients.
+    /// Messages about access keys and the authentication of clients.
     fn auth_message(&mut self, message: &Message<'_>) {
         match message {
             Message::AccessKeyRequest { token, kid, extensions } => {
@@ -326,11 +326,11 @@ impl FieldWriter<'_> {
                 self.claims(claims);
                 self.extensions(extensions);
             }
-            _ => unreachable!("each type is sent to the function that knows it"),
+            _ => unreachable!("each type is passed to the function that encodes it"),
         }
     }
 
-    /// Results of clients.
+    /// Messages about client results.
     fn client_result_message(&mut self, message: &Message<'_>) {
         match message {
             Message::ClientInvocation {
@@ -384,7 +384,7 @@ impl FieldWriter<'_> {
                 self.text(instance_id);
                 self.extensions(extensions);
             }
-            _ => unreachable!("each type is sent to the function that knows it"),
+            _ => unreachable!("each type is passed to the function that encodes it"),
         }
     }
 }

@@ -77,7 +77,7 @@ fn messagepack_types_without_a_json_form_are_transcoded() {
 }
 
 #[test]
-fn check_json_accepts_what_can_be_transcoded() {
+fn check_json_accepts_only_json_that_can_be_transcoded() {
     let check = |json: &str, fits: bool| {
         assert_eq!(check_json(json.as_bytes()).is_ok(), fits, "{json}");
         assert_eq!(json_to_msgpack(json.as_bytes(), &mut Vec::new()).is_ok(), fits, "{json}");
@@ -121,7 +121,7 @@ fn check_json_and_transcoding_have_the_same_depth_limit() {
     }
 }
 
-/// A value as JavaScript has it after `JSON.parse`: strings of 16-bit units, numbers of 64 bits.
+/// A value of JavaScript after `JSON.parse`: strings of 16-bit units, numbers of 64 bits.
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
     Null,
@@ -132,11 +132,11 @@ enum Value {
     Object(Vec<(Vec<u16>, Value)>),
 }
 
-/// JSON texts in all the ways in which JSON can be written, each with what it means.
+/// JSON texts with all syntactic variants, each with its value.
 fn any_json() -> impl Strategy<Value = (String, Value)> {
     let number = "-?(0|[1-9][0-9]{0,25})(\\.[0-9]{1,25})?([eE][+-]?[0-9]{1,22})?".prop_map(|text: String| {
         let number: f64 = text.parse().unwrap();
-        // What comes back from MessagePack is null, as from `JSON.stringify`.
+        // MessagePack infinity becomes null, as in `JSON.stringify`.
         let value = if number.is_finite() { Value::Number(number) } else { Value::Null };
         (text, value)
     });
@@ -167,7 +167,7 @@ fn any_json() -> impl Strategy<Value = (String, Value)> {
     })
 }
 
-/// A string, written with escapes where they must be and where they need not, halves of pairs among them, and its units.
+/// A string with required and optional escapes, and unpaired surrogates; and its 16-bit units.
 fn any_text() -> impl Strategy<Value = (String, Vec<u16>)> {
     let escaped = any::<u16>().prop_map(|unit| (format!("\\u{unit:04x}"), vec![unit]));
     let half = (0xd7ff_u16..=0xe000).prop_map(|unit| (format!("\\u{unit:04X}"), vec![unit]));
@@ -192,7 +192,7 @@ fn any_text() -> impl Strategy<Value = (String, Vec<u16>)> {
     })
 }
 
-/// Reads JSON the plain way. What is wrong panics.
+/// A simple JSON parser; panics on an error.
 fn read(json: &[u8], at: &mut usize) -> Value {
     let next = |at: &mut usize| {
         *at += 1;
@@ -276,7 +276,7 @@ fn read_text(json: &[u8], at: &mut usize) -> Vec<u16> {
 
 proptest! {
     #[test]
-    fn any_json_survives_the_round_trip((text, value) in any_json()) {
+    fn any_json_is_unchanged_after_the_round_trip((text, value) in any_json()) {
         prop_assert!(check_json(text.as_bytes()).is_ok());
         let (mut msgpack, mut json) = (Vec::new(), Vec::new());
         json_to_msgpack(text.as_bytes(), &mut msgpack).unwrap();

@@ -1,4 +1,4 @@
-//! The methods that an [`ScriptedAppServer`] answers by itself.
+//! The hub methods that a [`ScriptedAppServer`] handles by itself.
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -9,14 +9,14 @@ use super::ScriptedAppServer;
 use super::translate::hub_message;
 
 impl ScriptedAppServer {
-    /// Answers clients until the connection closes. Its hub has the methods `Echo(value)`, `Count(n)` (a stream of 0 to n - 1),
-    /// `Sum` (of the numbers of an uploaded stream), `Broadcast(value)` (calls `news` on all), `Join(group)`, `ToGroup(group,
-    /// value)` (calls `news`), `ToUser(user, value)` (calls `news`), `Ask(value)` (calls the caller's `answer` and gives back what it
-    /// answers), `Who` (the connection id) and `Abort`.
+    /// Serves clients until the connection closes. Its hub has the methods `Echo(value)`, `Count(n)` (a stream of 0 to n - 1),
+    /// `Sum` (of the numbers of an uploaded stream), `Broadcast(value)` (invokes `news` on all), `Join(group)`, `ToGroup(group,
+    /// value)` (invokes `news`), `ToUser(user, value)` (invokes `news`), `Ask(value)` (invokes the caller's `answer` and returns
+    /// its result), `Who` (the connection id) and `Abort`.
     ///
     /// # Errors
     ///
-    /// If the service says what cannot be understood.
+    /// If a message of the service cannot be parsed.
     pub async fn serve(mut self) -> anyhow::Result<()> {
         while let Some(payload) = self.next().await? {
             let message = service::parse(&payload)?;
@@ -38,7 +38,7 @@ impl ScriptedAppServer {
         Ok(())
     }
 
-    /// Answers the handshake of a client that is new.
+    /// Accepts the handshake of a new client.
     pub(super) async fn introduce(&mut self, id: &str) -> anyhow::Result<()> {
         let Some(client) = self.clients.get_mut(id) else { return Ok(()) };
         let is_to_be_answered = client.is_introduced && !std::mem::replace(&mut client.has_moved, true);
@@ -122,7 +122,7 @@ impl ScriptedAppServer {
         if invocation.is_empty() { Ok(()) } else { self.complete(client, invocation, &result).await }
     }
 
-    /// Not by waiting for the ack: what comes before it is answered first.
+    /// Does not wait for the ack in place: earlier messages are handled first.
     async fn join(&mut self, client: &str, invocation: &str, group_name: &str) -> anyhow::Result<()> {
         self.acks += 1;
         let id = self.acks;
@@ -137,7 +137,7 @@ impl ScriptedAppServer {
         self.complete(client, invocation, &json!(joined)).await
     }
 
-    /// The client's answer comes as a completion whose id names the invocation that waits for it.
+    /// The client's result is a completion whose id names the invocation that waits for it.
     async fn ask_client(&mut self, client: &str, invocation: &str, value: &Value) -> anyhow::Result<()> {
         let own = format!("{client}-ask-{invocation}");
         let call = json!({ "type": 1, "invocationId": own, "target": "answer", "arguments": [value] });
@@ -185,7 +185,7 @@ impl ScriptedAppServer {
         .await
     }
 
-    /// A call of `news`, in each protocol.
+    /// An invocation of `news`, in each protocol.
     fn news(&self, value: &Value) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
         let call = json!({ "type": 1, "target": "news", "arguments": [value] });
         let protocols = [HubProtocol::Json, HubProtocol::MessagePack, HubProtocol::BlazorPack];

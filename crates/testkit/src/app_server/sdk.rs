@@ -1,4 +1,4 @@
-//! [`ScriptedAppServer::serve_as_sdk`]: an app server that gives its clients up as the SDK does (Microsoft.Azure.SignalR 1.34.0).
+//! [`ScriptedAppServer::serve_as_sdk`]: an app server that migrates its clients as the SDK does (Microsoft.Azure.SignalR 1.34.0).
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -10,23 +10,23 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ScriptedAppServer;
 
-/// What an app server did.
+/// Counts of an app server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Served {
-    /// Calls that it executed.
+    /// Invocations that it executed.
     pub executed: u64,
-    /// Answers that it did not send, because the client was paused when they were ready.
+    /// Completions that it did not send, because the client was paused when they were ready.
     pub thrown_away: u64,
 }
 
 impl ScriptedAppServer {
-    /// Answers each call with its first argument, `delay` after it came. Once `leave` says so, it shuts down and lets its clients migrate
-    /// (`fin:1`), and ends when that is answered and it has none: it acknowledges that a client is paused, executes the calls of that client that it has got,
-    /// and never sends their answers.
+    /// Completes each invocation with its first argument, `delay` after it was received. When `leave` is set, it shuts down with
+    /// migration of its clients (`fin:1`), and ends when that is acknowledged and it has no clients: it acknowledges that a
+    /// client is paused, executes the received invocations of that client, and never sends their completions.
     ///
     /// # Errors
     ///
-    /// If the service says what cannot be understood, or nothing for too long.
+    /// If a message of the service cannot be parsed, or nothing is received for too long.
     pub async fn serve_as_sdk(
         mut self,
         delay: Duration,
@@ -62,7 +62,7 @@ impl ScriptedAppServer {
         Ok(served)
     }
 
-    /// Says whether the message is the answer to the shutdown.
+    /// Returns whether the message is the response to the shutdown.
     async fn take_as_sdk(&mut self, payload: &[u8], paused: &mut HashSet<String>) -> anyhow::Result<bool> {
         let message = service::parse(payload)?;
         self.note(&message);
@@ -90,7 +90,7 @@ impl ScriptedAppServer {
         Ok(false)
     }
 
-    /// Answers a call, if its client still gets answers.
+    /// Completes an invocation, unless its client is paused.
     async fn answer_as_sdk(
         &mut self,
         client: &str,
@@ -108,7 +108,7 @@ impl ScriptedAppServer {
     }
 }
 
-/// Waits until somebody says so, or nobody is there to say it.
+/// Waits until the value is true, or the sender is dropped.
 async fn told(leave: &mut watch::Receiver<bool>) {
     drop(leave.wait_for(|leave| *leave).await);
 }

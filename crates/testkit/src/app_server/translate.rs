@@ -1,10 +1,10 @@
-//! Hub messages between the JSON that tests write and the client's own protocol.
+//! Converts hub messages between the JSON of tests and the client's own protocol.
 
 use anyhow::bail;
 use serde_json::Value;
 use signalr_protocol::{HubProtocol, json_to_msgpack, msgpack_to_json};
 
-/// A hub message in a protocol, from its JSON form. Only the parts that tests use.
+/// Encodes a hub message from its JSON form in a protocol. Supports only the parts that tests use.
 pub(super) fn hub_message(protocol: HubProtocol, message: &Value) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let start = signalr_protocol::write_frame_start(protocol, &mut bytes);
@@ -36,7 +36,7 @@ fn to_array(message: &Value) -> anyhow::Result<Value> {
     })
 }
 
-/// A hub message of MessagePack as JSON.
+/// A MessagePack hub message as JSON.
 pub(super) fn from_array(payload: &[u8]) -> anyhow::Result<Value> {
     let mut json = Vec::new();
     msgpack_to_json(payload, &mut json)?;

@@ -1,4 +1,4 @@
-//! [`Wire`]: a server connection as its server sees it.
+//! [`Wire`]: the app server's end of a server connection.
 
 use std::collections::VecDeque;
 
@@ -12,14 +12,14 @@ use websocket::{Decoder, Event, Role};
 
 use crate::PATIENCE;
 
-/// The connection: bytes, frames, messages.
+/// The connection with its frame decoder and message splitter.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) stream: TcpStream,
     decoder: Decoder,
     bytes: Vec<u8>,
     messages: VecDeque<Vec<u8>>,
-    /// What the service's close frame says.
+    /// Code and reason of the service's close frame.
     pub(super) closed: Option<(u16, String)>,
 }
 

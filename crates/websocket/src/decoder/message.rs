@@ -8,7 +8,7 @@ use crate::violation::Violation;
 /// The result of [`Decoder::decode`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded<'a> {
-    /// How many bytes of the input were used; pass the rest again.
+    /// Number of bytes of the input that were used; pass the rest again.
     pub consumed: usize,
     /// The event that they completed. `None`: all input was used, and more is needed.
     pub event: Option<Event<'a>>,

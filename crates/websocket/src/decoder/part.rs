@@ -1,4 +1,4 @@
-//! [`Decoder::decode_part`]: returns messages in parts as they arrive, for a receiver that forwards them and need not buffer them.
+//! [`Decoder::decode_part`]: returns messages in parts as they arrive, for a receiver that forwards them without buffering.
 
 use super::message::Decoded;
 use super::{Decoder, Lent, Payload};
@@ -12,7 +12,7 @@ use crate::violation::Violation;
 /// The result of [`Decoder::decode_part`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct DecodedPart<'a> {
-    /// How many bytes of the input were used; pass the rest again.
+    /// Number of bytes of the input that were used; pass the rest again.
     pub consumed: usize,
     /// The part that arrived. `None`: all input was used, and more is needed.
     pub part: Option<Part<'a>>,
@@ -100,7 +100,7 @@ impl Decoder {
         partial.fragmented.filter(|_| !partial.message.is_empty())
     }
 
-    /// The part of a frame that the input holds; `None` if it holds nothing and the message continues.
+    /// The part of a frame that the input contains; `None` if it contains none and the message continues.
     fn read_part(
         &mut self,
         header: ReceivedHeader,
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn any_chunk_size_gives_the_same_messages() {
+    fn chunks_of_any_size_are_decoded_to_the_same_messages() {
         let long = "\u{e9}\u{1f600}".repeat(300);
         let bytes = [
             fragment(Opcode::Text, true, b"one"),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_beyond_the_limit_are_too_big_together() {
+    fn a_fragmented_message_above_the_limit_is_too_big() {
         let halves = |bytes| {
             [fragment(Opcode::Binary, false, &[7; 60]), fragment(Opcode::Continuation, true, &vec![7; bytes])]
                 .concat()

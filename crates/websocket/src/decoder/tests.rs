@@ -31,7 +31,7 @@ fn run(role: Role, bytes_max: u32, chunks: impl IntoIterator<Item = Vec<u8>>) ->
         }
     }
     if decoder.is_idle() {
-        assert_eq!(decoder.partial_bytes(), 0, "an idle decoder holds no memory");
+        assert_eq!(decoder.partial_bytes(), 0, "an idle decoder uses no memory");
     } else {
         log.push("(incomplete)".to_owned());
     }
@@ -129,10 +129,10 @@ fn a_client_reads_unmasked_frames() {
 fn each_violation_has_its_close_code() {
     let check = |bytes: &[u8], expected: &str| {
         assert_eq!(run(Role::Server, 8, [bytes.to_vec()]), [expected]);
-        // And the same when the bytes come one by one.
+        // The same when the bytes arrive one by one.
         assert_eq!(run(Role::Server, 8, bytes.iter().map(|byte| vec![*byte])), [expected]);
     };
-    check(&[0xc1, 0x80], "1002 a reserved bit is set, but no extension was agreed on");
+    check(&[0xc1, 0x80], "1002 a reserved bit is set, but no extension was negotiated");
     check(&[0x83, 0x80], "1002 the opcode is reserved");
     check(&[0x81, 0x01], "1002 a client's frame is not masked");
     check(&[0x81, 0xfe, 0, 125], "1002 the length of a frame is not in its shortest form");
@@ -190,7 +190,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn any_split_of_the_stream_gives_the_same_events(
+    fn a_stream_in_chunks_of_any_size_is_decoded_to_the_same_events(
         messages in prop::collection::vec(message(), 1..5),
         cuts in prop::collection::vec(0usize..2000, 0..20),
     ) {

@@ -39,7 +39,7 @@ async fn half_open_handshakes_by_the_thousand_end_and_leave_nothing() {
         Witness::connect(&process).await.is_served(&process).await;
         for mut socket in sockets {
             let heard = socket.heard_to_close().await.expect("it hears");
-            assert_eq!(heard, ["close 1008 no handshake came in time"]);
+            assert_eq!(heard, ["close 1008 no handshake request was received in time"]);
         }
         witness.is_served(&process).await;
         assert_eq!(connections(&process).await, 1, "only the witness is left");
@@ -71,7 +71,10 @@ async fn handshakes_that_never_finish_are_half_open_too() {
     }
     for mut socket in sockets {
         let heard = socket.heard_to_close().await.expect("it hears");
-        assert_eq!(heard.last().map(String::as_str), Some("close 1008 no handshake came in time"));
+        assert_eq!(
+            heard.last().map(String::as_str),
+            Some("close 1008 no handshake request was received in time")
+        );
     }
     witness.is_served(&process).await;
 }

@@ -32,7 +32,7 @@ fn announced(first: u8, length: u64) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_violation_of_websocket_framing_has_its_close_code() {
     let listening = Fixture::start(small()).await.listen();
-    let reserved = "close 1002 a reserved bit is set, but no extension was agreed on";
+    let reserved = "close 1002 a reserved bit is set, but no extension was negotiated";
     let opcode = "close 1002 the opcode is reserved";
     let control = "close 1002 a control frame is longer than 125 bytes or fragmented";
     let length = "close 1002 the length of a frame is not in its shortest form";

@@ -228,7 +228,7 @@ async fn a_client_that_only_pings_is_closed_if_the_hub_requires_messages() {
         heard = idle.heard_to_close() => heard.unwrap(),
     };
     let told =
-        "text {\"type\":7,\"error\":\"the client said nothing for longer than this hub allows\"}\u{1e}";
+        "text {\"type\":7,\"error\":\"the client sent no message for longer than this hub allows\"}\u{1e}";
     assert_eq!(heard, [told, "close 1000 "]);
     busy.send(&frame(0x89, b"x")).await.unwrap();
     assert_eq!(busy.heard().await.unwrap(), "pong x");
