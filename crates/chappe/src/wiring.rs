@@ -2,8 +2,9 @@
 //!
 //! | contract | of | implemented by | in |
 //! |---|---|---|---|
-//! | `Connector` for `signalRConnectionInfo`, `signalR` | `functions-contract` | `connect-signalr`, over the next row or over the network | `signalr.rs` |
+//! | `Connector` for `signalRTrigger`, `signalRConnectionInfo`, `signalR` | `functions-contract` | `connect-signalr`, over the next row or over the network | `signalr.rs` |
 //! | `SignalRService` | `connect-signalr` | `realtime` | `signalr.rs` |
+//! | `InProcessUpstream` | `realtime` | `functions` with the triggers of `connect-signalr` | `signalr.rs` |
 //! | `Connector` for `cosmosDBTrigger`, `cosmosDB` | `functions-contract` | `connect-cosmosdb`, over `documents` or over the network | `cosmosdb.rs` |
 //! | whether a connection string names this process | | `Here` | `resolver.rs` |
 //!
@@ -26,6 +27,7 @@ use crate::config::{ConfiguredConnector, ConnectorSection};
 pub(crate) use resolver::{Here, Reachable};
 pub(crate) use row::Embedded;
 use row::{ConnectorRow, Creating};
+pub(crate) use signalr::connect_triggers;
 
 /// The connectors of this process.
 static CONNECTORS: &[&ConnectorRow] = &[&cosmosdb::ROW, &signalr::ROW];

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use functions_contract::{
-    AppSettings, BindingError, BindingSpec, ConnectionSetting, Connector, Direction, Reader, Sink,
+    AppSettings, BindingError, BindingSpec, ConnectionSetting, Connector, Direction, PushExtension,
+    PushTrigger, Reader, Sink,
 };
 
 use crate::binding::{ConnectionInfo, MessageSink};
@@ -13,8 +14,11 @@ use crate::connection::{self, setting_of};
 use crate::options::Options;
 use crate::remote::{RemoteService, RestClient};
 use crate::service::{InProcess, SignalRService};
+use crate::trigger::{Declaration, Routing, SignalRTrigger};
 
-/// The connector for `signalRConnectionInfo` and `signalR`.
+const TRIGGER: &str = "signalRTrigger";
+
+/// The connector for `signalRTrigger`, `signalRConnectionInfo` and `signalR`.
 pub struct SignalR {
     in_process: InProcess,
     client: Arc<RestClient>,
@@ -51,11 +55,27 @@ impl SignalR {
 #[async_trait::async_trait]
 impl Connector for SignalR {
     fn kinds(&self) -> &'static [(&'static str, Direction)] {
-        &[("signalRConnectionInfo", Direction::In), ("signalR", Direction::Out)]
+        &[(TRIGGER, Direction::In), ("signalRConnectionInfo", Direction::In), ("signalR", Direction::Out)]
     }
 
     fn connections(&self, spec: &BindingSpec) -> Vec<ConnectionSetting> {
         vec![ConnectionSetting { name: setting_of(spec).to_owned(), example: connection::example() }]
+    }
+
+    fn push_extension(&self, kind: &str) -> Option<Arc<dyn PushExtension>> {
+        kind.eq_ignore_ascii_case(TRIGGER).then(|| Arc::new(Routing) as Arc<dyn PushExtension>)
+    }
+
+    async fn push_trigger(
+        &self,
+        spec: &BindingSpec,
+        app: &dyn AppSettings,
+    ) -> Result<Arc<dyn PushTrigger>, BindingError> {
+        let declaration = Declaration::parse(spec)?;
+        let connection = connection::parse(setting_of(spec), app)?;
+        let service = (self.in_process)(&connection).map(|service| service.name());
+        let key = connection.access_key().ok().cloned();
+        Ok(Arc::new(SignalRTrigger { declaration, key, service }))
     }
 
     async fn reader(

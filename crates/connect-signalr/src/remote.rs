@@ -133,6 +133,10 @@ impl RemoteService {
 
 #[async_trait::async_trait]
 impl SignalRService for RemoteService {
+    fn name(&self) -> String {
+        self.connection.server_url()
+    }
+
     fn client_access(
         &self,
         hub: &str,

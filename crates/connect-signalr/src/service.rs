@@ -25,6 +25,10 @@ pub struct NegotiationInfo {
 /// A SignalR service, as the bindings use it.
 #[async_trait::async_trait]
 pub trait SignalRService: Send + Sync {
+    /// The name of the service among those of this process, by which it marks the events that it pushes itself
+    /// ([`InProcessCaller`](crate::InProcessCaller)).
+    fn name(&self) -> String;
+
     /// The address and token for a client of `hub`. The token is valid for `lifetime`. `origin` is the origin of the
     /// request that caused the invocation, if there was one; a service in this process hands out an address that is
     /// reachable from there.

@@ -14,6 +14,7 @@ use crate::events::{DeadLetterPage, DeadLettersError};
 use crate::from_protocol::{InvalidInvocation, invocation};
 use crate::names::{self, InvalidHub};
 use crate::service::{Shared, TraceError, trace};
+use crate::upstream::InProcessUpstream;
 use http_messages::Body;
 use realtime_engine::{
     ConnectionId, EngineHandle, Hub, InvalidArguments, Publish, PublishError, Target, TraceFilter,
@@ -109,6 +110,11 @@ impl Handle {
         letters_max: usize,
     ) -> Result<DeadLetterPage, DeadLettersError> {
         self.shared.dispatcher.dead_letters().page(after, letters_max, SystemTime::now()).await
+    }
+
+    /// Adds an upstream of this process. It gets the events that no template of the configuration matches, until the service ends.
+    pub fn add_in_process_upstream(&self, upstream: Arc<dyn InProcessUpstream>) {
+        self.shared.dispatcher.add_in_process(upstream);
     }
 
     /// The engine: groups, users, presence, closing connections, counts.

@@ -13,6 +13,7 @@ mod connection_queues;
 mod dispatcher;
 mod file;
 mod identity;
+mod in_process;
 mod input_queue;
 mod load;
 mod methods;
@@ -29,6 +30,7 @@ mod webhook;
 
 pub use file::ParseFileError;
 pub use identity::IdentityError;
+pub use in_process::InProcessUpstream;
 pub use load::LoadError;
 pub use methods::{Methods, is_own};
 pub use options::{Auth, Options, TemplateOptions};

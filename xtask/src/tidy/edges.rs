@@ -46,7 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("documents", &["http-messages", "checked-files", "identity", "state", "supervision", "trace"]),
-    ("connect-signalr", &["egress", "functions-contract", "identity", "trace"]),
+    ("connect-signalr", &["egress", "functions-contract", "identity", "signalr-protocol", "trace"]),
     ("connect-cosmosdb", &["http-messages", "egress", "functions-contract", "identity", "trace"]),
     ("state", &[]),
     ("state-embedded", &["checked-files", "state", "supervision"]),

@@ -90,6 +90,9 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
         workers: None,
     };
     let (service, handle, join) = functions::start(options, dependencies, starting.metrics)?;
+    if !starting.only_checks {
+        wiring::connect_triggers(starting.embedded, &handle);
+    }
     if asks_for_keys {
         tell_master_key(&handle, &own_dir, development).await?;
     }

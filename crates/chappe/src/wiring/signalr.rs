@@ -1,4 +1,4 @@
-//! The connector for `signalRConnectionInfo` and `signalR`: the bindings of Azure SignalR Service.
+//! The connector for `signalRTrigger`, `signalRConnectionInfo` and `signalR`: the bindings of Azure SignalR Service.
 //!
 //! It calls the realtime service of this process where the connection string names this process, and sends requests over the network
 //! otherwise.
@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use connect_signalr::{
-    GroupAction, GroupMember, InProcess, NegotiationInfo, Recipient, SignalR, SignalRGroupAction,
-    SignalRMessage, SignalRService,
+    GroupAction, GroupMember, InProcess, InProcessCaller, NegotiationInfo, Recipient, SignalR,
+    SignalRGroupAction, SignalRMessage, SignalRService, trigger_address,
 };
 use functions_contract::BindingError;
-use http::Uri;
+use http::{Request, Response, StatusCode, Uri};
 use identity::{Claims, SignalRConnectionString};
+use realtime::upstream::InProcessUpstream;
 use realtime_engine::{ConnectionId, GroupError, GroupName, Hub, Lifetime, Membership, Target, UserId};
 use trace::TraceContext;
 
@@ -21,7 +23,7 @@ use crate::config::{ConnectorSection, SectionOptions, ServiceId};
 use http_messages::error_chain;
 
 use super::resolver::Here;
-use super::row::ConnectorRow;
+use super::row::{ConnectorRow, Embedded};
 
 pub(super) static ROW: ConnectorRow = ConnectorRow {
     section: ConnectorSection::of::<connect_signalr::Options>("signalr"),
@@ -54,6 +56,41 @@ fn signalr_connector(
     SignalR::new(in_process, egress, options)
 }
 
+/// Lets the functions of a host handle the events of the realtime services of this process that their connection strings name.
+pub(crate) fn connect_triggers(embedded: &Embedded, functions: &functions::Handle) {
+    for (id, realtime) in &embedded.realtime {
+        let upstream = EmbeddedFunctions { service: id.to_string(), functions: functions.clone() };
+        realtime.add_in_process_upstream(Arc::new(upstream));
+    }
+}
+
+/// The functions of this process with a `signalRTrigger`, as the upstream of one realtime service.
+struct EmbeddedFunctions {
+    service: String,
+    functions: functions::Handle,
+}
+
+/// The extension of `signalRTrigger`.
+const EXTENSION: &str = "signalr";
+
+#[async_trait::async_trait]
+impl InProcessUpstream for EmbeddedFunctions {
+    fn concerns(&self, _hub: &str) -> bool {
+        self.functions.awaits_push(EXTENSION, None).unwrap_or(true)
+    }
+
+    fn wants(&self, hub: &str, category: &str, event: &str) -> bool {
+        let address = trigger_address(Some(&self.service), hub, category, event);
+        self.functions.awaits_push(EXTENSION, Some(&address)).unwrap_or(true)
+    }
+
+    async fn send(&self, mut request: Request<Bytes>) -> Result<Option<Response<Bytes>>, String> {
+        request.extensions_mut().insert(InProcessCaller(self.service.clone()));
+        let response = self.functions.push(EXTENSION, request).await.map_err(|error| error.to_string())?;
+        Ok(Some(response).filter(|response| response.status() != StatusCode::NOT_FOUND))
+    }
+}
+
 /// The realtime service of this process, as one connection string names it.
 struct EmbeddedSignalR {
     id: ServiceId,
@@ -65,6 +102,10 @@ struct EmbeddedSignalR {
 
 #[async_trait::async_trait]
 impl SignalRService for EmbeddedSignalR {
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+
     fn client_access(
         &self,
         hub: &str,

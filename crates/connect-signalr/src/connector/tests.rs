@@ -34,6 +34,10 @@ impl Recorded {
 
 #[async_trait::async_trait]
 impl SignalRService for Recorded {
+    fn name(&self) -> String {
+        "recorded".to_owned()
+    }
+
     fn client_access(
         &self,
         hub: &str,

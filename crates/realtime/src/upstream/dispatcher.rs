@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::clients::Clients;
+use super::in_process::InProcessUpstream;
 use super::input_queue::{Input, InputQueue};
 use super::methods::Methods;
 use super::metrics::Metrics;
@@ -69,6 +70,11 @@ impl Dispatcher {
         }))
     }
 
+    /// Adds an upstream of this process.
+    pub(crate) fn add_in_process(&self, upstream: Arc<dyn InProcessUpstream>) {
+        self.0.sender.in_process.add(upstream);
+    }
+
     /// The events that could not be delivered.
     pub(crate) fn dead_letters(&self) -> &DeadLetters {
         &self.0.dead_letters
@@ -121,6 +127,7 @@ impl Join {
                 let _ = scheduler.await;
             }
         }
+        dispatcher.0.sender.in_process.clear();
     }
 }
 
@@ -142,7 +149,7 @@ impl Upstream for Dispatcher {
         }
         // A message without a method belongs to a stream; the scheduler knows the stream's method.
         if let Some(method) = invocation.target.as_deref().filter(|method| !shared.is_local(method)) {
-            if shared.sender.templates.is_empty() {
+            if shared.sender.templates.is_empty() && !shared.sender.concerns(invocation.client.hub.name()) {
                 shared.refuse("no_template");
                 return NoUpstream.invoke(invocation);
             }
@@ -162,7 +169,7 @@ impl Upstream for Dispatcher {
     }
 
     fn keeps_client_context(&self, hub: &Hub) -> bool {
-        self.0.sender.templates.concern(hub.name()) || self.0.has_listener_for(hub)
+        self.0.sender.concerns(hub.name()) || self.0.has_listener_for(hub)
     }
 
     fn connecting(&self, connection: &ClientConnection) -> HandshakeDecision {

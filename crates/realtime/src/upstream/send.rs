@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use http_messages::{BoxError, ErrorChain, ReadError};
 use identity::KeySet;
 use trace::Tracer;
 
 use super::identity::{ManagedIdentity, ManagedIdentityError};
+use super::in_process::{InProcessUpstream, InProcessUpstreams};
 use super::metrics::{Metrics, RequestLabels};
 use super::options::Options;
 use super::request::{self, Content};
@@ -18,10 +19,14 @@ use super::template::{AddressError, Category, UpstreamTemplates};
 use realtime_engine::ClientConnection;
 use tracing::Instrument as _;
 
+/// The address in requests to upstreams of this process, which nothing resolves.
+const IN_PROCESS_ADDRESS: &str = "http://localhost/runtime/webhooks/signalr";
+
 /// Sends events to upstreams.
 #[derive(Debug)]
 pub(crate) struct Sender {
     pub(crate) templates: UpstreamTemplates,
+    pub(crate) in_process: InProcessUpstreams,
     pub(crate) keys: KeySource,
     pub(crate) egress: egress::Client,
     pub(crate) identity: Option<ManagedIdentity>,
@@ -54,6 +59,8 @@ pub(crate) enum SendFailure {
     Address(#[from] AddressError),
     #[error("fetch a token for the upstream")]
     Token(#[from] ManagedIdentityError),
+    #[error("the upstream in this process is not available: {0}")]
+    InProcess(String),
     #[error("reach the upstream")]
     Unreachable(#[source] egress::SendError),
     #[error("the upstream did not respond within {0:?}")]
@@ -73,6 +80,7 @@ impl SendFailure {
             Self::NoTemplate => "no_template",
             Self::Address(_) => "address",
             Self::Token(_) => "token",
+            Self::InProcess(_) => "in_process",
             Self::Unreachable(_) => "unreachable",
             Self::Timeout(_) => "timeout",
             Self::TooLarge(_) => "too_large",
@@ -86,9 +94,12 @@ impl SendFailure {
         match self {
             Self::NoTemplate | Self::Address(_) => true,
             Self::Unreachable(cause) => matches!(cause, egress::SendError::Address { .. }),
-            Self::Token(_) | Self::Timeout(_) | Self::TooLarge(_) | Self::Broken(_) | Self::NoRoom(_) => {
-                false
-            }
+            Self::InProcess(_)
+            | Self::Token(_)
+            | Self::Timeout(_)
+            | Self::TooLarge(_)
+            | Self::Broken(_)
+            | Self::NoRoom(_) => false,
         }
     }
 
@@ -136,6 +147,7 @@ impl Sender {
         let identity = templates.need_identity().then(|| ManagedIdentity::new(options, egress.clone()));
         Self {
             templates,
+            in_process: InProcessUpstreams::default(),
             keys,
             egress,
             identity,
@@ -238,9 +250,16 @@ impl Sender {
         traceparent: &str,
     ) -> Result<http::Response<http_messages::Body>, SendFailure> {
         let hub = client.hub.name();
-        let template = self.templates.find(hub, category, event).ok_or(SendFailure::NoTemplate)?;
-        let address = template.address(hub, category, event)?;
         let signature = request::signature(&client.id.to_string(), &(self.keys.0)());
+        let Some(template) = self.templates.find(hub, category, event) else {
+            let found = self.in_process.find(hub, category.as_str(), event);
+            let upstream = found.ok_or(SendFailure::NoTemplate)?;
+            let address = Uri::from_static(IN_PROCESS_ADDRESS);
+            let mut request = request::build(address, client, category, event, content, &signature);
+            request::trace(&mut request, traceparent);
+            return self.hand_over(&*upstream, request).await;
+        };
+        let address = template.address(hub, category, event)?;
         let mut request = request::build(address, client, category, event, content, &signature);
         request::trace(&mut request, traceparent);
         if let (Some(resource), Some(identity)) = (&template.token_for, &self.identity) {
@@ -253,6 +272,33 @@ impl Sender {
             egress::SendError::Timeout { after } => SendFailure::Timeout(after),
             other => SendFailure::Unreachable(other),
         })
+    }
+
+    /// Hands an event to an upstream of this process.
+    async fn hand_over(
+        &self,
+        upstream: &dyn InProcessUpstream,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<http_messages::Body>, SendFailure> {
+        let response = upstream.send(request).await.map_err(SendFailure::InProcess)?;
+        let response = response.ok_or(SendFailure::NoTemplate)?;
+        Ok(response.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync()))
+    }
+
+    /// Whether an upstream subscribes to an event.
+    pub(crate) fn has_upstream(&self, hub: &str, category: Category, event: &str) -> bool {
+        self.templates.find(hub, category, event).is_some()
+            || self.in_process.find(hub, category.as_str(), event).is_some()
+    }
+
+    /// Whether some upstream may subscribe to events of a hub.
+    pub(crate) fn concerns(&self, hub: &str) -> bool {
+        self.templates.concern(hub) || self.in_process.concern(hub)
+    }
+
+    /// Whether there is an upstream at all.
+    pub(crate) fn has_upstreams(&self) -> bool {
+        !self.templates.is_empty() || !self.in_process.is_empty()
     }
 
     /// The whole body of a response, up to the size limit.

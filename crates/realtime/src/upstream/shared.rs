@@ -37,8 +37,8 @@ impl Shared {
 
     /// Whether any listener is configured.
     pub(crate) fn has_listener(&self) -> bool {
-        // The first one is the upstream, which receives nothing without templates.
-        self.listeners.len() > 1 || !self.sender.templates.is_empty()
+        // The first one is the upstream, which receives nothing without templates and without upstreams of this process.
+        self.listeners.len() > 1 || self.sender.has_upstreams()
     }
 
     pub(crate) fn subscribes_to(&self, hub: &Hub, kind: EventKind) -> bool {
@@ -72,10 +72,10 @@ impl Shared {
                 method.len()
             )));
         }
-        if self.sender.templates.find(hub.name(), Category::Messages, method).is_none() {
+        if !self.sender.has_upstream(hub.name(), Category::Messages, method) {
             self.refuse("no_template");
             return Some(InvocationRejection(format!(
-                "no upstream is configured for method '{method}' of hub {hub}; add a template that matches it to realtime.upstream.templates"
+                "no upstream is configured for method '{method}' of hub {hub}; add a template that matches it to realtime.upstream.templates, or a function with a signalRTrigger for it"
             )));
         }
         None

@@ -8,7 +8,7 @@ use http::header::RETRY_AFTER;
 use http_messages::ErrorChain;
 
 use super::request::Content;
-use super::send::{Sender, UpstreamResponse};
+use super::send::{SendFailure, Sender, UpstreamResponse};
 use super::template::Category;
 use crate::events::{ConnectionChange, ConnectionEvent, ConnectionListener, DeliveryError, EventKind, Retry};
 use realtime_engine::Hub;
@@ -24,7 +24,7 @@ impl ConnectionListener for Webhook {
     }
 
     fn subscribes_to(&self, hub: &Hub, kind: EventKind) -> bool {
-        self.0.templates.find(hub.name(), Category::Connections, kind.name()).is_some()
+        self.0.has_upstream(hub.name(), Category::Connections, kind.name())
     }
 
     async fn deliver(&self, event: &ConnectionEvent) -> Result<(), DeliveryError> {
@@ -35,6 +35,8 @@ impl ConnectionListener for Webhook {
         let name = event.change.kind().name();
         match self.0.send(&event.client, Category::Connections, name, content).await {
             Ok(answer) => evaluate(&answer),
+            // The function that subscribed to it has gone meanwhile, or the app that was starting has none.
+            Err(SendFailure::NoTemplate) => Ok(()),
             Err(failure) => {
                 let retry = if failure.is_final() { Retry::Never } else { Retry::Later };
                 Err(DeliveryError { cause: ErrorChain(&failure).to_string(), retry })

@@ -188,7 +188,7 @@ async fn an_invocation_that_no_template_matches_fails_with_what_to_do() {
     say(&mut ada, &call(1, "other")).await;
     check(
         &mut ada,
-        expect![[r#"{"type":3,"invocationId":"1","error":"no upstream is configured for method 'other' of hub chat; add a template that matches it to realtime.upstream.templates"}"#]],
+        expect![[r#"{"type":3,"invocationId":"1","error":"no upstream is configured for method 'other' of hub chat; add a template that matches it to realtime.upstream.templates, or a function with a signalRTrigger for it"}"#]],
     )
     .await;
     say(&mut ada, &call(2, &"x".repeat(2000))).await;
