@@ -115,7 +115,7 @@ for (const [way, start] of Object.entries(WAYS)) {
     }
 
     for (const protocol of ['json', 'messagepack']) {
-      test(`an invocation gets the result of its function (${protocol})`, async () => {
+      test(`${protocol}: an invocation gets the result of its function`, async () => {
         const connection = await connect({ protocol });
         assert.equal(await connection.invoke('add', 1, 2.5), 3.5);
         assert.equal(await connection.invoke('ADD', 'a', 'ü'), 'aü');
@@ -123,7 +123,7 @@ for (const [way, start] of Object.entries(WAYS)) {
         await connection.stop();
       });
 
-      test(`an exception of the function is the error of the invocation (${protocol})`, async () => {
+      test(`${protocol}: an exception of the function is the error of the invocation`, async () => {
         const connection = await connect({ protocol });
         await assert.rejects(connection.invoke('fail'), /no such card$/);
         await assert.rejects(connection.invoke('add', 1), /The function accept 2 arguments but message provided 1\.$/);

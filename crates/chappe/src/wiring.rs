@@ -6,6 +6,7 @@
 //! | `SignalRService` | `connect-signalr` | `realtime` | `signalr.rs` |
 //! | `InProcessUpstream` | `realtime` | `functions` with the triggers of `connect-signalr` | `signalr.rs` |
 //! | `Connector` for `cosmosDBTrigger`, `cosmosDB` | `functions-contract` | `connect-cosmosdb`, over `documents` or over the network | `cosmosdb.rs` |
+//! | `Connector` for `eventGridTrigger` | `functions-contract` | `connect-eventgrid` | `eventgrid.rs` |
 //! | whether a connection string names this process | | `Here` | `resolver.rs` |
 //!
 //! To add a connector: a crate with `Options` and an implementation of `Connector`, a file here with its row, and the row's name in
@@ -13,6 +14,7 @@
 //! (`cargo xtask reference`).
 
 mod cosmosdb;
+mod eventgrid;
 mod resolver;
 mod row;
 mod signalr;
@@ -30,7 +32,7 @@ use row::{ConnectorRow, Creating};
 pub(crate) use signalr::connect_triggers;
 
 /// The connectors of this process.
-static CONNECTORS: &[&ConnectorRow] = &[&cosmosdb::ROW, &signalr::ROW];
+static CONNECTORS: &[&ConnectorRow] = &[&cosmosdb::ROW, &eventgrid::ROW, &signalr::ROW];
 
 /// The sections of the connectors in `chappe.toml`.
 pub(crate) fn sections() -> Vec<&'static ConnectorSection> {

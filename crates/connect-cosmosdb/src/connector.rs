@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::binding::{DocumentReader, DocumentSink};
 use crate::client::AccountClient;
+use crate::deferred::DeferredReader;
 use crate::live_sources::LiveSources;
 use crate::options::Options;
 use crate::shared::Shared;
@@ -132,6 +133,9 @@ impl Connector for CosmosDb {
         spec: &BindingSpec,
         app: &dyn AppSettings,
     ) -> Result<Arc<dyn Reader>, BindingError> {
+        if spec.is_deferred() {
+            return Ok(Arc::new(DeferredReader::new(spec)?));
+        }
         let client = self.client(spec, app, &CONNECTION)?;
         Ok(Arc::new(DocumentReader::new(spec, client, self.shared.options.query_rows_max.get())?))
     }

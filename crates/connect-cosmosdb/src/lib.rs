@@ -14,6 +14,7 @@ mod binding;
 mod client;
 mod connector;
 mod decide;
+mod deferred;
 mod error;
 mod lease;
 mod lease_renewer;

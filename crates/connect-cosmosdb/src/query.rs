@@ -7,14 +7,25 @@ use serde_json::{Map, Value as Json, json};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParameterizedQuery {
     text: String,
-    /// The path into the binding data of each parameter: `@p0` for the first.
-    paths: Vec<String>,
+    /// The name of each parameter, such as `@p0`, and its path into the binding data.
+    parameters: Vec<(String, String)>,
 }
 
 impl ParameterizedQuery {
-    /// Finds `{name}` and `{dotted.path}`; other braces are part of the query, such as those of object literals.
+    /// Finds `{name}` and `{dotted.path}`; other braces are part of the query, such as those of object literals. The parameters are
+    /// named by their number.
     pub(crate) fn parse(text: &str) -> Self {
-        let mut query = Self { text: String::with_capacity(text.len()), paths: Vec::new() };
+        Self::parse_with(text, |index, _| format!("@p{index}"))
+    }
+
+    /// As [`ParameterizedQuery::parse`], with parameters that are named after their expression, as in the extension of the Azure
+    /// Functions host.
+    pub(crate) fn parse_named(text: &str) -> Self {
+        Self::parse_with(text, |_, path| format!("@{}", path.replace(['.', '-', '$'], "_")))
+    }
+
+    fn parse_with(text: &str, name: impl Fn(usize, &str) -> String) -> Self {
+        let mut query = Self { text: String::with_capacity(text.len()), parameters: Vec::new() };
         let mut rest = text;
         while let Some(start) = rest.find('{') {
             let (before, from_brace) = rest.split_at(start);
@@ -25,7 +36,7 @@ impl ParameterizedQuery {
                 rest = &from_brace[1..];
                 continue;
             };
-            query.parameter(path);
+            query.parameter(path, &name);
             rest = &from_brace[path.len() + 2..];
         }
         query.text.push_str(rest);
@@ -34,25 +45,40 @@ impl ParameterizedQuery {
 
     /// The body of the query request for one invocation.
     pub(crate) fn resolve(&self, binding_data: &Map<String, Json>) -> Result<Json, BindingError> {
-        let mut parameters = Vec::with_capacity(self.paths.len());
-        for (index, path) in self.paths.iter().enumerate() {
+        let parameters = self.parameters(binding_data)?.into_iter();
+        let parameters: Vec<Json> =
+            parameters.map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        Ok(json!({ "query": self.text, "parameters": parameters }))
+    }
+
+    /// The query, with the names of the parameters.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The parameters with their values for one invocation.
+    pub(crate) fn parameters(
+        &self,
+        binding_data: &Map<String, Json>,
+    ) -> Result<Vec<(String, Json)>, BindingError> {
+        let value = |(name, path): &(String, String)| {
             let value = lookup(binding_data, path).ok_or_else(|| {
                 BindingError::Value(format!(
                     "sqlQuery needs {{{path}}}, which neither the trigger nor the request provides"
                 ))
             })?;
-            parameters.push(json!({ "name": format!("@p{index}"), "value": value }));
-        }
-        Ok(json!({ "query": self.text, "parameters": parameters }))
+            Ok((name.clone(), value.clone()))
+        };
+        self.parameters.iter().map(value).collect()
     }
 
-    fn parameter(&mut self, path: &str) {
-        let known = self.paths.iter().position(|known| known == path);
+    fn parameter(&mut self, path: &str, name: impl Fn(usize, &str) -> String) {
+        let known = self.parameters.iter().position(|(_, known)| known == path);
         let index = known.unwrap_or_else(|| {
-            self.paths.push(path.to_owned());
-            self.paths.len() - 1
+            self.parameters.push((name(self.parameters.len(), path), path.to_owned()));
+            self.parameters.len() - 1
         });
-        self.text.push_str(&format!("@p{index}"));
+        self.text.push_str(&self.parameters[index].0);
     }
 }
 

@@ -81,6 +81,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_reference_of_a_worker_stays_a_reference() {
+        let model = ModelBindingData {
+            version: "1.0".to_owned(),
+            source: "CosmosDB".to_owned(),
+            content_type: "application/json".to_owned(),
+            content: "{}".into(),
+        };
+        let reference = deferred(model.clone());
+        let data = TypedData::ModelBindingData(Box::new(model.clone()));
+        assert_eq!(items(data.clone()), vec![reference.clone()]);
+        assert_eq!(value(data.clone()), reference);
+        let typed = |value| crate::to_protocol::typed_data(value, worker_protocol::DataType::String);
+        assert_eq!(typed(reference.clone()), data);
+        let several = TypedData::CollectionModelBindingData(vec![model.clone(), model]);
+        assert_eq!(items(several.clone()), [reference.clone(), reference.clone()]);
+        assert_eq!(typed(Value::Many(vec![reference.clone(), reference])), several);
+    }
+
+    #[test]
     fn arrays_are_several_items_and_keep_their_text() {
         let split = |text: &str| items(TypedData::Json(text.into()));
         assert_eq!(

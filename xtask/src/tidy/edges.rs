@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("documents", &["http-messages", "checked-files", "identity", "state", "supervision", "trace"]),
     ("connect-signalr", &["egress", "functions-contract", "identity", "signalr-protocol", "trace"]),
+    ("connect-eventgrid", &["functions-contract", "trace"]),
     ("connect-cosmosdb", &["http-messages", "egress", "functions-contract", "identity", "trace"]),
     ("state", &[]),
     ("state-embedded", &["checked-files", "state", "supervision"]),

@@ -31,9 +31,10 @@ impl Headers<'_> {
     }
 
     /// All headers for the function, by their usual names; several values are joined by commas. Headers of the body are not among
-    /// them, as in the extension.
+    /// them, as in the extension, and neither is a key of the host.
     pub(super) fn all(&self) -> Vec<(String, String)> {
-        let names = self.0.keys().filter(|name| !name.as_str().starts_with("content-"));
+        let is_shown = |name: &str| !name.starts_with("content-") && name != "x-functions-key";
+        let names = self.0.keys().filter(|name| is_shown(name.as_str()));
         let all = names.map(|name| {
             let values: Vec<_> =
                 self.0.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
