@@ -22,8 +22,8 @@ use trace::TraceContext;
 
 pub use address::{InProcessCaller, trigger_address};
 pub(crate) use address::{Routing, plain};
-pub(crate) use declaration::{Declaration, EventKind};
-use headers::Headers;
+pub(crate) use declaration::{Declaration, TriggerEvent};
+use headers::UpstreamHeaders;
 use message::{ParsedInvocation, completion};
 
 /// What the Azure Functions extension tells a client whose invocation failed without an exception of the function.
@@ -51,7 +51,7 @@ impl PushTrigger for SignalRTrigger {
 
     async fn receive(&self, request: PushRequest, function: &dyn PushFunction) -> PushResponse {
         let (parts, body) = request.into_parts();
-        let headers = Headers(&parts.headers);
+        let headers = UpstreamHeaders(&parts.headers);
         let connection = headers.text("connection-id");
         if connection.is_empty() {
             return plain(StatusCode::BAD_REQUEST, "The header X-ASRS-Connection-Id is missing.");
@@ -67,14 +67,14 @@ impl PushTrigger for SignalRTrigger {
             );
         }
         match self.declaration.kind {
-            EventKind::Connected => {
+            TriggerEvent::Connected => {
                 let event = self.event(&parts, None, None, Vec::new());
                 match self.invoke(function, Ok(event)).await {
                     Ok(_) => status(StatusCode::OK),
                     Err(error) => temporary(&error).unwrap_or_else(|| status(StatusCode::FORBIDDEN)),
                 }
             }
-            EventKind::Disconnected => {
+            TriggerEvent::Disconnected => {
                 let event = self.event(&parts, None, message::close_error(&body), Vec::new());
                 // The connection has ended; whether the function fails changes nothing for the service.
                 match self.invoke(function, Ok(event)).await {
@@ -82,7 +82,7 @@ impl PushTrigger for SignalRTrigger {
                     Err(error) => temporary(&error).unwrap_or_else(|| status(StatusCode::OK)),
                 }
             }
-            EventKind::Message => self.message(&parts, &body, function).await,
+            TriggerEvent::Message => self.message(&parts, &body, function).await,
         }
     }
 }
@@ -93,7 +93,7 @@ impl SignalRTrigger {
             Ok(invocation) => invocation,
             Err(why) => return plain(StatusCode::INTERNAL_SERVER_ERROR, &why.to_string()),
         };
-        if !invocation.target.eq_ignore_ascii_case(&Headers(&parts.headers).text("event")) {
+        if !invocation.target.eq_ignore_ascii_case(&UpstreamHeaders(&parts.headers).text("event")) {
             let why = "The method of the message is not the one in the header X-ASRS-Event.";
             return plain(StatusCode::INTERNAL_SERVER_ERROR, why);
         }
@@ -162,7 +162,7 @@ impl SignalRTrigger {
         error: Option<String>,
         parameters: Vec<(String, Value)>,
     ) -> PushEvent {
-        let headers = Headers(&parts.headers);
+        let headers = UpstreamHeaders(&parts.headers);
         let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
         PushEvent {
             data: Value::Json(context::invocation_context(&headers, arguments, error.as_deref()).into()),

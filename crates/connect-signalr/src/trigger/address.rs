@@ -5,7 +5,7 @@ use functions_contract::{PushExtension, PushRequest, PushResponse};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 
-use super::headers::{Headers, media_type};
+use super::headers::{UpstreamHeaders, media_type};
 use super::message::{JSON, MESSAGEPACK};
 
 /// In the extensions of a request: the service of this process that makes it, by the name that
@@ -36,7 +36,7 @@ impl PushExtension for Routing {
             let why = "The content type must be application/json or application/x-msgpack.";
             return Err(Box::new(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, why)));
         }
-        let headers = Headers(request.headers());
+        let headers = UpstreamHeaders(request.headers());
         let [hub, category, event] = ["hub", "category", "event"].map(|name| headers.text(name));
         if hub.is_empty() || category.is_empty() || event.is_empty() {
             let why = "The headers X-ASRS-Hub, X-ASRS-Category and X-ASRS-Event are needed.";
@@ -47,7 +47,7 @@ impl PushExtension for Routing {
     }
 
     fn not_found(&self, request: &PushRequest) -> PushResponse {
-        let headers = Headers(request.headers());
+        let headers = UpstreamHeaders(request.headers());
         let [hub, category, event] = ["hub", "category", "event"].map(|name| headers.text(name));
         let why =
             format!("No function has a signalRTrigger for hub {hub}, category {category}, event {event}.");

@@ -4,11 +4,11 @@ use functions_contract::query_pairs;
 use serde_json::{Map, Value as Json};
 
 use super::claims::claims;
-use super::headers::Headers;
+use super::headers::UpstreamHeaders;
 
 /// The context as JSON, with the names and the order of the extension's class. `arguments` is the text of a JSON array.
 pub(super) fn invocation_context(
-    headers: &Headers<'_>,
+    headers: &UpstreamHeaders<'_>,
     arguments: Option<&str>,
     error: Option<&str>,
 ) -> String {

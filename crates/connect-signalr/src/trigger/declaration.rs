@@ -9,14 +9,14 @@ pub(crate) struct Declaration {
     pub(crate) hub: String,
     pub(crate) category: String,
     pub(crate) event: String,
-    pub(crate) kind: EventKind,
+    pub(crate) kind: TriggerEvent,
     /// The names under which the arguments of an invocation are in the trigger metadata; empty: they are not.
     pub(crate) parameter_names: Vec<String>,
 }
 
 /// What the function is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EventKind {
+pub(crate) enum TriggerEvent {
     /// Category `connections`, event `connected`.
     Connected,
     /// Category `connections`, event `disconnected`.
@@ -38,9 +38,9 @@ impl Declaration {
         let category = text("category", "\"messages\" or \"connections\"")?;
         let event = text("event", "\"connected\", \"disconnected\" or the name of a method")?;
         let kind = match (category.to_ascii_lowercase().as_str(), event.to_ascii_lowercase().as_str()) {
-            ("messages", _) => EventKind::Message,
-            ("connections", "connected") => EventKind::Connected,
-            ("connections", "disconnected") => EventKind::Disconnected,
+            ("messages", _) => TriggerEvent::Message,
+            ("connections", "connected") => TriggerEvent::Connected,
+            ("connections", "disconnected") => TriggerEvent::Disconnected,
             ("connections", _) => {
                 return Err(invalid(format!(
                     "has event \"{event}\", which the category connections does not have; use connected or disconnected"

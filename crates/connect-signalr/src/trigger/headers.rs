@@ -7,9 +7,9 @@ use http::header::CONTENT_TYPE;
 use percent_encoding::percent_decode_str;
 
 /// The headers of one request.
-pub(super) struct Headers<'a>(pub(super) &'a HeaderMap);
+pub(super) struct UpstreamHeaders<'a>(pub(super) &'a HeaderMap);
 
-impl Headers<'_> {
+impl UpstreamHeaders<'_> {
     /// The value of `X-ASRS-<name>`, empty if it is absent.
     pub(super) fn text(&self, name: &str) -> String {
         let value = self.raw(&format!("x-asrs-{name}"));
@@ -30,7 +30,7 @@ impl Headers<'_> {
         self.0.contains_key("x-chappe-hub-protocol")
     }
 
-    /// All headers for the function, by their usual names; several values are joined by commas. Headers of the body are not among
+    /// All headers for the function, by their usual names; several values are joined by commas. UpstreamHeaders of the body are not among
     /// them, as in the extension, and neither is a key of the host.
     pub(super) fn all(&self) -> Vec<(String, String)> {
         let is_shown = |name: &str| !name.starts_with("content-") && name != "x-functions-key";

@@ -299,9 +299,9 @@ fn claims_of_our_service_are_exact_even_with_commas() {
 fn only_text_of_our_service_is_decoded() {
     let mut headers = HeaderMap::new();
     headers.insert("x-asrs-user-id", "a%0A".parse().expect("a value"));
-    assert_eq!(Headers(&headers).text("user-id"), "a%0A");
+    assert_eq!(UpstreamHeaders(&headers).text("user-id"), "a%0A");
     headers.insert("x-chappe-hub-protocol", "json".parse().expect("a value"));
-    assert_eq!(Headers(&headers).text("user-id"), "a\n");
+    assert_eq!(UpstreamHeaders(&headers).text("user-id"), "a\n");
 }
 
 #[tokio::test]
@@ -363,7 +363,7 @@ async fn connection_events_have_the_statuses_of_the_extension() {
     assert_eq!(status(&disconnected, close(), Ok(Value::Null)).await, 200);
     assert_eq!(status(&disconnected, close(), failed()).await, 200);
     for trigger in [&connected, &disconnected] {
-        let request = if trigger.declaration.kind == EventKind::Connected { open() } else { close() };
+        let request = if trigger.declaration.kind == TriggerEvent::Connected { open() } else { close() };
         let gone = Err(PushError::Unavailable("gone".to_owned()));
         assert_eq!(status(trigger, request, gone).await, 503, "the service tells of it again");
     }
