@@ -22,9 +22,13 @@ fn tables() -> Vec<Table> {
         ("edge-ports", edge::BIND_ERRORS.to_vec()),
         ("edge-certificates", edge::CERTIFICATE_ERRORS.to_vec()),
         ("egress", egress::ERRORS.to_vec()),
+        ("bindings", functions_contract::ERRORS.to_vec()),
+        ("bindings-cosmosdb", connect_cosmosdb::ERRORS.to_vec()),
+        ("bindings-signalr", connect_signalr::ERRORS.to_vec()),
         ("gateway", gateway::ERRORS.to_vec()),
         ("guard", crate::guard::error_table::ERRORS.to_vec()),
     ];
+    tables.extend(functions::ERRORS.iter().map(|(section, errors)| (*section, errors.to_vec())));
     tables.extend(realtime::ERRORS.iter().map(|(section, errors)| (*section, errors.to_vec())));
     tables
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 use trace::TraceContext;
 
 use crate::client::{AccountClient, ContainerName, ContainerProperties, DocumentPage, NewContainer};
+use crate::error_table;
 use crate::partition_key;
 use crate::query::ParameterizedQuery;
 use crate::trigger_options::{boolean, container_name, invalid_property, number, text};
@@ -70,7 +71,10 @@ impl DocumentReader {
         name: &ContainerName,
     ) -> Result<Value, BindingError> {
         let id = property(context, "id").ok_or_else(|| {
-            BindingError::Value(format!("the cosmosDB input of function '{}' has an empty id", self.function))
+            BindingError::Value(format!(
+                "the cosmosDB input of function '{}' has an empty id; provide a value for its expression",
+                self.function
+            ))
         })?;
         let key = partition_key::header_for(property(context, "partitionKey"));
         // A missing container is no value either, as in the Azure Functions extension.
@@ -178,6 +182,7 @@ impl DocumentSink {
             found = self.client.container(name).await?;
         }
         let found = found.ok_or_else(|| BindingError::System {
+            error: &error_table::NO_CONTAINER,
             what: format!(
                 "container '{}' in database '{}', to which function '{}' writes, does not exist; create it, or set \
                  createIfNotExists and partitionKey",
@@ -224,7 +229,7 @@ impl DocumentSink {
     fn collect(&self, item: Value, documents: &mut Vec<Map<String, Json>>) -> Result<(), BindingError> {
         let invalid_property = |what: &str| {
             BindingError::Value(format!(
-                "function '{}' returned {what} for its cosmosDB output, which accepts JSON objects only",
+                "function '{}' returned {what} for its cosmosDB output; return a JSON object or an array of JSON objects",
                 self.function
             ))
         };
@@ -275,7 +280,10 @@ fn resolved_name(context: &BindingContext<'_>) -> Result<ContainerName, BindingE
     let named = |names: &[&str]| {
         let found = names.iter().find_map(|name| property(context, name)).map(str::to_owned);
         found.ok_or_else(|| {
-            BindingError::Value(format!("{} is empty after its expressions are resolved", names[0]))
+            BindingError::Value(format!(
+                "{} is empty after its expressions are resolved; provide a value for them",
+                names[0]
+            ))
         })
     };
     Ok(ContainerName {
@@ -299,6 +307,7 @@ fn joined(mut pages: Vec<DocumentPage>) -> ByteString {
 
 fn text_of(body: &Bytes) -> Result<ByteString, BindingError> {
     ByteString::try_from(body.clone()).map_err(|_| BindingError::System {
+        error: &error_table::PROTOCOL_VIOLATED,
         what: "the document in the response is not UTF-8".to_owned(),
         retryable: false,
         cause: None,

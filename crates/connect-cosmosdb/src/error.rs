@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use functions_contract::BindingError;
 use http::StatusCode;
-use http_messages::BoxError;
+use http_messages::{BoxError, ErrorDescription};
+
+use crate::error_table;
 
 /// Why a request had no usable response.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +28,9 @@ pub(crate) enum RequestError {
     )]
     TimedOut { what: String, after: Duration },
     /// The connection broke during the response, or it is larger than `response_bytes_max`.
-    #[error("the response to {what} could not be read")]
+    #[error(
+        "the response to {what} could not be read; retry, or raise egress.response_bytes_max if it is too large"
+    )]
     Unreadable {
         what: String,
         #[source]
@@ -36,11 +40,22 @@ pub(crate) enum RequestError {
     #[error("{what} returned {status} (sub-status {substatus}): {message}")]
     Rejected { what: String, status: StatusCode, substatus: u32, message: String },
     /// The response violates the protocol.
-    #[error("the response to {what} violates the Cosmos DB protocol: {why}")]
+    #[error(
+        "the response to {what} violates the Cosmos DB protocol: {why}; check that the connection string names a Cosmos DB account"
+    )]
     Malformed { what: String, why: String },
 }
 
 impl RequestError {
+    fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } => &error_table::UNREACHABLE,
+            Self::Unreadable { .. } => &error_table::UNREADABLE,
+            Self::Rejected { .. } => &error_table::REJECTED,
+            Self::Malformed { .. } => &error_table::PROTOCOL_VIOLATED,
+        }
+    }
+
     /// Whether another attempt may succeed without a change of the app or the account.
     fn retryable(&self) -> bool {
         match self {
@@ -56,7 +71,7 @@ impl RequestError {
 
 impl From<RequestError> for BindingError {
     fn from(error: RequestError) -> Self {
-        let retryable = error.retryable();
+        let (retryable, description) = (error.retryable(), error.description());
         let what = error.to_string();
         let cause = match error {
             RequestError::Unreachable { cause, .. } | RequestError::Unreadable { cause, .. } => Some(cause),
@@ -64,6 +79,6 @@ impl From<RequestError> for BindingError {
             | RequestError::Rejected { .. }
             | RequestError::Malformed { .. } => None,
         };
-        Self::System { what, retryable, cause }
+        Self::System { error: description, what, retryable, cause }
     }
 }

@@ -16,6 +16,7 @@ mod connector;
 mod decide;
 mod deferred;
 mod error;
+mod error_table;
 mod lease;
 mod lease_renewer;
 mod lease_store;
@@ -30,5 +31,6 @@ mod trigger_options;
 mod trigger_registry;
 
 pub use connector::CosmosDb;
+pub use error_table::ERRORS;
 pub use options::{Options, OptionsError};
 pub use transport::{AccountResolver, AccountTransport, ChangeHints, ChangeOrigin, ChangeOrigins};

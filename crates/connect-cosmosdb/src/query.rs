@@ -64,7 +64,7 @@ impl ParameterizedQuery {
         let value = |(name, path): &(String, String)| {
             let value = lookup(binding_data, path).ok_or_else(|| {
                 BindingError::Value(format!(
-                    "sqlQuery needs {{{path}}}, which neither the trigger nor the request provides"
+                    "sqlQuery needs {{{path}}}, which neither the trigger nor the request provides; correct the name, or send the value"
                 ))
             })?;
             Ok((name.clone(), value.clone()))
@@ -135,7 +135,7 @@ mod tests {
         let error = ParameterizedQuery::parse("SELECT {a.b} FROM c").resolve(&Map::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "sqlQuery needs {a.b}, which neither the trigger nor the request provides"
+            "sqlQuery needs {a.b}, which neither the trigger nor the request provides; correct the name, or send the value"
         );
     }
 }

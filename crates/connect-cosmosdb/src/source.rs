@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::client::{AccountClient, CosmosResponse, DocumentPage, FeedRequest, PartitionKeyRange, StartFrom};
 use crate::error::RequestError;
+use crate::error_table;
 use crate::lease::LeaseOwner;
 use crate::lease_renewer::{HeldLease, LeaseRenewer};
 use crate::live_sources::LiveSource;
@@ -267,9 +268,12 @@ impl Source for FeedSource {
             // Checked before a batch is handed out: without the renewer, another host may read the same changes, and a checkpoint
             // could not be stored, so that the same batch would come again without end.
             if self.opened.as_ref().is_some_and(|opened| opened.renewer.has_ended()) {
-                let what =
-                    "renew the leases: the task that renews them ended because of a defect; see the log";
-                return Err(BindingError::System { what: what.to_owned(), retryable: true, cause: None });
+                return Err(BindingError::System {
+                    error: &error_table::RENEWAL_ENDED,
+                    what: "the task that renews the leases ended because of a defect; see the log".to_owned(),
+                    retryable: true,
+                    cause: None,
+                });
             }
             if let Some(delivery) = self.poll().await? {
                 return Ok(delivery);

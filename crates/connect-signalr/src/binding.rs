@@ -58,7 +58,12 @@ fn property<'a>(properties: &'a Map<String, Json>, name: &str) -> Option<&'a str
 }
 
 fn hub<'a>(context: &'a BindingContext<'_>) -> Result<&'a str, BindingError> {
-    property(context.properties, "hubName").ok_or_else(|| BindingError::Value("hubName is empty".to_owned()))
+    property(context.properties, "hubName").ok_or_else(|| {
+        BindingError::Value(
+            "hubName is empty after its expressions are resolved; name a hub, or provide the value"
+                .to_owned(),
+        )
+    })
 }
 
 /// The claims of `idToken` that `claimTypeList` names. The token is the app's own input, verified by whoever issued it to the
@@ -70,7 +75,11 @@ fn token_claims(properties: &Map<String, Json>) -> Result<Claims, BindingError> 
         Some(Json::Array(names)) => names.iter().filter_map(Json::as_str).collect(),
         _ => return Ok(claims),
     };
-    let unreadable = || BindingError::Value("idToken is not a JSON web token".to_owned());
+    let unreadable = || {
+        BindingError::Value(
+            "idToken is not a JSON web token; bind it to a header or property that has one".to_owned(),
+        )
+    };
     let payload = token.split('.').nth(1).ok_or_else(unreadable)?;
     let payload = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload);
     let payload: Map<String, Json> =

@@ -23,7 +23,7 @@ pub(crate) fn example() -> String {
 pub(crate) fn parse(setting: &str, app: &dyn AppSettings) -> Result<SignalRConnectionString, BindingError> {
     let text = app.connection(setting).or_else(|| by_identity(setting, app)).ok_or_else(|| {
         BindingError::Declaration(format!(
-            "the setting {setting:?} is missing: it holds the SignalR connection string. Put it into local.settings.json \
+            "the setting {setting:?} is missing: it has the SignalR connection string. Put it into local.settings.json \
              under Values; to use the service in this process: {}",
             example()
         ))

@@ -38,7 +38,10 @@ impl SignalR {
         app: &dyn AppSettings,
     ) -> Result<Arc<dyn SignalRService>, BindingError> {
         if spec.text("hubName").is_none() {
-            return Err(BindingError::Declaration(format!("the binding {:?} needs a hubName", spec.name)));
+            return Err(BindingError::Declaration(format!(
+                "the binding {:?} has no hubName; set it to the name of a hub",
+                spec.name
+            )));
         }
         let setting = setting_of(spec);
         let connection = connection::parse(setting, app)?;

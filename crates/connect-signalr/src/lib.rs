@@ -13,6 +13,7 @@
 mod binding;
 mod connection;
 mod connector;
+mod error_table;
 mod options;
 mod output;
 mod remote;
@@ -20,7 +21,8 @@ mod service;
 mod trigger;
 
 pub use connector::SignalR;
+pub use error_table::ERRORS;
 pub use options::{Options, OptionsError};
 pub use output::{GroupAction, GroupMember, Recipient, SignalRGroupAction, SignalRMessage};
-pub use service::{InProcess, NegotiationInfo, SignalRService};
+pub use service::{InProcess, NegotiationInfo, SignalRService, in_process_failure};
 pub use trigger::{InProcessCaller, trigger_address};

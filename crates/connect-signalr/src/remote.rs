@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 use trace::TraceContext;
 
+use crate::error_table;
 use crate::options::Options;
 use crate::output::{GroupAction, GroupMember, Recipient, SignalRGroupAction, SignalRMessage};
 use crate::service::{NegotiationInfo, SignalRService};
@@ -109,7 +110,8 @@ impl RemoteService {
         let request =
             request.map_err(|error| BindingError::Value(format!("{url} is not a valid address: {error}")))?;
         let response = self.client.send(&request).await.map_err(|error| BindingError::System {
-            what: what.clone(),
+            error: &error_table::UNREACHABLE,
+            what: format!("{what} has no response; check the connection string, and that the service runs"),
             retryable: true,
             cause: Some(Box::new(error)),
         })?;
@@ -118,6 +120,7 @@ impl RemoteService {
             // The member is gone, so there is nothing to remove; the management SDK treats it the same way.
             StatusCode::NOT_FOUND if path.contains("/groups/") && what.starts_with("DELETE") => Ok(()),
             status => Err(BindingError::System {
+                error: &error_table::REJECTED,
                 what: format!("{what} returned {status}: {}", excerpt(response.body())),
                 retryable: is_transient(status),
                 cause: None,

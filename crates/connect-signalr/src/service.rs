@@ -8,6 +8,8 @@ use http::Uri;
 use identity::{Claims, SignalRConnectionString};
 use trace::TraceContext;
 
+use crate::error_table;
+
 use crate::output::{SignalRGroupAction, SignalRMessage};
 
 /// Finds the service in this process that a connection string names; `None` if the string names another host.
@@ -62,4 +64,14 @@ pub trait SignalRService: Send + Sync {
         change: &SignalRGroupAction,
         trace: TraceContext,
     ) -> Result<(), BindingError>;
+}
+
+/// The error of a binding whose realtime service, which runs in this process, cannot carry out an operation now.
+pub fn in_process_failure(cause: Box<dyn std::error::Error + Send + Sync>) -> BindingError {
+    BindingError::System {
+        error: &error_table::IN_PROCESS,
+        what: "send to the realtime service of this process".to_owned(),
+        retryable: true,
+        cause: Some(cause),
+    }
 }

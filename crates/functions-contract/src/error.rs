@@ -1,5 +1,9 @@
 //! Why a binding cannot be created or used.
 
+use http_messages::ErrorDescription;
+
+use crate::error_table;
+
 /// Why a binding could not be created or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -20,6 +24,8 @@ pub enum BindingError {
     /// The system behind the binding rejected the operation or failed.
     #[error("{what}")]
     System {
+        /// The meaning of the error, from the table of the connector.
+        error: &'static ErrorDescription,
         /// What was attempted, and what to check.
         what: String,
         /// Whether a retry may help.
@@ -28,4 +34,18 @@ pub enum BindingError {
         #[source]
         cause: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+}
+
+impl BindingError {
+    /// Its code, and what to do.
+    #[must_use]
+    pub fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::Declaration(_) => &error_table::DECLARATION,
+            Self::Value(_) => &error_table::VALUE,
+            Self::Absent(_) => &error_table::ABSENT,
+            Self::LockLost(_) => &error_table::LOCK_LOST,
+            Self::System { error, .. } => error,
+        }
+    }
 }

@@ -13,6 +13,7 @@
 mod binding;
 mod connector;
 mod error;
+mod error_table;
 mod keys_in_flight;
 mod push;
 mod query;
@@ -28,6 +29,7 @@ mod value;
 pub use binding::{BindingContext, BindingSpec, Direction, find_property};
 pub use connector::{ConnectionSetting, Connector};
 pub use error::BindingError;
+pub use error_table::ERRORS;
 pub use keys_in_flight::{KeyClaim, KeysInFlight};
 pub use push::{PushError, PushEvent, PushExtension, PushFunction, PushRequest, PushResponse, PushTrigger};
 pub use query::{query_pairs, query_parameter};

@@ -46,7 +46,7 @@ impl Admin {
             .logs()
             .tail(after)
             .iter()
-            .map(|line| json!({ "n": line.number, "level": line.level, "function": line.function, "text": line.text }))
+            .map(|line| json!({ "n": line.number, "level": line.level, "function": line.function, "code": line.code, "text": line.text }))
             .collect();
         json!({ "lines": lines })
     }

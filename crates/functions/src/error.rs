@@ -1,6 +1,9 @@
 //! Errors of the start of the host, and of calls of its [`Handle`](crate::Handle).
 
+use http_messages::ErrorDescription;
+
 use crate::app::LoadAppError;
+use crate::error_table::{app, invocation, response};
 use crate::worker::StartError;
 
 /// Why the host did not start, or why a call failed.
@@ -40,4 +43,30 @@ pub enum InvokeFunctionError {
     /// It ran and failed. Contains its message.
     #[error("{0}")]
     Failed(String),
+}
+
+impl Error {
+    /// Its code, and what to do.
+    #[must_use]
+    pub fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::App(error) => error.description(),
+            Self::Worker(error) => error.description(),
+            Self::Setting(_) => &app::INVALID_SETTING,
+            Self::NotStarted(_) => &response::NOT_RUNNING,
+            Self::Keys(_) => &response::KEYS_UNAVAILABLE,
+        }
+    }
+}
+
+impl InvokeFunctionError {
+    /// Its code, and what to do.
+    #[must_use]
+    pub fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::Unknown { .. } => &response::NOT_FOUND,
+            Self::Unavailable(_) => &response::NOT_RUNNING,
+            Self::Failed(_) => &invocation::EXCEPTION,
+        }
+    }
 }

@@ -9,7 +9,9 @@ use serde_json::{Map, Value as Json};
 use worker_protocol::{BindingInfo, FunctionMetadata};
 
 use crate::app::MergedSettings;
+use crate::error_table::declaration;
 use crate::expression::resolve_settings;
+use crate::function_error::FunctionError;
 use crate::retry::{RetryPolicy, RetrySection};
 use crate::route::RouteTemplate;
 use crate::schedule::Schedule;
@@ -114,13 +116,16 @@ pub(crate) struct DeclarationRules<'a> {
 pub(crate) fn declare(
     metadata: FunctionMetadata,
     rules: &DeclarationRules<'_>,
-) -> Result<Declaration, String> {
+) -> Result<Declaration, FunctionError> {
     if let Some(status) = metadata.status.as_ref().filter(|status| status.exception.is_some()) {
-        return Err(status.message().to_owned());
+        return Err(FunctionError::new(&declaration::REJECTED_BY_WORKER, status.message()));
     }
     check_name(&metadata.name)?;
     if metadata.raw_bindings.is_empty() {
-        return Err("it has no bindings; a function has at least a trigger".to_owned());
+        return Err(FunctionError::new(
+            &declaration::TRIGGER_COUNT,
+            "it has no bindings; a function has at least a trigger",
+        ));
     }
     let is_disabled = is_disabled(&metadata, rules.settings);
     let mut triggers = Vec::new();
@@ -130,7 +135,8 @@ pub(crate) fn declare(
         let binding = Binding::parse(&metadata.name, raw, rules)?;
         let spec = &binding.spec;
         if names.iter().any(|name| name.eq_ignore_ascii_case(&spec.name)) {
-            return Err(format!("two bindings are named '{}'; each needs a name of its own", spec.name));
+            let text = format!("two bindings are named '{}'; each needs a name of its own", spec.name);
+            return Err(FunctionError::new(&declaration::MALFORMED_BINDING, text));
         }
         names.push(spec.name.clone());
         match spec.direction {
@@ -142,53 +148,68 @@ pub(crate) fn declare(
     }
     let trigger_spec = match triggers.len() {
         1 => triggers.remove(0),
-        0 => return Err("it has no trigger; one binding's type must end in 'Trigger'".to_owned()),
-        count => return Err(format!("it has {count} triggers; a function has exactly one")),
+        0 => {
+            return Err(FunctionError::new(
+                &declaration::TRIGGER_COUNT,
+                "it has no trigger; one binding's type must end in 'Trigger'",
+            ));
+        }
+        count => {
+            let text = format!("it has {count} triggers; a function has exactly one");
+            return Err(FunctionError::new(&declaration::TRIGGER_COUNT, text));
+        }
     };
     let trigger = Trigger::parse(&trigger_spec.spec, rules)?;
     let retry = match (&metadata.retry_options, rules.retry) {
-        (Some(options), _) => Some(RetryPolicy::from_protocol(options)?),
-        (None, Some(json)) => Some(RetryPolicy::parse(json)?),
+        (Some(options), _) => Some(RetryPolicy::from_protocol(options)),
+        (None, Some(json)) => Some(RetryPolicy::parse(json)),
         (None, None) => None,
     };
+    let retry = retry.transpose();
+    let retry = retry.map_err(|problem| FunctionError::new(&declaration::INVALID_RETRY_POLICY, problem))?;
     Ok(Declaration { metadata, trigger, trigger_spec, inputs, outputs, http_output, retry, is_disabled })
 }
 
 impl Binding {
-    fn parse(function: &str, raw: &str, rules: &DeclarationRules<'_>) -> Result<Self, String> {
-        let json: Json =
-            serde_json::from_str(raw).map_err(|error| format!("a binding is not JSON: {error}"))?;
-        let Json::Object(properties) = json else { return Err("a binding is not a JSON object".to_owned()) };
+    fn parse(function: &str, raw: &str, rules: &DeclarationRules<'_>) -> Result<Self, FunctionError> {
+        let malformed = |text: String| FunctionError::new(&declaration::MALFORMED_BINDING, text);
+        let json: Json = serde_json::from_str(raw)
+            .map_err(|error| malformed(format!("a binding is not JSON: {error}")))?;
+        let Json::Object(properties) = json else {
+            return Err(malformed("a binding is not a JSON object".to_owned()));
+        };
         let Some((name, info)) = BindingInfo::parse(raw) else {
-            return Err("a binding has no name".to_owned());
+            return Err(malformed("a binding has no name".to_owned()));
         };
         if !is_binding_name(&name) {
-            return Err(format!(
+            return Err(malformed(format!(
                 "'{name}' is not a valid binding name: it must start with a letter and have at most 128 letters and digits, or be $return"
-            ));
+            )));
         }
         let direction = match info.direction {
             worker_protocol::Direction::In => Direction::In,
             worker_protocol::Direction::Out => Direction::Out,
             worker_protocol::Direction::InOut => {
-                return Err(format!(
+                return Err(malformed(format!(
                     "the binding '{name}' has direction inout, which is not supported; use in or out"
-                ));
+                )));
             }
         };
         check_kind(&name, &info.kind, direction, rules)?;
         let (literal, resolvable): (Map<String, Json>, Map<String, Json>) =
             properties.into_iter().partition(|(property, _)| is_literal(&info.kind, property));
-        let mut resolved = resolve_all(resolvable, rules.settings)
-            .map_err(|problem| format!("the binding '{name}' cannot be used: {problem}"))?;
+        let unusable = |problem: String| {
+            let text = format!("the binding '{name}' cannot be used: {problem}");
+            FunctionError::new(&declaration::UNUSABLE_BINDING, text)
+        };
+        let mut resolved = resolve_all(resolvable, rules.settings).map_err(unusable)?;
         resolved.extend(literal);
         // The properties of a trigger (routes, schedules) have no expressions.
         let is_trigger = direction == Direction::In && info.kind.to_ascii_lowercase().ends_with("trigger");
         let properties = if is_trigger {
             Properties::constant(resolved.clone())
         } else {
-            Properties::compile(resolved.clone())
-                .map_err(|problem| format!("the binding '{name}' cannot be used: {problem}"))?
+            Properties::compile(resolved.clone()).map_err(unusable)?
         };
         let spec = BindingSpec {
             function: function.to_owned(),
@@ -202,7 +223,7 @@ impl Binding {
 }
 
 impl Trigger {
-    fn parse(spec: &BindingSpec, rules: &DeclarationRules<'_>) -> Result<Self, String> {
+    fn parse(spec: &BindingSpec, rules: &DeclarationRules<'_>) -> Result<Self, FunctionError> {
         if spec.kind.eq_ignore_ascii_case("httpTrigger") {
             return HttpTrigger::parse(spec, rules).map(Self::Http);
         }
@@ -217,43 +238,56 @@ impl Trigger {
 }
 
 impl HttpTrigger {
-    fn parse(spec: &BindingSpec, rules: &DeclarationRules<'_>) -> Result<Self, String> {
+    fn parse(spec: &BindingSpec, rules: &DeclarationRules<'_>) -> Result<Self, FunctionError> {
+        let invalid = |text: String| FunctionError::new(&declaration::INVALID_HTTP_TRIGGER, text);
+        let invalid_route = |text: String| FunctionError::new(&declaration::INVALID_ROUTE, text);
         let auth_level = match spec.text("authLevel").unwrap_or("function").to_ascii_lowercase().as_str() {
             "anonymous" => AuthLevel::Anonymous,
             "function" => AuthLevel::Function,
             "admin" | "system" => AuthLevel::Admin,
-            other => return Err(format!("unknown authLevel '{other}'; use anonymous, function or admin")),
+            other => {
+                return Err(invalid(format!(
+                    "unknown authLevel '{other}'; use anonymous, function or admin"
+                )));
+            }
         };
         let methods = match spec.property("methods") {
             Some(Json::Array(methods)) => methods
                 .iter()
                 .map(|method| {
                     let text = method.as_str().unwrap_or_default().to_ascii_uppercase();
-                    text.parse().map_err(|_| format!("methods has {method}, which is no HTTP method"))
+                    text.parse()
+                        .map_err(|_| invalid(format!("methods has {method}, which is no HTTP method")))
                 })
-                .collect::<Result<Vec<Method>, String>>()?,
+                .collect::<Result<Vec<Method>, FunctionError>>()?,
             _ => Vec::new(),
         };
         let route = spec.text("route").unwrap_or(&spec.function).trim_matches('/').to_owned();
         let whole = [rules.route_prefix, &route];
         let whole: Vec<&str> = whole.into_iter().filter(|part| !part.is_empty()).collect();
-        let template = RouteTemplate::parse(&whole.join("/")).map_err(|error| error.to_string())?;
+        let template = RouteTemplate::parse(&whole.join("/"));
+        let template = template.map_err(|error| invalid_route(error.to_string()))?;
         // The Azure Functions host checks the route without its prefix.
         let first = route.split('/').next().unwrap_or_default();
         if ["admin", "runtime"].iter().any(|reserved| first.eq_ignore_ascii_case(reserved)) {
-            return Err(format!(
+            return Err(invalid_route(format!(
                 "The specified route conflicts with one or more built in routes: '{route}' begins with a reserved word (admin, \
                  runtime); choose another"
-            ));
+            )));
         }
         Ok(Self { auth_level, methods, template })
     }
 }
 
 impl TimerTrigger {
-    fn parse(spec: &BindingSpec, rules: &DeclarationRules<'_>) -> Result<Self, String> {
-        let text = spec.text("schedule").ok_or("the timerTrigger has no schedule")?;
-        let schedule = Schedule::parse(text, rules.zone.clone()).map_err(|error| error.to_string())?;
+    fn parse(spec: &BindingSpec, rules: &DeclarationRules<'_>) -> Result<Self, FunctionError> {
+        let invalid = |text: String| FunctionError::new(&declaration::INVALID_SCHEDULE, text);
+        let text = spec.text("schedule");
+        let text = text.ok_or_else(|| {
+            invalid("the timerTrigger has no schedule; set one, such as \"0 */5 * * * *\"".to_owned())
+        })?;
+        let schedule = Schedule::parse(text, rules.zone.clone());
+        let schedule = schedule.map_err(|error| invalid(error.to_string()))?;
         Ok(Self {
             schedule,
             schedule_text: text.to_owned(),
@@ -267,16 +301,17 @@ fn is_true(value: &Json) -> bool {
     value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+fn check_name(name: &str) -> Result<(), FunctionError> {
     let mut bytes = name.bytes();
     let valid = bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
         && name.len() <= 128
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if !valid || name.eq_ignore_ascii_case("host") {
-        return Err(format!(
+        let text = format!(
             "'{name}' is not a valid function name: it must start with a letter, have at most 128 letters, digits, '_' and '-', and is \
              not 'host'"
-        ));
+        );
+        return Err(FunctionError::new(&declaration::INVALID_NAME, text));
     }
     Ok(())
 }
@@ -295,7 +330,7 @@ fn check_kind(
     kind: &str,
     direction: Direction,
     rules: &DeclarationRules<'_>,
-) -> Result<(), String> {
+) -> Result<(), FunctionError> {
     let built_in = BUILT_IN.iter().map(|(known, direction)| (*known, *direction));
     let known: Vec<(&str, Direction)> =
         built_in.chain(rules.kinds.iter().map(|(known, direction)| (known.as_str(), *direction))).collect();
@@ -304,11 +339,12 @@ fn check_kind(
     }
     let list: Vec<String> =
         known.iter().map(|(known, served)| format!("{known} ({})", direction_word(*served))).collect();
-    Err(format!(
+    let text = format!(
         "the binding '{name}' has type '{kind}' ({}), which is not supported; use one of {}",
         direction_word(direction),
         list.join(", ")
-    ))
+    );
+    Err(FunctionError::new(&declaration::UNKNOWN_BINDING_TYPE, text))
 }
 
 fn direction_word(direction: Direction) -> &'static str {

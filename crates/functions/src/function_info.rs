@@ -28,8 +28,13 @@ pub enum FunctionState {
     Ready,
     /// The settings of the app disable it.
     Disabled,
-    /// It cannot run, for this reason.
-    InError(String),
+    /// It cannot run.
+    InError {
+        /// The stable code of the error.
+        code: &'static str,
+        /// What is wrong with the function, and what to do.
+        reason: String,
+    },
 }
 
 /// The text for a function that cannot run, as the Azure Functions host writes it.
@@ -56,7 +61,7 @@ impl Generation {
         });
         let in_error = self.errors.iter().map(|(name, why)| FunctionInfo {
             name: name.clone(),
-            state: FunctionState::InError(why.clone()),
+            state: FunctionState::InError { code: why.description.code, reason: why.to_string() },
             trigger: String::new(),
             methods: Vec::new(),
             route: None,
@@ -75,7 +80,7 @@ pub(crate) fn startup_listing(functions: &[FunctionInfo], base: &str) -> String 
     for function in functions {
         let name = &function.name;
         let line = match (&function.state, &function.route) {
-            (FunctionState::InError(why), _) => in_error(name, why),
+            (FunctionState::InError { reason, .. }, _) => in_error(name, reason),
             (FunctionState::Disabled, _) => format!("Function {name} is disabled."),
             (FunctionState::Ready, Some(route)) => {
                 let methods =

@@ -12,6 +12,7 @@ use worker_protocol::{Capabilities, TypedData};
 
 use crate::app::App;
 use crate::function::Trigger;
+use crate::function_error::FunctionError;
 use crate::http::HttpSettings;
 use crate::invoke::{DrainGuard, Function, Invoker, TriggerData};
 use crate::push::PushTable;
@@ -44,7 +45,7 @@ pub(crate) struct Generation {
     /// Valid functions, disabled ones included, by name.
     pub(crate) functions: Vec<Arc<Function>>,
     /// Functions in error, with the reason.
-    pub(crate) errors: Vec<(String, String)>,
+    pub(crate) errors: Vec<(String, FunctionError)>,
     /// The settings that the bindings of all functions name.
     pub(crate) settings_used: Vec<SettingUse>,
     pub(crate) routes: RouteTable<Arc<Function>>,

@@ -170,7 +170,7 @@ impl Handle {
         let Some(function) = running.find(name) else {
             let failed = running.errors.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
             return Err(match failed {
-                Some((name, why)) => InvokeFunctionError::Unavailable(in_error(name, why)),
+                Some((name, why)) => InvokeFunctionError::Unavailable(in_error(name, &why.text)),
                 None => InvokeFunctionError::Unknown { name: name.to_owned() },
             });
         };

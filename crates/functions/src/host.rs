@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::app::{Snapshot, WatchScope};
 use crate::app_watcher::AppWatcher;
 use crate::current::Current;
+use crate::error::Error;
 use crate::failures::Failures;
 use crate::generation::{AppPhase, Generation};
 use crate::http::{CorsPolicy, HttpSettings};
@@ -46,7 +47,7 @@ pub(crate) struct FirstStart {
     /// The files of the app before they were read.
     pub(crate) files: Snapshot,
     /// The reason if the app could not be read.
-    pub(crate) startup: Result<AppStartup, String>,
+    pub(crate) startup: Result<AppStartup, Error>,
 }
 
 /// Asks for a new generation; gets the outcome of its start.
@@ -105,7 +106,11 @@ impl Host {
         loop {
             let started_at = Instant::now();
             let result = match startup {
-                Err(why) => Err(ReloadError { why, functions: Vec::new() }),
+                Err(error) => Err(ReloadError {
+                    description: error.description(),
+                    why: error_chain(&error),
+                    functions: Vec::new(),
+                }),
                 Ok(starting) => match self.start_latest(starting, service, &mut watcher, &seen).await {
                     Ok(result) => result,
                     Err(Superseded(files)) => {
@@ -149,12 +154,12 @@ impl Host {
     }
 
     /// Reads the app, and starts the workers of a new generation.
-    fn prepare(&self, service: &Service) -> Result<AppStartup, String> {
-        let app = self.starter.read().map_err(|error| error_chain(&error))?;
+    fn prepare(&self, service: &Service) -> Result<AppStartup, Error> {
+        let app = self.starter.read()?;
         if service.current.is_none() {
             self.starter.logs.set_levels(app.host.log_levels.clone());
         }
-        self.starter.prepare(app).map_err(|error| error_chain(&error))
+        self.starter.prepare(app)
     }
 
     /// Waits until the app has to be started again.
@@ -218,10 +223,11 @@ impl Host {
     /// Starts a generation and puts it into service.
     async fn start(&self, startup: AppStartup, service: &mut Service) -> Result<(), ReloadError> {
         let number = startup.number;
-        let started = startup
-            .run()
-            .await
-            .map_err(|error| ReloadError { why: error_chain(&*error), functions: Vec::new() });
+        let started = startup.run().await.map_err(|error| ReloadError {
+            description: error.description(),
+            why: error_chain(&*error),
+            functions: Vec::new(),
+        });
         let started = started.and_then(|generation| match &service.current {
             Some((current, _)) => check_takeover(&generation, current).map(|()| generation),
             None => Ok(generation),
@@ -296,7 +302,7 @@ impl Host {
             ),
             Some(_) => format!("{}\nIt is started again when a file of the app changes.", error.text()),
         };
-        self.starter.logs.host(Level::Error, text);
+        self.starter.logs.host_error(error.description, text);
     }
 
     /// Tells readers of the phase about the outcome of a start.

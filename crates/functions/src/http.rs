@@ -31,14 +31,14 @@ pub use extensions::{ClientAddress, PublicOrigin};
 pub(crate) use proxy::client as proxy_client;
 pub(crate) use settings::HttpSettings;
 
+use crate::error_table::{invocation, response as response_errors};
 use crate::function::Trigger;
 use crate::generation::Generation;
 use crate::invoke::{Function, TriggerData};
-use crate::log::Level;
-use crate::metrics::{Rejected, StatusLabel};
+use crate::metrics::{RejectedLabel, StatusLabel};
 use crate::worker::CancellationToken;
 use matched::{MatchedRequest, trigger_data};
-use respond::{failed, malformed, text, too_many};
+use respond::{HostError, error, error_text, failed, malformed, too_many, with_error};
 
 impl Dispatch {
     /// Handles one request.
@@ -62,6 +62,9 @@ impl Dispatch {
                 response.headers_mut().entry(name.clone()).or_insert_with(|| value.clone());
             }
         }
+        if let Some(HostError(error)) = response.extensions_mut().remove() {
+            self.metrics.http_rejected.get_or_create(&RejectedLabel { code: error.code }).inc();
+        }
         let status = StatusLabel { status: response.status().as_u16() };
         self.metrics.http_responses.get_or_create(&status).inc();
         response
@@ -83,21 +86,20 @@ impl Dispatch {
         }
         let is_root = path == "/";
         if !is_root && !self.settings.get().may_have_route(&path) {
-            return empty(StatusCode::NOT_FOUND);
+            return error(&response_errors::NOT_FOUND);
         }
         let running = match self.running().await {
             Ok(running) => running,
             Err(why) => {
-                self.rejected(Rejected::NotReady);
                 return if is_root {
-                    home::not_running(&why)
+                    with_error(&response_errors::NOT_RUNNING, home::not_running(&why))
                 } else {
-                    text(StatusCode::SERVICE_UNAVAILABLE, &why)
+                    error_text(&response_errors::NOT_RUNNING, &why)
                 };
             }
         };
         let Some(routed) = running.routes.find(&parts.method, &path) else {
-            return if is_root { self.home() } else { empty(StatusCode::NOT_FOUND) };
+            return if is_root { self.home() } else { error(&response_errors::NOT_FOUND) };
         };
         // A function that serves `/` is there only while it is enabled.
         if is_root && routed.target.declaration.is_disabled {
@@ -105,14 +107,13 @@ impl Dispatch {
         }
         let function = Arc::clone(routed.target);
         let Trigger::Http(trigger) = &function.declaration.trigger else {
-            return empty(StatusCode::NOT_FOUND);
+            return error(&response_errors::NOT_FOUND);
         };
         let key = match self.admit(&parts, &function, trigger).await {
             Ok(key) => key,
             Err(rejection) => return rejection,
         };
         let Ok(outstanding) = Arc::clone(&running.http.outstanding).try_acquire_owned() else {
-            self.rejected(Rejected::Outstanding);
             return too_many();
         };
         if let Some(proxying) = running.proxying {
@@ -166,11 +167,11 @@ impl Dispatch {
                 Ok(response) => response,
                 Err(problem) => {
                     let text = format!("The response of Functions.{name} cannot be sent: {problem}");
-                    self.logs.function(Level::Error, &name, None, text);
-                    empty(StatusCode::INTERNAL_SERVER_ERROR)
+                    self.logs.function_error(&invocation::INVALID_RESPONSE, &name, None, text);
+                    error(&invocation::INVALID_RESPONSE)
                 }
             },
-            Ok(Err(error)) => failed(Some(&error)),
+            Ok(Err(cause)) => failed(Some(&cause)),
             Err(_) => failed(None),
         }
     }

@@ -189,8 +189,8 @@ impl Invoker {
         if let Err(error) = &result {
             let chain = error.with_causes();
             span.fail(chain.lines().next().unwrap_or_default());
-            self.logs.function(
-                Level::Error,
+            self.logs.function_error(
+                error.description(),
                 name,
                 Some(id),
                 format!("Exception while executing function: Functions.{name}. {chain}"),

@@ -88,12 +88,12 @@ impl TriggerListener {
         }
         let name = self.function.name();
         // An app that starts before its container is created is not an error.
-        let (level, line) = match &error {
-            BindingError::Absent(_) => (Level::Warn, format!("waits: {text}.")),
-            _ => (Level::Error, format!("failed: {text}. Trying again.")),
-        };
-        let line = format!("The listener for function 'Functions.{name}' {line}");
-        self.invoker.logs.function(level, name, None, line);
+        let (logs, code) = (&self.invoker.logs, error.description());
+        let line = |end: String| format!("The listener for function 'Functions.{name}' {end}");
+        match &error {
+            BindingError::Absent(_) => logs.function_warning(code, name, line(format!("waits: {text}."))),
+            _ => logs.function_error(code, name, None, line(format!("failed: {text}. Trying again."))),
+        }
         retrying.reported = Some(error);
     }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use http_messages::ErrorDescription;
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use tokio::sync::broadcast;
@@ -25,6 +26,8 @@ pub struct LogLine {
     pub invocation_id: Option<String>,
     /// Whether the function wrote it, not the host.
     pub from_user: bool,
+    /// The stable code, if it reports an error of the host ([`crate::ERRORS`]).
+    pub code: Option<&'static str>,
     /// The text; may have several lines.
     pub text: String,
 }
@@ -66,6 +69,16 @@ struct Tail {
     number_last: u64,
 }
 
+/// Where a line comes from.
+#[derive(Clone, Copy, Default)]
+struct LineOrigin<'a> {
+    function: Option<&'a str>,
+    /// Of the invocation.
+    id: Option<&'a str>,
+    from_user: bool,
+    code: Option<&'static str>,
+}
+
 /// `logging.logLevel` of `host.json`: the lowest level of each category. The longest matching category applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogLevels {
@@ -105,44 +118,69 @@ impl Logs {
 
     /// Writes a line about the host itself.
     pub(crate) fn host(&self, level: Level, text: impl Into<String>) {
-        self.write(level, "Host", None, None, false, text.into());
+        self.write(level, "Host", LineOrigin::default(), text.into());
+    }
+
+    /// Writes an error of the host itself.
+    pub(crate) fn host_error(&self, error: &ErrorDescription, text: impl Into<String>) {
+        let origin = LineOrigin { code: Some(error.code), ..LineOrigin::default() };
+        self.write(Level::Error, "Host", origin, text.into());
+    }
+
+    /// As [`Logs::host_error`], for an error that does not keep the app from running.
+    pub(crate) fn host_warning(&self, error: &ErrorDescription, text: impl Into<String>) {
+        let origin = LineOrigin { code: Some(error.code), ..LineOrigin::default() };
+        self.write(Level::Warn, "Host", origin, text.into());
     }
 
     /// Writes a line of the host about a function.
     pub(crate) fn function(&self, level: Level, function: &str, id: Option<&str>, text: impl Into<String>) {
-        self.write(level, &format!("Function.{function}"), Some(function), id, false, text.into());
+        let origin = LineOrigin { function: Some(function), id, ..LineOrigin::default() };
+        self.write(level, &format!("Function.{function}"), origin, text.into());
+    }
+
+    /// Writes an error of a function or of one of its invocations.
+    pub(crate) fn function_error(
+        &self,
+        error: &ErrorDescription,
+        function: &str,
+        id: Option<&str>,
+        text: impl Into<String>,
+    ) {
+        let origin = LineOrigin { function: Some(function), id, from_user: false, code: Some(error.code) };
+        self.write(Level::Error, &format!("Function.{function}"), origin, text.into());
+    }
+
+    /// As [`Logs::function_error`], for an error that passes by itself.
+    pub(crate) fn function_warning(&self, error: &ErrorDescription, function: &str, text: impl Into<String>) {
+        let origin =
+            LineOrigin { function: Some(function), id: None, from_user: false, code: Some(error.code) };
+        self.write(Level::Warn, &format!("Function.{function}"), origin, text.into());
     }
 
     /// Writes a line of the function itself.
     pub(crate) fn user(&self, level: Level, function: Option<&str>, id: Option<&str>, text: String) {
         let category = function.map_or_else(|| "Function".to_owned(), |name| format!("Function.{name}.User"));
-        self.write(level, &category, function, id, true, text);
+        self.write(level, &category, LineOrigin { function, id, from_user: true, code: None }, text);
     }
 
-    fn write(
-        &self,
-        level: Level,
-        category: &str,
-        function: Option<&str>,
-        id: Option<&str>,
-        from_user: bool,
-        mut text: String,
-    ) {
+    fn write(&self, level: Level, category: &str, origin: LineOrigin<'_>, mut text: String) {
         let levels = Arc::clone(&self.shared.levels.lock().unwrap_or_else(PoisonError::into_inner));
         if !levels.keeps(category, level) {
             return;
         }
         truncate(&mut text, self.shared.text_bytes_max);
-        emit(level, function, id, from_user, &text);
+        emit(level, origin, &text);
         let mut tail = self.shared.tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.number_last += 1;
         let line = LogLine {
             number: tail.number_last,
             at: SystemTime::now(),
             level,
-            function: function.map(str::to_owned),
-            invocation_id: id.map(str::to_owned),
-            from_user,
+            function: origin.function.map(str::to_owned),
+            invocation_id: origin.id.map(str::to_owned),
+            from_user: origin.from_user,
+            code: origin.code,
             text,
         };
         if tail.lines.len() == self.shared.lines_max {
@@ -155,13 +193,14 @@ impl Logs {
 }
 
 /// Passes the line to `tracing`. Targets are compile-time constants, so the name of the function is a field.
-fn emit(level: Level, function: Option<&str>, id: Option<&str>, from_user: bool, text: &str) {
+fn emit(level: Level, origin: LineOrigin<'_>, text: &str) {
+    let LineOrigin { function, id, from_user, code } = origin;
     macro_rules! at {
         ($level:ident) => {
             if from_user {
                 tracing::$level!(target: "functions::user", function, invocation_id = id, "{text}")
             } else {
-                tracing::$level!(target: "functions::host", function, invocation_id = id, "{text}")
+                tracing::$level!(target: "functions::host", function, invocation_id = id, code, "{text}")
             }
         };
     }

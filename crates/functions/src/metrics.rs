@@ -113,7 +113,8 @@ pub(crate) struct StatusLabel {
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct RejectedLabel {
-    pub(crate) reason: Rejected,
+    /// The stable code of the error ([`crate::ERRORS`]).
+    pub(crate) code: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -132,16 +133,6 @@ pub(crate) enum ProxiedEnd {
     BrokenOff,
     /// The client disconnected.
     Abandoned,
-}
-
-/// Why a request did not reach a function.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
-pub(crate) enum Rejected {
-    Outstanding,
-    BodyTooLarge,
-    NoRoomForBody,
-    Unauthorized,
-    NotReady,
 }
 
 /// From half a millisecond to a minute.

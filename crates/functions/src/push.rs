@@ -6,7 +6,9 @@ use std::sync::Arc;
 use functions_contract::{PushError, PushEvent, PushFunction, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::error_table::declaration;
 use crate::from_protocol::value;
+use crate::function_error::FunctionError;
 use crate::invoke::{Function, InvocationError, Invoker, TriggerData};
 use crate::metrics::{PushEnd, PushLabels};
 use crate::shutdown::Shutdown;
@@ -22,7 +24,7 @@ pub(crate) struct PushTable {
 impl PushTable {
     /// The table of the enabled functions, which are in the order of their names, and the names of those that wait for the events of
     /// an earlier one, with the reason.
-    pub(crate) fn new(functions: &[Arc<Function>]) -> (Self, Vec<(String, String)>) {
+    pub(crate) fn new(functions: &[Arc<Function>]) -> (Self, Vec<(String, FunctionError)>) {
         let (mut table, mut conflicting) = (Self::default(), Vec::new());
         for function in functions.iter().filter(|function| !function.declaration.is_disabled) {
             let Some(push) = &function.push else { continue };
@@ -36,7 +38,10 @@ impl PushTable {
                      the two",
                     earlier.name()
                 );
-                conflicting.push((function.name().to_owned(), why));
+                conflicting.push((
+                    function.name().to_owned(),
+                    FunctionError::new(&declaration::EVENTS_CONFLICT, why),
+                ));
                 continue;
             }
             table.functions.extend(addresses.iter().map(|address| (key(address), Arc::clone(function))));

@@ -1,12 +1,17 @@
 //! [`ReloadError`]: why a changed app is not in service.
 
+use http_messages::ErrorDescription;
+
+use crate::function_error::FunctionError;
+
 /// Why a changed app is not in service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReloadError {
+    pub(crate) description: &'static ErrorDescription,
     /// The reason, for all functions.
     pub(crate) why: String,
     /// The functions that are the reason, each with its own.
-    pub(crate) functions: Vec<(String, String)>,
+    pub(crate) functions: Vec<(String, FunctionError)>,
 }
 
 impl ReloadError {

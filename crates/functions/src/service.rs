@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use functions_contract::AppSettings as _;
 use http::{Request, Response};
-use http_messages::{Body, Budget, error_chain};
+use http_messages::{Body, Budget};
 use prometheus_client::registry::Registry;
 use state::Instance;
 use supervision::{Supervisor, Unit};
@@ -205,7 +205,7 @@ struct FirstRead {
     app: App,
     files: Snapshot,
     /// Why the files of the app cannot be used; the host waits for their next edit.
-    unread: Option<String>,
+    unread: Option<Error>,
 }
 
 impl FirstRead {
@@ -213,7 +213,7 @@ impl FirstRead {
         let load = || match App::load(&options.app_dir, environment) {
             Ok(app) => Ok((app, None)),
             Err(error) if error.is_edit() && options.is_hot_reload_on() => {
-                Ok((App::unreadable(&options.app_dir, environment), Some(error_chain(&error))))
+                Ok((App::unreadable(&options.app_dir, environment), Some(error.into())))
             }
             Err(error) => Err(error),
         };
@@ -229,16 +229,14 @@ impl FirstRead {
 fn first_startup(
     starter: &GenerationStarter,
     app: App,
-    unread: Option<String>,
-) -> Result<Result<AppStartup, String>, Error> {
-    if let Some(why) = unread {
-        return Ok(Err(why));
+    unread: Option<Error>,
+) -> Result<Result<AppStartup, Error>, Error> {
+    if let Some(error) = unread {
+        return Ok(Err(error));
     }
     match starter.prepare(app) {
         Ok(startup) => Ok(Ok(startup)),
-        Err(error @ Error::Setting(_)) if starter.options.get().is_hot_reload_on() => {
-            Ok(Err(error_chain(&error)))
-        }
+        Err(error @ Error::Setting(_)) if starter.options.get().is_hot_reload_on() => Ok(Err(error)),
         Err(error) => Err(error),
     }
 }

@@ -2,7 +2,7 @@
 
 mod validate;
 
-use http_messages::error_chain;
+use http_messages::{ErrorDescription, error_chain};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,9 @@ use worker_protocol::FunctionMetadata;
 
 use crate::app::{App, index_folder};
 use crate::connectors::find_connector;
+use crate::error_table;
 use crate::function::{Binding, BindingType, Declaration, DeclarationRules, Trigger, declare};
+use crate::function_error::FunctionError;
 use crate::function_info::in_error;
 use crate::generation::{Generation, HttpProxying};
 use crate::host_triggers::WARMUP;
@@ -74,7 +76,7 @@ impl AppStartup {
         let settings_used = self.settings_used(&metadata);
         for missing in settings_used.iter().filter(|setting| !setting.is_set) {
             // Logged once for all functions that need the setting; each of them is only reported as in error.
-            self.invoker.logs.host(Level::Error, missing.to_string());
+            self.invoker.logs.host_error(&error_table::declaration::MISSING_SETTING, missing.to_string());
         }
         let (metadata, lacking) = without_settings(metadata, &settings_used);
         let (declared, invalid) = self.validate(metadata);
@@ -96,11 +98,12 @@ impl AppStartup {
             }
         }
         for (name, why) in &errors {
-            self.invoker.logs.function(Level::Error, name, None, in_error(name, why));
+            self.invoker.logs.function_error(why.description, name, None, in_error(name, &why.text));
         }
         errors.extend(lacking);
         if functions.is_empty() && errors.is_empty() {
-            self.invoker.logs.host(Level::Warn, no_functions(&self.app.dir, &registered));
+            let (description, text) = no_functions(&self.app.dir, &registered);
+            self.invoker.logs.host_warning(description, text);
         }
         functions.sort_by_key(|function| order(function.name()));
         let pushes = self.pushes(&mut functions, &mut errors);
@@ -189,7 +192,7 @@ impl AppStartup {
         })
     }
 
-    fn validate(&self, metadata: Vec<FunctionMetadata>) -> (Vec<Declaration>, Vec<(String, String)>) {
+    fn validate(&self, metadata: Vec<FunctionMetadata>) -> (Vec<Declaration>, Vec<(String, FunctionError)>) {
         let kinds: Vec<BindingType> = self
             .connectors
             .iter()
@@ -207,17 +210,16 @@ impl AppStartup {
             retry: self.app.host.retry.as_ref(),
             zone: &self.zone,
         };
-        let (mut declared, mut errors): (Vec<Declaration>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+        let (mut declared, mut errors): (Vec<Declaration>, Vec<(String, FunctionError)>) =
+            (Vec::new(), Vec::new());
         for metadata in metadata {
             let name = metadata.name.clone();
             if !self.is_selected(&name) {
                 continue;
             }
             if declared.iter().any(|other| other.metadata.name.eq_ignore_ascii_case(&name)) {
-                errors.push((
-                    name,
-                    "another function has the same name; names must differ by more than case".to_owned(),
-                ));
+                let text = "another function has the same name; names must differ by more than case";
+                errors.push((name, FunctionError::new(&error_table::declaration::INVALID_NAME, text)));
                 continue;
             }
             match declare(metadata, &rules) {
@@ -237,7 +239,7 @@ impl AppStartup {
     async fn bind_all(
         &self,
         declared: Vec<Declaration>,
-        errors: &mut Vec<(String, String)>,
+        errors: &mut Vec<(String, FunctionError)>,
     ) -> Vec<Arc<Function>> {
         let mut functions = Vec::new();
         for declaration in declared {
@@ -251,17 +253,21 @@ impl AppStartup {
     }
 
     /// The table of the functions with pushed events; removes those that wait for the events of another one.
-    fn pushes(&self, functions: &mut Vec<Arc<Function>>, errors: &mut Vec<(String, String)>) -> PushTable {
+    fn pushes(
+        &self,
+        functions: &mut Vec<Arc<Function>>,
+        errors: &mut Vec<(String, FunctionError)>,
+    ) -> PushTable {
         let (pushes, conflicting) = PushTable::new(functions);
         for (name, why) in &conflicting {
-            self.invoker.logs.function(Level::Error, name, None, in_error(name, why));
+            self.invoker.logs.function_error(why.description, name, None, in_error(name, &why.text));
             functions.retain(|function| function.name() != name);
         }
         errors.extend(conflicting);
         pushes
     }
 
-    async fn bind(&self, declaration: Declaration) -> Result<Function, String> {
+    async fn bind(&self, declaration: Declaration) -> Result<Function, FunctionError> {
         if self.checks_sources && matches!(declaration.trigger, Trigger::Source) {
             let binding = &declaration.trigger_spec;
             let source =
@@ -287,7 +293,7 @@ impl AppStartup {
         Ok(Function::new(declaration, inputs, outputs, push))
     }
 
-    async fn push(&self, binding: &Binding) -> Result<PushBinding, String> {
+    async fn push(&self, binding: &Binding) -> Result<PushBinding, FunctionError> {
         let connector = self.connector(binding, Direction::In);
         let extension = connector.push_extension(&binding.spec.kind);
         let extension =
@@ -303,23 +309,26 @@ impl AppStartup {
 }
 
 /// The warning for an app without functions to run.
-fn no_functions(dir: &Path, registered: &[String]) -> String {
+fn no_functions(dir: &Path, registered: &[String]) -> (&'static ErrorDescription, String) {
     if registered.is_empty() {
-        return format!(
+        let text = format!(
             "No functions found in {}: the worker ran the app, but it registered none. Check that \"main\" in package.json \
              names the files that call app.http(...) and the like.",
             dir.display()
         );
+        return (&error_table::declaration::NO_FUNCTIONS, text);
     }
-    format!(
+    let text = format!(
         "None of the functions of the app is selected: it has {}, and --functions, functions.functions or \"functions\" in \
          host.json select others.",
         registered.join(", ")
-    )
+    );
+    (&error_table::declaration::NONE_SELECTED, text)
 }
 
-fn unusable(binding: &Binding, error: &functions_contract::BindingError) -> String {
-    format!("the binding '{}' cannot be used: {}", binding.spec.name, error_chain(error))
+fn unusable(binding: &Binding, error: &functions_contract::BindingError) -> FunctionError {
+    let text = format!("the binding '{}' cannot be used: {}", binding.spec.name, error_chain(error));
+    FunctionError::new(&error_table::declaration::UNUSABLE_BINDING, text)
 }
 
 /// The routes in the order of matching; those of disabled functions last.

@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "websocket",
         ],
     ),
-    ("functions-contract", &["trace"]),
+    ("functions-contract", &["http-messages", "trace"]),
     (
         "functions",
         &[
@@ -46,7 +46,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("documents", &["http-messages", "checked-files", "identity", "state", "supervision", "trace"]),
-    ("connect-signalr", &["egress", "functions-contract", "identity", "signalr-protocol", "trace"]),
+    (
+        "connect-signalr",
+        &["http-messages", "egress", "functions-contract", "identity", "signalr-protocol", "trace"],
+    ),
     ("connect-eventgrid", &["functions-contract", "trace"]),
     ("connect-cosmosdb", &["http-messages", "egress", "functions-contract", "identity", "trace"]),
     ("state", &[]),

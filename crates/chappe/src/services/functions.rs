@@ -233,9 +233,9 @@ fn check_functions(functions: &Handle, findings: &mut Findings) {
         match function.state {
             FunctionState::Ready | FunctionState::Disabled => findings.functions.push(function.name),
             // Said with the setting, once for all functions that need it.
-            FunctionState::InError(_) if lacks_setting => {}
-            FunctionState::InError(why) => {
-                findings.problems.push(format!("the function '{}' is in error: {why}", function.name));
+            FunctionState::InError { .. } if lacks_setting => {}
+            FunctionState::InError { reason, .. } => {
+                findings.problems.push(format!("the function '{}' is in error: {reason}", function.name));
             }
         }
     }

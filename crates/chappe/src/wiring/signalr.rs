@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use connect_signalr::{
     GroupAction, GroupMember, InProcess, InProcessCaller, NegotiationInfo, Recipient, SignalR,
-    SignalRGroupAction, SignalRMessage, SignalRService, trigger_address,
+    SignalRGroupAction, SignalRMessage, SignalRService, in_process_failure, trigger_address,
 };
 use functions_contract::BindingError;
 use http::{Request, Response, StatusCode, Uri};
@@ -138,7 +138,7 @@ impl SignalRService for EmbeddedSignalR {
             trace: Some(trace),
         };
         self.realtime.send(message).await.map_err(|error| match error {
-            realtime::SendMessageError::Publish(_) => unavailable(Box::new(error)),
+            realtime::SendMessageError::Publish(_) => in_process_failure(Box::new(error)),
             error => BindingError::Value(error_chain(&error)),
         })
     }
@@ -174,12 +174,12 @@ impl EmbeddedSignalR {
             GroupAction::Remove(group) => (GroupName::new(group), Membership::Leave),
             GroupAction::RemoveAll => {
                 let left = engine.leave_all_groups(hub, connection).await;
-                return left.map(drop).map_err(|error| unavailable(Box::new(error)));
+                return left.map(drop).map_err(|error| in_process_failure(Box::new(error)));
             }
         };
         let changed = engine.change_connection(hub, connection, &group, membership).await;
         changed.map(drop).map_err(|error| match error {
-            GroupError::Stopped => unavailable(Box::new(error)),
+            GroupError::Stopped => in_process_failure(Box::new(error)),
             GroupError::TooMany => BindingError::Value(error.to_string()),
         })
     }
@@ -194,7 +194,7 @@ impl EmbeddedSignalR {
             }
             GroupAction::RemoveAll => self.realtime.user_leaves_all_groups(hub, user).await,
         };
-        changed.map_err(|error| unavailable(Box::new(error)))
+        changed.map_err(|error| in_process_failure(Box::new(error)))
     }
 }
 
@@ -207,14 +207,6 @@ fn target_of(recipient: &Recipient) -> Option<Target> {
         Recipient::User(id) => Target::User(UserId::new(id)),
         Recipient::Group(name) => Target::Group(GroupName::new(name)),
     })
-}
-
-fn unavailable(cause: Box<dyn std::error::Error + Send + Sync>) -> BindingError {
-    BindingError::System {
-        what: "send to the realtime service".to_owned(),
-        retryable: true,
-        cause: Some(cause),
-    }
 }
 
 #[cfg(test)]

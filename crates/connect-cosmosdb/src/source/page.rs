@@ -2,6 +2,7 @@
 
 use functions_contract::{BindingError, KeyClaim, Settle, Settlement};
 
+use crate::error_table;
 use crate::lease_renewer::{CheckpointError, Checkpoints};
 
 /// A page that was handed out. When it is settled or dropped, the next page of its part can be read.
@@ -36,6 +37,7 @@ pub(super) fn checkpoint_failed(error: CheckpointError) -> BindingError {
     match error {
         CheckpointError::Request(error) => error.into(),
         CheckpointError::Lost(lease) => BindingError::System {
+            error: &error_table::LEASE_LOST,
             what: format!("another host acquired the lease {lease} and hands the batch out again"),
             retryable: true,
             cause: None,

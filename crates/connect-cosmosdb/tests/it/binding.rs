@@ -85,7 +85,10 @@ fn a_query_returns_all_rows_and_passes_values_as_parameters() {
     let rows = json_of(read(&fake, query.clone(), json!({"prefix": "z"})).unwrap());
     assert_eq!(rows, json!([]));
     let error = read(&fake, query, json!({})).unwrap_err().to_string();
-    assert_eq!(error, "sqlQuery needs {prefix}, which neither the trigger nor the request provides");
+    assert_eq!(
+        error,
+        "sqlQuery needs {prefix}, which neither the trigger nor the request provides; correct the name, or send the value"
+    );
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn an_item_that_is_not_an_object_is_rejected_before_anything_is_written() {
         assert_eq!(
             error.to_string(),
             format!(
-                "function 'changed' returned {what} for its cosmosDB output, which accepts JSON objects only"
+                "function 'changed' returned {what} for its cosmosDB output; return a JSON object or an array of JSON objects"
             )
         );
     }

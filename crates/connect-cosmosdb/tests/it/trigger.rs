@@ -248,7 +248,10 @@ async fn a_source_whose_lease_task_panics_fails_and_the_next_one_continues_at_it
     let error =
         tokio::time::timeout(Duration::from_secs(10), source.next()).await.expect("in time").unwrap_err();
     assert!(matches!(error, BindingError::System { retryable: true, .. }), "{error}");
-    assert!(error.to_string().contains("the task that renews them ended because of a defect"), "{error}");
+    assert!(
+        error.to_string().contains("the task that renews the leases ended because of a defect"),
+        "{error}"
+    );
     // After such an error, the host closes the source and opens it again. No change is lost, and no completed batch comes
     // again.
     source.close().await;

@@ -210,7 +210,7 @@ async fn an_invalid_declaration_names_the_setting_or_property() {
     let malformed = sink_error(&nowhere, other, Settings(vec![("Other", "nonsense")])).await;
     assert!(malformed.starts_with("the setting \"Other\": "), "{malformed}");
     let no_hub = sink_error(&nowhere, json!({}), Settings(vec![CONNECTION])).await;
-    assert_eq!(no_hub, "the binding \"binding\" needs a hubName");
+    assert_eq!(no_hub, "the binding \"binding\" has no hubName; set it to the name of a hub");
     let no_key =
         Settings(vec![("AzureSignalRConnectionString", "Endpoint=https://a.example;AuthType=azure;")]);
     let no_key = sink_error(&nowhere, hub(), no_key).await;

@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use http_messages::ErrorDescription;
+
+use crate::error_table::app;
+
 /// Why an app cannot be loaded. Each message says what happened, why, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -59,5 +63,17 @@ impl LoadAppError {
     /// Whether an edit of a file is the reason and the remedy, so that a host in development mode waits for the next one.
     pub fn is_edit(&self) -> bool {
         matches!(self, Self::Malformed { .. })
+    }
+
+    /// Its code, and what to do.
+    #[must_use]
+    pub fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::NoHostJson { .. } => &app::NO_HOST_JSON,
+            Self::Unreadable { .. } => &app::APP_UNREADABLE,
+            Self::Malformed { .. } => &app::APP_FILE_MALFORMED,
+            Self::NoLanguage { .. } => &app::NO_LANGUAGE,
+            Self::NotBuilt { .. } => &app::NOT_BUILT,
+        }
     }
 }

@@ -8,11 +8,16 @@ use serde_json::{Map, Value as Json};
 use worker_protocol::{FunctionId, FunctionMetadata};
 
 use super::read::{parse_object, read_optional};
+use crate::error_table::declaration;
+use crate::function_error::FunctionError;
 use crate::retry::{RetryPolicy, RetrySection};
 use functions_contract::find_property;
 
 /// Reads the functions of a folder. A file that cannot be read becomes an error; the other functions are returned.
-pub(crate) fn index_folder(dir: &Path, language: &str) -> (Vec<FunctionMetadata>, Vec<(String, String)>) {
+pub(crate) fn index_folder(
+    dir: &Path,
+    language: &str,
+) -> (Vec<FunctionMetadata>, Vec<(String, FunctionError)>) {
     let (mut functions, mut errors) = (Vec::new(), Vec::new());
     let Ok(entries) = std::fs::read_dir(dir) else { return (functions, errors) };
     let mut folders: Vec<_> =
@@ -25,10 +30,13 @@ pub(crate) fn index_folder(dir: &Path, language: &str) -> (Vec<FunctionMetadata>
             Ok(Some(text)) => {
                 match parse_object(&text).and_then(|json| describe(&folder, &name, language, &json)) {
                     Ok(function) => functions.push(function),
-                    Err(problem) => errors.push((name, format!("function.json: {problem}"))),
+                    Err(problem) => {
+                        let text = format!("function.json: {problem}");
+                        errors.push((name, FunctionError::new(&declaration::INVALID_FUNCTION_JSON, text)));
+                    }
                 }
             }
-            Err(error) => errors.push((name, error.to_string())),
+            Err(error) => errors.push((name, FunctionError::new(error.description(), error.to_string()))),
         }
     }
     (functions, errors)

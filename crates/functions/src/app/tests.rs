@@ -169,7 +169,7 @@ fn functions_with_function_json_are_found_in_their_folders() {
     assert_eq!((hello.name.as_str(), hello.raw_bindings.len()), ("hello", 1));
     assert!(hello.script_file.ends_with("hello/index.js"), "{}", hello.script_file);
     assert_eq!(hello.properties["disabled"], "OFF");
-    expect![[r#"[("broken", "function.json: \"bindings\" is missing or empty; a function has at least a trigger")]"#]]
+    expect![[r#"[("broken", FunctionError { description: ErrorDescription { code: "functions-invalid-function-json", statuses: [], fault: App, retry: AfterChange, happened: "\"function.json: ...\".", why: "The file is not JSON, declares no bindings, or does not lead to a script.", action: "Correct the file as the text says." }, text: "function.json: \"bindings\" is missing or empty; a function has at least a trigger" })]"#]]
         .assert_eq(&format!("{errors:?}"));
 }
 

@@ -4,8 +4,8 @@ use worker_protocol::FunctionId;
 
 use super::*;
 
-/// Judges a function with these bindings; shows what was understood, or the error.
-fn check(name: &str, bindings: &[Json], expected: Expect) {
+/// Declares a function with these bindings.
+fn declared(name: &str, bindings: &[Json]) -> Result<Declaration, FunctionError> {
     let settings = MergedSettings::from_pairs(
         "host",
         [("EVERY", "*/5 * * * * *"), ("AzureWebJobs.off.Disabled", "true"), ("HUB", "board")],
@@ -25,7 +25,12 @@ fn check(name: &str, bindings: &[Json], expected: Expect) {
         raw_bindings: bindings.iter().map(Json::to_string).collect(),
         ..FunctionMetadata::default()
     };
-    let text = match declare(metadata, &rules) {
+    declare(metadata, &rules)
+}
+
+/// Compares the declaration of a function with these bindings, or its error, as text.
+fn check(name: &str, bindings: &[Json], expected: Expect) {
+    let text = match declared(name, bindings) {
         Ok(declaration) => {
             let trigger = match &declaration.trigger {
                 Trigger::Http(http) => {
@@ -45,7 +50,7 @@ fn check(name: &str, bindings: &[Json], expected: Expect) {
                 declaration.http_output, declaration.is_disabled
             )
         }
-        Err(why) => why,
+        Err(why) => why.text,
     };
     expected.assert_eq(&text);
 }
@@ -99,7 +104,7 @@ fn settings_are_resolved() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn an_invalid_declaration_is_reported_with_what_is_wrong() {
     check("f", &[], expect!["it has no bindings; a function has at least a trigger"]);
     check(
         "1f",
@@ -156,5 +161,36 @@ fn what_is_wrong_is_named() {
         expect![[
             r#"the route "api/{a:color}" is not valid: 'color' is not a known constraint; use one of int, long, bool, datetime, decimal, double, float, guid, alpha, required, file, nonfile, length, minlength, maxlength, min, max, range, regex"#
         ]],
+    );
+}
+
+#[test]
+fn an_invalid_declaration_has_the_code_of_its_error() {
+    let timer = |schedule: &str| json!({"type": "timerTrigger", "name": "t", "direction": "in", "schedule": schedule});
+    let with = |property: &str, value: Json| {
+        let mut trigger = http();
+        trigger[property] = value;
+        trigger
+    };
+    for (bindings, code) in [
+        (vec![], "functions-trigger-count"),
+        (vec![http(), http()], "functions-malformed-binding"),
+        (
+            vec![http(), json!({"type": "kafka", "name": "k", "direction": "out"})],
+            "functions-unknown-binding-type",
+        ),
+        (vec![with("authLevel", json!("some"))], "functions-invalid-http-trigger"),
+        (vec![with("methods", json!(["no method"]))], "functions-invalid-http-trigger"),
+        (vec![with("route", json!("{a"))], "functions-invalid-route"),
+        (vec![with("route", json!("admin/x"))], "functions-invalid-route"),
+        (vec![timer("often")], "functions-invalid-schedule"),
+        (vec![timer("%MISSING%")], "functions-unusable-binding"),
+    ] {
+        let error = declared("f", &bindings).expect_err("the declaration is invalid");
+        assert_eq!(error.description.code, code, "{error}");
+    }
+    assert_eq!(
+        declared("1f", &[http()]).expect_err("an invalid name").description.code,
+        "functions-invalid-name"
     );
 }

@@ -1,15 +1,15 @@
 //! Access by keys: functions by their `authLevel`, `/admin` by the master key.
 
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode};
-use http_messages::{Body, empty, error_chain};
+use http::{HeaderValue, Response};
+use http_messages::{Body, error_chain};
 
 use super::dispatch::Dispatch;
-use super::respond::text;
+use super::respond::{error, error_text};
+use crate::error_table::response;
 use crate::function::{AuthLevel, HttpTrigger};
 use crate::invoke::Function;
 use crate::keys::{KeyLevel, KnownKey, extension_key};
-use crate::metrics::Rejected;
 
 impl Dispatch {
     /// The key of a caller that may call the function, or the response that rejects it.
@@ -29,13 +29,12 @@ impl Dispatch {
             key => key?,
         };
         if function.declaration.is_disabled && !key.as_ref().is_some_and(|key| key.level == KeyLevel::Admin) {
-            return Err(empty(StatusCode::NOT_FOUND));
+            return Err(error(&response::NOT_FOUND));
         }
         if level == AuthLevel::Anonymous || key.as_ref().is_some_and(|key| key.permits(level)) {
             return Ok(key);
         }
-        self.rejected(Rejected::Unauthorized);
-        Err(empty(StatusCode::UNAUTHORIZED))
+        Err(error(&response::UNAUTHORIZED))
     }
 
     /// The response that rejects a caller without the master key, if keys are enforced: 403 for a lesser key of the host, 401
@@ -77,11 +76,10 @@ impl Dispatch {
         if key.as_ref().is_some_and(permits) {
             return None;
         }
-        self.rejected(Rejected::Unauthorized);
         if key.is_some() {
-            return Some(empty(StatusCode::FORBIDDEN));
+            return Some(error(&response::FORBIDDEN));
         }
-        let mut response = empty(StatusCode::UNAUTHORIZED);
+        let mut response = error(&response::UNAUTHORIZED);
         let authorization = parts.headers.get(http::header::AUTHORIZATION).map(HeaderValue::as_bytes);
         let has_token = authorization.is_some_and(|value| {
             value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
@@ -98,11 +96,12 @@ impl Dispatch {
         function: Option<&str>,
     ) -> Result<Option<KnownKey>, Response<Body>> {
         let Some(presented) = presented_key(parts) else { return Ok(None) };
-        self.keys.identify(&presented, function).await.map_err(|error| {
-            tracing::error!(error = error_chain(&error), "keys cannot be read");
+        self.keys.identify(&presented, function).await.map_err(|cause| {
+            let code = response::KEYS_UNAVAILABLE.code;
+            tracing::error!(error = error_chain(&cause), code, "keys cannot be read");
             let why =
                 "The keys of this app cannot be read at the moment, so no key can be checked. See the log.\n";
-            text(StatusCode::SERVICE_UNAVAILABLE, why)
+            error_text(&response::KEYS_UNAVAILABLE, why)
         })
     }
 }

@@ -12,8 +12,10 @@ use serde_json::{Value as Json, json};
 
 use super::dispatch::Dispatch;
 use super::request::{self, is_json};
-use super::respond::{json_response, text};
+use super::respond::{error, error_text, json_response, text};
+use crate::error_table::response;
 use crate::function::Trigger;
+use crate::function_error::FunctionError;
 use crate::function_info::in_error;
 use crate::generation::{AppPhase, Generation};
 use crate::host_triggers::WARMUP;
@@ -125,33 +127,33 @@ impl Dispatch {
                 self.host_keys(parts, &href, name, body).await
             }
             AdminTarget::Keys(KeyOwner::System, name) => self.system_keys(parts, &href, name, body).await,
-            _ => empty(StatusCode::NOT_FOUND),
+            _ => error(&response::NOT_FOUND),
         }
     }
 
     async fn functions(&self, target: &AdminTarget, parts: &Parts, body: Body) -> Response<Body> {
         let running = match self.running().await {
             Ok(running) => running,
-            Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
+            Err(why) => return error_text(&response::NOT_RUNNING, &why),
         };
         match (target, parts.method.as_str()) {
             (AdminTarget::Functions, "GET") => json_response(StatusCode::OK, &describe_all(&running, parts)),
             (AdminTarget::Function(name), "GET") => match running.find(name) {
                 Some(function) => json_response(StatusCode::OK, &describe(&function, &running, parts)),
-                None => empty(StatusCode::NOT_FOUND),
+                None => error(&response::NOT_FOUND),
             },
             (AdminTarget::Function(name), "POST") => self.start_function(&running, name, parts, body).await,
             (AdminTarget::FunctionStatus(name), "GET") => self.function_status(&running, name),
-            _ => empty(StatusCode::NOT_FOUND),
+            _ => error(&response::NOT_FOUND),
         }
     }
 
     /// Whether a function can run, and why a changed version of it is not in service.
     fn function_status(&self, running: &Generation, name: &str) -> Response<Body> {
-        let is_named = |(other, _): &&(String, String)| other.eq_ignore_ascii_case(name);
-        let in_error = running.errors.iter().find(is_named).map(|(_, why)| why.clone());
+        let is_named = |(other, _): &&(String, FunctionError)| other.eq_ignore_ascii_case(name);
+        let in_error = running.errors.iter().find(is_named).map(|(_, why)| why.text.clone());
         if in_error.is_none() && running.find(name).is_none() {
-            return empty(StatusCode::NOT_FOUND);
+            return error(&response::NOT_FOUND);
         }
         let reload_error = match &*self.phase.borrow() {
             AppPhase::Running { reload_error, .. } => reload_error.clone(),
@@ -172,7 +174,7 @@ impl Dispatch {
         body: Body,
     ) -> Response<Body> {
         if !is_json(parts) {
-            return empty(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            return error(&response::NOT_JSON);
         }
         let input = match self.read_body(body).await {
             Ok(input) => input,
@@ -181,19 +183,19 @@ impl Dispatch {
         let input = match serde_json::from_slice::<Json>(&input) {
             Ok(Json::Object(object)) => object.get("input").cloned().unwrap_or(Json::Null),
             Ok(_) => {
-                return text(
-                    StatusCode::BAD_REQUEST,
+                return error_text(
+                    &response::INVALID_ADMIN_REQUEST,
                     "The body must be a JSON object such as {\"input\": \"...\"}.\n",
                 );
             }
             Err(error) => {
                 let problem = format!("The body must be JSON such as {{\"input\": \"...\"}}: {error}\n");
-                return text(StatusCode::BAD_REQUEST, &problem);
+                return error_text(&response::INVALID_ADMIN_REQUEST, &problem);
             }
         };
-        let Some(function) = running.find(name) else { return empty(StatusCode::NOT_FOUND) };
+        let Some(function) = running.find(name) else { return error(&response::NOT_FOUND) };
         if let Some(why) = running.only_by_http(&function) {
-            return text(StatusCode::BAD_REQUEST, &format!("{why}\n"));
+            return error_text(&response::INVALID_ADMIN_REQUEST, &format!("{why}\n"));
         }
         running.start_manually(&function, &input).await;
         empty(StatusCode::ACCEPTED)
@@ -221,7 +223,7 @@ impl Dispatch {
     async fn processes(&self) -> Response<Body> {
         let running = match self.running().await {
             Ok(running) => running,
-            Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
+            Err(why) => return error_text(&response::NOT_RUNNING, &why),
         };
         let process = |id: u32, name: &str| json!({ "processId": id, "processName": name, "debugEngine": name, "isEligibleForOpenInBrowser": false });
         let workers = running.invoker.workers.pids();
@@ -234,7 +236,7 @@ impl Dispatch {
     async fn drain_status(&self) -> Response<Body> {
         let running = match self.running().await {
             Ok(running) => running,
-            Err(why) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
+            Err(why) => return error_text(&response::NOT_RUNNING, &why),
         };
         let outstanding = running.invoker.active.count();
         let status =
@@ -245,7 +247,7 @@ impl Dispatch {
     async fn warm_up(&self) -> Response<Body> {
         match self.push_in_process(WARMUP, http::Request::new(bytes::Bytes::new())).await {
             Ok(response) => empty(response.status()),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
+            Err(why) => error_text(&response::NOT_RUNNING, &why),
         }
     }
 
@@ -254,7 +256,7 @@ impl Dispatch {
             AppPhase::Starting => ("Starting", Vec::new()),
             AppPhase::Running { generation, reload_error } => {
                 let not_reloaded = reload_error.iter().map(|error| error.text());
-                let in_error = generation.errors.iter().map(|(name, why)| in_error(name, why));
+                let in_error = generation.errors.iter().map(|(name, why)| in_error(name, &why.text));
                 ("Running", not_reloaded.chain(in_error).collect())
             }
             AppPhase::Failed(why) => ("Error", vec![why.to_string()]),

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode};
-use http_messages::{Body, BufferedBody, FileBody, ReadError, StoredBody, empty, error_chain};
+use http::{HeaderValue, Response};
+use http_messages::{Body, BufferedBody, FileBody, ReadError, StoredBody, error_chain};
 use tokio::sync::OwnedSemaphorePermit;
 use worker_protocol::TypedData;
 
 use super::dispatch::Dispatch;
 use super::request::{METADATA_BODY_BYTES_MAX, may_have_properties};
-use super::respond::text;
-use crate::metrics::Rejected;
+use super::respond;
+use crate::error_table::response;
 use crate::worker::stored;
 
 /// The body of a request to a function.
@@ -74,18 +74,15 @@ impl Dispatch {
     /// The response to a request whose body could not be read.
     fn unread(&self, error: &ReadError) -> Response<Body> {
         match error {
-            ReadError::TooLarge { .. } => {
-                self.rejected(Rejected::BodyTooLarge);
-                empty(StatusCode::PAYLOAD_TOO_LARGE)
-            }
+            ReadError::TooLarge { .. } => respond::error(&response::BODY_TOO_LARGE),
             // The client disconnected or violated the framing, so it will probably not get this response.
-            ReadError::Broken(_) => empty(StatusCode::BAD_REQUEST),
+            ReadError::Broken(_) => respond::error(&response::INCOMPLETE_BODY),
             error => {
-                self.rejected(Rejected::NoRoomForBody);
-                tracing::warn!(error = error_chain(error), "the body of a request was rejected");
+                let code = response::NO_MEMORY_FOR_BODY.code;
+                tracing::warn!(error = error_chain(error), code, "the body of a request was rejected");
                 let seconds = error.retry_after().unwrap_or_default().as_secs();
                 let why = format!("The request was rejected: {error}. Send it again in {seconds} seconds.\n");
-                let mut response = text(StatusCode::SERVICE_UNAVAILABLE, &why);
+                let mut response = respond::error_text(&response::NO_MEMORY_FOR_BODY, &why);
                 response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from(seconds));
                 response
             }

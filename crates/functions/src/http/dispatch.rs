@@ -13,7 +13,7 @@ use crate::current::Current;
 use crate::generation::{AppPhase, GenerationGuard};
 use crate::keys::AppKeys;
 use crate::log::Logs;
-use crate::metrics::{Metrics, Rejected, RejectedLabel};
+use crate::metrics::Metrics;
 
 /// Dispatches requests; shared by all clones of the service.
 pub(crate) struct Dispatch {
@@ -60,9 +60,5 @@ impl Dispatch {
             Ok(Err(_)) => Err("The function app has been stopped.\n".to_owned()),
             Err(_) => Err(format!("The function app did not start within {:?}.\n", self.start_wait)),
         }
-    }
-
-    pub(super) fn rejected(&self, reason: Rejected) {
-        self.metrics.http_rejected.get_or_create(&RejectedLabel { reason }).inc();
     }
 }

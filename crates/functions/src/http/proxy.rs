@@ -17,9 +17,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use egress::{AddressPolicy, Base, Client, HttpVersion, ProxyChoice};
-use http::{Response, StatusCode, Uri};
+use http::{Response, Uri};
 use http_body::Body as _;
-use http_messages::{Body, empty, full};
+use http_messages::{Body, full};
 use trace::TraceContext;
 use worker_protocol::RpcHttp;
 
@@ -27,10 +27,10 @@ use super::dispatch::Dispatch;
 use super::extensions::ClientAddress;
 use super::matched::MatchedRequest;
 use super::request;
-use super::respond::malformed;
+use super::respond::{self, malformed};
+use crate::error_table::response;
 use crate::generation::{Generation, GenerationGuard, HttpProxying};
 use crate::invoke::{Function, TriggerData};
-use crate::metrics::Rejected;
 use crate::worker::{CancellationToken, InvokeOptions, WorkerAddressSender};
 use exchange::{Exchange, InvocationState, Permits};
 use forward::forward;
@@ -129,8 +129,7 @@ impl Dispatch {
         }
         let bytes_max = u64::try_from(running.http.body_bytes_max).unwrap_or(u64::MAX);
         if body.size_hint().lower() > bytes_max {
-            self.rejected(Rejected::BodyTooLarge);
-            return Err(empty(StatusCode::PAYLOAD_TOO_LARGE));
+            return Err(respond::error(&response::BODY_TOO_LARGE));
         }
         Ok((body, Bytes::new()))
     }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use functions_contract::{PushExtension, PushRequest, PushResponse};
 use http::header::ALLOW;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response};
 use http_body_util::{BodyExt, Full};
-use http_messages::{Body, empty};
+use http_messages::Body;
 
 use super::dispatch::Dispatch;
-use super::respond::text;
+use super::respond::{error, error_text};
+use crate::error_table::response as response_errors;
 use crate::generation::{AppPhase, Generation};
-use crate::metrics::Rejected;
 use crate::push::PushedFunction;
 
 /// The methods that the Azure Functions host accepts for webhooks.
@@ -22,7 +22,7 @@ impl Dispatch {
     /// Answers a request to the webhook of an extension; its caller needs the system key of the extension.
     pub(super) async fn webhook(&self, extension: &str, parts: Parts, body: Body) -> Response<Body> {
         if !METHODS.split(", ").any(|method| parts.method == method) {
-            let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+            let mut response = error(&response_errors::METHOD_NOT_ALLOWED);
             response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
             return response;
         }
@@ -30,14 +30,11 @@ impl Dispatch {
             return rejection;
         }
         let Some(extension) = self.extension(extension).filter(|extension| extension.has_webhook()) else {
-            return empty(StatusCode::NOT_FOUND);
+            return error(&response_errors::NOT_FOUND);
         };
         let running = match self.running().await {
             Ok(running) => running,
-            Err(why) => {
-                self.rejected(Rejected::NotReady);
-                return text(StatusCode::SERVICE_UNAVAILABLE, &why);
-            }
+            Err(why) => return error_text(&response_errors::NOT_RUNNING, &why),
         };
         let body = match parts.method {
             Method::GET | Method::OPTIONS => bytes::Bytes::new(),

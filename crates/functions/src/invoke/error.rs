@@ -1,9 +1,10 @@
 //! [`InvocationError`]: an invocation failed.
 
 use functions_contract::BindingError;
-use http_messages::error_chain;
+use http_messages::{ErrorDescription, error_chain};
 use worker_protocol::StatusResult;
 
+use crate::error_table::invocation;
 use crate::expression::ResolveError;
 use crate::worker::InvokeError;
 
@@ -54,6 +55,16 @@ impl InvocationError {
                 cause: InvokeError::WorkerGone { .. } | InvokeError::NoWorker { .. } | InvokeError::Draining
             }
         )
+    }
+
+    /// Its code, and what to do.
+    pub(crate) fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::Expression { .. } => &invocation::NO_EXPRESSION_VALUE,
+            Self::Input { cause, .. } | Self::Output { cause, .. } => cause.description(),
+            Self::Function { .. } => &invocation::EXCEPTION,
+            Self::Worker { cause } => cause.description(),
+        }
     }
 
     /// The message with all its causes.

@@ -3,6 +3,7 @@
 use worker_protocol::{LogCategory, RpcLog};
 
 use super::ActiveInvocations;
+use crate::error_table::{invocation, worker};
 use crate::log::{Level, Logs};
 use crate::metrics::{Metrics, WorkerChange, WorkerLabel};
 use crate::worker::{Observer, RetireReason, WorkerEvent, WorkerLine};
@@ -54,20 +55,20 @@ impl Observer for WorkerLog {
     }
 
     fn event(&self, event: &WorkerEvent) {
-        let (change, level, text) = match event {
+        let (change, level, error, text) = match event {
             WorkerEvent::Started { pid, took, is_restart } => {
                 tracing::debug!(pid, took_ms = took.as_millis(), is_restart, "worker is ready");
                 let change = if *is_restart { WorkerChange::Restarted } else { WorkerChange::Started };
-                (change, Level::Info, "Worker process started and initialized.".to_owned())
+                (change, Level::Info, None, "Worker process started and initialized.".to_owned())
             }
             WorkerEvent::Exited { pid, status, is_expected } => {
                 let how = status
                     .map_or_else(|| "with an unknown status".to_owned(), |status| format!("with {status}"));
                 if *is_expected {
-                    (WorkerChange::Exited, Level::Debug, format!("Worker process {pid} ended {how}."))
+                    (WorkerChange::Exited, Level::Debug, None, format!("Worker process {pid} ended {how}."))
                 } else {
                     let text = format!("Worker process {pid} ended {how}; another one is being started.");
-                    (WorkerChange::Exited, Level::Error, text)
+                    (WorkerChange::Exited, Level::Error, Some(&worker::WORKER_EXITED), text)
                 }
             }
             WorkerEvent::TimedOut { pid, is_responding } => {
@@ -79,7 +80,7 @@ impl Observer for WorkerLog {
                 let text = format!(
                     "A function went on beyond functionTimeout after it was told to stop: worker process {pid} is replaced, and {rest}."
                 );
-                (WorkerChange::Overran, Level::Error, text)
+                (WorkerChange::Overran, Level::Error, Some(&invocation::OVERRAN), text)
             }
             WorkerEvent::Retired { pid, reason } => {
                 let why = match reason {
@@ -89,20 +90,20 @@ impl Observer for WorkerLog {
                     RetireReason::Age => "it has the age functions.workers.age_ms_max",
                 };
                 let text = format!("Worker process {pid} ends once its invocations have ended: {why}.");
-                (WorkerChange::Retired, Level::Info, text)
+                (WorkerChange::Retired, Level::Info, None, text)
             }
             WorkerEvent::Quarantined { function } => {
                 let text = format!(
                     "Functions.{function} ended its worker process more than once. It runs in a process of its own from now on, so that \
                      other functions are not affected. Look for exit calls, errors that nobody catches, and memory in its code."
                 );
-                (WorkerChange::Quarantined, Level::Error, text)
+                (WorkerChange::Quarantined, Level::Error, Some(&worker::QUARANTINED), text)
             }
             WorkerEvent::Released { function } => {
                 let text = format!(
                     "Functions.{function} has not ended its worker process for a while, and shares the processes of the other functions again."
                 );
-                (WorkerChange::Released, Level::Info, text)
+                (WorkerChange::Released, Level::Info, None, text)
             }
             WorkerEvent::UnknownCapabilities { names } => {
                 let text = format!(
@@ -116,10 +117,13 @@ impl Observer for WorkerLog {
                 let text = format!(
                     "Worker process could not be started ({failures} in a row): {reason}. Next try in {retry_in:?}."
                 );
-                (WorkerChange::StartFailed, Level::Error, text)
+                (WorkerChange::StartFailed, Level::Error, Some(&worker::START_FAILED), text)
             }
         };
         self.metrics.worker_starts.get_or_create(&WorkerLabel { event: change }).inc();
-        self.logs.host(level, text);
+        match error {
+            Some(error) => self.logs.host_error(error, text),
+            None => self.logs.host(level, text),
+        }
     }
 }

@@ -2,7 +2,9 @@
 
 use worker_protocol::{FunctionMetadata, StatusResult};
 
+use crate::error_table::declaration;
 use crate::function::{Declaration, Trigger};
+use crate::function_error::FunctionError;
 use crate::invoke::Function;
 use crate::setting_use::SettingUse;
 
@@ -10,7 +12,7 @@ use crate::setting_use::SettingUse;
 pub(super) fn without_settings(
     metadata: Vec<FunctionMetadata>,
     settings: &[SettingUse],
-) -> (Vec<FunctionMetadata>, Vec<(String, String)>) {
+) -> (Vec<FunctionMetadata>, Vec<(String, FunctionError)>) {
     let (mut complete, mut lacking) = (Vec::new(), Vec::new());
     for function in metadata {
         let missing: Vec<String> = settings
@@ -20,13 +22,18 @@ pub(super) fn without_settings(
             .collect();
         match missing.as_slice() {
             [] => complete.push(function),
-            [one] => lacking.push((function.name, format!("the setting {one} is missing"))),
+            [one] => lacking.push((function.name, missing_setting(format!("the setting {one} is missing")))),
             several => {
-                lacking.push((function.name, format!("the settings {} are missing", several.join(", "))));
+                let text = format!("the settings {} are missing", several.join(", "));
+                lacking.push((function.name, missing_setting(text)));
             }
         }
     }
     (complete, lacking)
+}
+
+fn missing_setting(text: String) -> FunctionError {
+    FunctionError::new(&declaration::MISSING_SETTING, text)
 }
 
 /// The sort key of functions: by name without case. Of two functions whose routes match, the first gets the request.
@@ -36,16 +43,19 @@ pub(super) fn order(name: &str) -> String {
 
 /// Splits off the functions that share a route and a method with another function that is first by name. The routes of disabled
 /// functions do not count.
-pub(super) fn without_conflicts(mut declared: Vec<Declaration>) -> (Vec<Declaration>, Vec<(String, String)>) {
+pub(super) fn without_conflicts(
+    mut declared: Vec<Declaration>,
+) -> (Vec<Declaration>, Vec<(String, FunctionError)>) {
     declared.sort_by_key(|declaration| order(&declaration.metadata.name));
-    let (mut valid, mut errors): (Vec<Declaration>, Vec<(String, String)>) = (Vec::new(), Vec::new());
+    let (mut valid, mut errors): (Vec<Declaration>, Vec<(String, FunctionError)>) = (Vec::new(), Vec::new());
     for declaration in declared {
         match valid.iter().find(|earlier| conflicts(earlier, &declaration)) {
             Some(earlier) => {
                 let name = &earlier.metadata.name;
                 let why =
                     format!("The route specified conflicts with the route defined by function '{name}'.");
-                errors.push((declaration.metadata.name, why));
+                errors
+                    .push((declaration.metadata.name, FunctionError::new(&declaration::ROUTE_CONFLICT, why)));
             }
             None => valid.push(declaration),
         }
@@ -81,7 +91,7 @@ pub(super) fn hidden_by(hidden: &Function, first: &Function) -> String {
 }
 
 /// Why a function that the worker could not load is in error: one line, with the location in the app's code if known.
-pub(super) fn not_loaded(language: &str, result: &StatusResult) -> String {
+pub(super) fn not_loaded(language: &str, result: &StatusResult) -> FunctionError {
     let message = result.message();
     let first = message.lines().next().unwrap_or_default().trim().trim_end_matches('.');
     let first = if first.is_empty() { "the worker gave no reason" } else { first };
@@ -89,9 +99,10 @@ pub(super) fn not_loaded(language: &str, result: &StatusResult) -> String {
     let location =
         stack.lines().map(str::trim).find(|line| line.starts_with("at ") || line.starts_with("File "));
     let location = location.map(|location| format!(" ({location})")).unwrap_or_default();
-    format!(
+    let text = format!(
         "the {language} worker could not load it: {first}{location}. Correct its code or its declaration, then start again"
-    )
+    );
+    FunctionError::new(&declaration::NOT_LOADED, text)
 }
 
 #[cfg(test)]
@@ -104,7 +115,7 @@ mod tests {
     fn a_function_that_does_not_load_is_reported_in_one_line_with_its_location() {
         let mut result = StatusResult::failure("SyntaxError: Unexpected token.\nand more");
         assert_eq!(
-            not_loaded("node", &result),
+            not_loaded("node", &result).text,
             "the node worker could not load it: SyntaxError: Unexpected token. Correct its code or its declaration, then start again"
         );
         result.exception = Some(RpcException {
@@ -113,7 +124,7 @@ mod tests {
                 .to_owned(),
             ..RpcException::default()
         });
-        let text = not_loaded("python", &result);
+        let text = not_loaded("python", &result).text;
         assert!(
             text.contains("no module named x (File \"/app/function_app.py\", line 3, in <module>). Correct"),
             "{text}"

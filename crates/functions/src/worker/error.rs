@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use http_messages::ErrorDescription;
 use worker_protocol::StatusResult;
+
+use crate::error_table::{invocation, worker};
 
 /// A worker did not start. The texts are for the user of the command line: what happened, why, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +125,26 @@ pub enum StartError {
     Draining,
 }
 
+impl StartError {
+    /// Its code, and what to do.
+    #[must_use]
+    pub fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::UnknownLanguage { .. } => &worker::UNKNOWN_LANGUAGE,
+            Self::CommandNotFound { .. } => &worker::RUNTIME_MISSING,
+            Self::NotExecutable { .. } => &worker::RUNTIME_NOT_EXECUTABLE,
+            Self::RuntimeTooOld { .. } => &worker::RUNTIME_TOO_OLD,
+            Self::Config { .. } => &worker::WORKER_CONFIG,
+            Self::Io { .. } => &worker::WORKER_FILES,
+            Self::Exited { .. } => &worker::WORKER_EXITED,
+            Self::TimedOut { .. } => &worker::WORKER_SILENT,
+            Self::Refused { .. } => &worker::APP_NOT_LOADED,
+            Self::Protocol { .. } => &worker::PROTOCOL_VIOLATED,
+            Self::Draining => &invocation::DRAINING,
+        }
+    }
+}
+
 /// Number of lines of a stack that are shown.
 const STACK_LINES_MAX: usize = 20;
 
@@ -187,4 +210,20 @@ pub enum InvokeError {
     /// The invocation was cancelled before a worker had it; the function was not invoked.
     #[error("the caller went away before the function was called")]
     Cancelled,
+}
+
+impl InvokeError {
+    /// Its code, and what to do.
+    #[must_use]
+    pub fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::WorkerGone { .. } => &invocation::WORKER_ENDED,
+            Self::TimedOut { .. } => &invocation::TIMED_OUT,
+            Self::NoWorker { .. } => &invocation::NO_WORKER,
+            Self::TooLarge { .. } => &invocation::INVOCATION_TOO_LARGE,
+            Self::Unreadable { .. } => &invocation::BODY_FILE,
+            Self::Draining => &invocation::DRAINING,
+            Self::Cancelled => &invocation::CANCELLED,
+        }
+    }
 }

@@ -13,6 +13,20 @@ use functions_contract::{
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::Notify;
 
+http_messages::error_table! {
+    SYSTEM_ERRORS;
+
+    SYSTEM_FAILED = {
+        code: "feed-failed",
+        statuses: [],
+        fault: Upstream,
+        retry: Later,
+        happened: "The system failed.",
+        why: "A test let it fail.",
+        action: "None.",
+    }
+}
+
 /// The system; all clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Feed {
@@ -141,8 +155,8 @@ impl Feed {
     }
 }
 
-fn away(why: &str) -> BindingError {
-    BindingError::System { what: why.to_owned(), retryable: true, cause: None }
+pub(crate) fn away(why: &str) -> BindingError {
+    BindingError::System { error: &SYSTEM_FAILED, what: why.to_owned(), retryable: true, cause: None }
 }
 
 struct FeedSource {

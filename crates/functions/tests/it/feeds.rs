@@ -13,7 +13,7 @@ use trace::{TraceContext, Tracer};
 use worker_protocol::{InvocationRequest, RetryOptions, RetryStrategy, TypedData};
 
 use crate::fake::{Setup, outputs, returned, threw};
-use crate::feed::{Feed, PARTITIONS};
+use crate::feed::{Feed, PARTITIONS, away};
 
 fn trigger() -> serde_json::Value {
     json!({"type": "feedTrigger", "name": "items", "direction": "in"})
@@ -239,8 +239,7 @@ async fn a_failed_delivery_comes_again_if_its_source_says_so() {
 async fn the_lock_of_a_delivery_is_renewed_while_its_function_runs() {
     let feed = Feed::default();
     // The last one is the first renewal's.
-    let failures =
-        vec![BindingError::System { what: "the system is away".to_owned(), retryable: true, cause: None }];
+    let failures = vec![away("the system is away")];
     feed.lock_deliveries(Duration::from_millis(1), failures);
     let (release, wait) = (Arc::new(tokio::sync::Notify::new()), feed.clone());
     let host = Setup::default()
@@ -300,11 +299,7 @@ async fn a_lost_lock_is_logged_and_concerns_only_its_delivery() {
 #[tokio::test]
 async fn a_settlement_that_fails_opens_the_source_again_after_the_other_deliveries() {
     let feed = Feed::default();
-    feed.fail_settlement(BindingError::System {
-        what: "the database is away".to_owned(),
-        retryable: true,
-        cause: None,
-    });
+    feed.fail_settlement(away("the database is away"));
     let (failed, other_ended) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicUsize::new(0)));
     let (failed_in, ended_in, owned) = (Arc::clone(&failed), Arc::clone(&other_ended), feed.clone());
     let host = Setup::default()

@@ -235,7 +235,10 @@ async fn of_two_functions_that_wait_for_the_same_events_the_second_by_name_is_in
         .start()
         .await;
     let functions = host.handle.functions();
-    let FunctionState::InError(why) = &functions[1].state else { panic!("{functions:?}") };
+    let FunctionState::InError { reason: why, code: "functions-events-conflict" } = &functions[1].state
+    else {
+        panic!("{functions:?}")
+    };
     assert!(why.starts_with("it waits for the same events as the function 'a'"), "{why}");
     assert_eq!(functions[0].state, FunctionState::Ready);
 }

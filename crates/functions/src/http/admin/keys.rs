@@ -8,7 +8,8 @@ use serde_json::{Value as Json, json};
 
 use super::super::dispatch::Dispatch;
 use super::super::request::is_json;
-use super::super::respond::{json_response, text};
+use super::super::respond::{error, error_text, json_response};
+use crate::error_table::response;
 use crate::keys::{KeyScope, NamedKey, ReadKeysError};
 
 impl Dispatch {
@@ -22,8 +23,10 @@ impl Dispatch {
                 Ok(value) => self.keys.set_master(value).await,
                 Err(rejection) => return rejection,
             },
-            Method::DELETE => return text(StatusCode::BAD_REQUEST, "Cannot delete System Key."),
-            _ => return empty(StatusCode::NOT_FOUND),
+            Method::DELETE => {
+                return error_text(&response::INVALID_ADMIN_REQUEST, "Cannot delete System Key.");
+            }
+            _ => return error(&response::NOT_FOUND),
         };
         respond(key.map(|key| (StatusCode::OK, one_key(&key, href))))
     }
@@ -41,9 +44,9 @@ impl Dispatch {
                 Some(function) => {
                     self.keys(parts, href, KeyScope::Function(function.name()), name, body).await
                 }
-                None => empty(StatusCode::NOT_FOUND),
+                None => error(&response::NOT_FOUND),
             },
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why),
+            Err(why) => error_text(&response::NOT_RUNNING, &why),
         }
     }
 
@@ -92,7 +95,7 @@ impl Dispatch {
             (&Method::GET, Some(name)) => match listed.iter().find(|key| key.name.eq_ignore_ascii_case(name))
             {
                 Some(key) => json_response(StatusCode::OK, &one_key(key, href)),
-                None => empty(StatusCode::NOT_FOUND),
+                None => error(&response::NOT_FOUND),
             },
             (&Method::POST | &Method::PUT, Some(name)) => {
                 let exists = listed.iter().any(|key| key.name.eq_ignore_ascii_case(name));
@@ -112,10 +115,10 @@ impl Dispatch {
             }
             (&Method::DELETE, Some(name)) => match self.keys.remove(scope, name).await {
                 Ok(true) => empty(StatusCode::NO_CONTENT),
-                Ok(false) => empty(StatusCode::NOT_FOUND),
+                Ok(false) => error(&response::NOT_FOUND),
                 Err(error) => respond(Err(error)),
             },
-            _ => empty(StatusCode::NOT_FOUND),
+            _ => error(&response::NOT_FOUND),
         }
     }
 
@@ -123,7 +126,7 @@ impl Dispatch {
     async fn key_value(&self, parts: &Parts, body: Body) -> Result<Option<String>, Response<Body>> {
         let is_required = parts.method == Method::PUT;
         if is_required && !is_json(parts) {
-            return Err(empty(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+            return Err(error(&response::NOT_JSON));
         }
         let body = self.read_body(body).await?;
         if body.is_empty() && !is_required {
@@ -137,11 +140,11 @@ impl Dispatch {
                 let why = format!(
                     "The body must be JSON such as {{\"name\": \"mine\", \"value\": \"...\"}}: {error}\n"
                 );
-                return Err(text(StatusCode::BAD_REQUEST, &why));
+                return Err(error_text(&response::INVALID_ADMIN_REQUEST, &why));
             }
         };
         if is_required && value.is_none() {
-            return Err(text(StatusCode::BAD_REQUEST, "Invalid key value"));
+            return Err(error_text(&response::INVALID_ADMIN_REQUEST, "Invalid key value"));
         }
         Ok(value)
     }
@@ -150,15 +153,16 @@ impl Dispatch {
 fn respond(result: Result<(StatusCode, Json), ReadKeysError>) -> Response<Body> {
     match result {
         Ok((status, json)) => json_response(status, &json),
-        Err(error) => {
-            let why = error_chain(&error);
-            tracing::error!(error = why, "keys cannot be read or written");
-            let status = match error {
+        Err(cause) => {
+            let why = error_chain(&cause);
+            let description = match cause {
                 // The disk, the file, or too many concurrent changes: not the fault of the caller, and a retry may succeed.
-                ReadKeysError::Registry(_) | ReadKeysError::Contended => StatusCode::SERVICE_UNAVAILABLE,
-                ReadKeysError::Malformed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+                ReadKeysError::Registry(_) | ReadKeysError::Contended => &response::KEYS_UNAVAILABLE,
+                ReadKeysError::Malformed { .. } => &response::KEYS_DAMAGED,
             };
-            text(status, &format!("The keys cannot be read or stored; nothing was changed: {why}\n"))
+            tracing::error!(error = why, code = description.code, "keys cannot be read or written");
+            let text = format!("The keys cannot be read or stored; nothing was changed: {why}\n");
+            error_text(description, &text)
         }
     }
 }

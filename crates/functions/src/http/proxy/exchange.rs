@@ -17,10 +17,11 @@ use tokio::time::timeout;
 use super::forward::ForwardError;
 use super::head;
 use super::upload::{RequestUpload, UploadError};
+use crate::error_table::{invocation, response};
 use crate::generation::GenerationGuard;
-use crate::http::respond::failed;
+use crate::http::respond::{self, failed};
 use crate::invoke::{InvocationError, Returned};
-use crate::log::{Level, Logs};
+use crate::log::Logs;
 use crate::metrics::{Metrics, ProxiedEnd, ProxiedLabel};
 use crate::worker::{CancellationSource, WorkerAddressReceiver};
 
@@ -234,8 +235,8 @@ impl Exchange {
         self.cancellation_source = None;
         self.ended.end = ProxiedEnd::Failed;
         match self.upload.error() {
-            Some(UploadError::TooLarge) => return empty(StatusCode::PAYLOAD_TOO_LARGE),
-            Some(UploadError::Broken) => return empty(StatusCode::BAD_REQUEST),
+            Some(UploadError::TooLarge) => return respond::error(&response::BODY_TOO_LARGE),
+            Some(UploadError::Broken) => return respond::error(&response::INCOMPLETE_BODY),
             Some(UploadError::NotNeeded) | None => {}
         }
         // The end of a dead worker is a better reason than its broken connection.
@@ -246,8 +247,9 @@ impl Exchange {
         }
         let text =
             format!("Functions.{} got no response from its worker: {}", self.function, error_chain(error));
-        self.logs.function(Level::Error, &self.function, None, text);
-        empty(StatusCode::INTERNAL_SERVER_ERROR)
+        let description = error.description();
+        self.logs.function_error(description, &self.function, None, text);
+        respond::error(description)
     }
 }
 
@@ -340,7 +342,7 @@ impl Download {
                 let function = &exchange.function;
                 let text =
                     format!("The response of Functions.{function} was aborted: {}", error_chain(&*cause));
-                exchange.logs.function(Level::Error, function, None, text);
+                exchange.logs.function_error(&invocation::NO_WORKER_RESPONSE, function, None, text);
                 cause
             }
         }

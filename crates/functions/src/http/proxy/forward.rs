@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use egress::{Client, RequestTimeout, SendError};
 use http::{Response, Uri};
-use http_messages::Body;
+use http_messages::{Body, ErrorDescription};
 
 use super::head::ProxiedHead;
 use super::upload::RequestUpload;
+use crate::error_table::{invocation, response};
 use crate::worker::WorkerAddressReceiver;
 
 /// The pauses before a refused connection is retried. Their sum is the time that a worker has to listen at the address that it reported.
@@ -51,6 +52,17 @@ pub(super) enum ForwardError {
     /// The path of the request and the address of the worker are not a valid URI.
     #[error("the path of the request cannot be sent to the worker")]
     Unaddressable,
+}
+
+impl ForwardError {
+    /// Its code, and what to do.
+    pub(super) fn description(&self) -> &'static ErrorDescription {
+        match self {
+            Self::Refused { .. } => &invocation::WORKER_UNREACHABLE,
+            Self::Broken { .. } | Self::Lost { .. } | Self::Silent { .. } => &invocation::NO_WORKER_RESPONSE,
+            Self::Unaddressable => &response::MALFORMED_REQUEST,
+        }
+    }
 }
 
 /// Sends the request to the worker that has the invocation, and returns the response as soon as its head has arrived.
