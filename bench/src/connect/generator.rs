@@ -48,7 +48,7 @@ struct App {
 
 struct Generator {
     clock: CoreClock,
-    road: PublishPath,
+    path: PublishPath,
     control: Control,
     poll: Poll,
     buffer: Vec<u8>,
@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     allow_files(FILES)?;
     let mut generator = Generator {
         clock,
-        road: PublishPath::new(args.address, args.authority.as_deref())?,
+        path: PublishPath::new(args.address, args.authority.as_deref())?,
         control: Control::connect(args.control)?,
         poll: Poll::new()?,
         buffer: vec![0; 64 * 1024],
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 impl Generator {
     fn open_apps(&mut self) -> anyhow::Result<()> {
         for number in 0..APP_CONNECTIONS {
-            let mut stream = self.road.open()?;
+            let mut stream = self.path.open()?;
             self.poll.registry().register(stream.source(), app_token(number), Interest::READABLE)?;
             self.apps.push(App { stream, client: None, answer: Vec::new() });
         }
@@ -157,7 +157,7 @@ impl Generator {
     }
 
     fn start(&mut self, index: usize) -> anyhow::Result<()> {
-        let mut stream = self.road.open()?;
+        let mut stream = self.path.open()?;
         self.poll.registry().register(stream.source(), client_token(index), Interest::READABLE)?;
         self.clients[index].negotiate(stream)
     }
@@ -174,7 +174,7 @@ impl Generator {
         match client.ready(&mut self.buffer)? {
             Next::Bytes => Ok(()),
             Next::Socket => {
-                let mut stream = self.road.open()?;
+                let mut stream = self.path.open()?;
                 self.poll.registry().register(stream.source(), client_token(index), Interest::READABLE)?;
                 client.upgrade(stream)
             }

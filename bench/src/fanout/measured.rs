@@ -1,4 +1,4 @@
-//! [`Measured`]: what was measured for one table, and how it is told.
+//! [`Measured`]: what was measured for one table, and how it is shown.
 
 use serde_json::{Value, json};
 
@@ -102,7 +102,7 @@ impl Measured {
             "under way",
             "frame",
             "to",
-            "road",
+            "published",
             "server",
             "us a message",
             "to raw",
@@ -121,7 +121,7 @@ impl Measured {
             }
         }
         let mut head = head.map(str::to_owned).to_vec();
-        let same = take_same(&mut head, &mut rows, &["under way", "frame", "to", "road"]);
+        let same = take_same(&mut head, &mut rows, &["under way", "frame", "to", "published"]);
         let sample_ms = self.tasks.first().map_or(0, |task| task.sample_ms);
         Section {
             title: table.title.clone(),

@@ -54,7 +54,7 @@ pub(super) fn tables(connections: u32, sample_ms: u64) -> Vec<Table> {
         ..table(
             "slow-reader",
             format!("One client that never reads, beside {connections} others"),
-            "Its socket is full from the start, and its messages are dropped, the oldest first; what the others get is measured.",
+            "Its socket is full from the start, and its oldest messages are dropped; the messages of the other clients are measured.",
             beside(connections, "with the one", |setup| setup.slow_reader = true),
             vec![task(1, FRAME_BYTES)],
         )
@@ -141,7 +141,7 @@ fn variants(connections: u32, few: u32, bursts: &[Task]) -> [Table; 4] {
         table(
             "polls",
             format!("Long polling, {few} clients"),
-            "Each client asks again as soon as it is answered, and each request is authenticated anew.",
+            "Each client sends the next poll as soon as it has a response, and each request is authenticated.",
             beside(few, "long polling", |setup| setup.transport = Transport::LongPolling),
             bursts.to_vec(),
         ),

@@ -17,7 +17,7 @@ use crate::latency::peer::Http;
 /// Connections to the REST API; on each, one request is under way at a time.
 const SENDERS: usize = 32;
 
-/// Publishes by the road that a task asks for.
+/// Publishes in the way that a task names: in process, by REST or from a client.
 pub(super) struct Publisher {
     pub(super) control: Control,
     address: String,
