@@ -39,6 +39,9 @@ const FLOOD: &str = "8000";
 const MOVING_CLIENTS: &str = "200";
 const MOVES: &str = "50";
 
+/// Edits of an app under load.
+const EDITS: &str = "50";
+
 /// Bytes of one streamed request or response: 2 GB.
 const STREAM_BYTES: &str = "2147483648";
 
@@ -59,6 +62,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>, seeds: &Seeds) -> anyhow::Res
         ("soak migration", Box::new(|| migration(root))),
         ("soak main job", Box::new(|| main_job(root))),
         ("soak streams", Box::new(|| streams(root))),
+        ("soak hot reload", Box::new(|| hot_reload(root))),
     ];
     step::run_steps(steps, only)
 }
@@ -140,6 +144,16 @@ fn streams(root: &Path) -> anyhow::Result<()> {
     let mut node = Command::new("node");
     node.args(["--test", "streams.test.mjs"]).current_dir(root.join("compat"));
     node.env("CHAPPE_BIN", root.join("target/release/chappe")).env("CHAPPE_STREAM_BYTES", STREAM_BYTES);
+    step::run(&mut node)
+}
+
+/// Edits, broken edits and kills of an app with calls, a timer, a change feed and a client.
+fn hot_reload(root: &Path) -> anyhow::Result<()> {
+    crate::packages::install_npm(root)?;
+    step::cargo(root, &["build", "--release", "--package", "chappe"])?;
+    let mut node = Command::new("node");
+    node.args(["--test", "hot-reload.test.mjs"]).current_dir(root.join("compat"));
+    node.env("CHAPPE_BIN", root.join("target/release/chappe")).env("CHAPPE_SOAK_EDITS", EDITS);
     step::run(&mut node)
 }
 

@@ -33,6 +33,7 @@ mod host;
 mod host_triggers;
 mod host_version;
 mod http;
+mod index_cache;
 mod invoke;
 mod keys;
 mod listen;

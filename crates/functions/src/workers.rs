@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use worker_protocol::{Capabilities, FunctionMetadata, InvocationRequest, InvocationResponse, LoadResponse};
+use worker_protocol::{
+    Capabilities, FunctionMetadata, InvocationRequest, InvocationResponse, LoadResponse, StatusResult,
+};
 
 use crate::app::App;
 use crate::error::Error;
 use crate::host_version::HOST_VERSION;
+use crate::index_cache::IndexCache;
 use crate::options::Options;
 use crate::worker::{
-    Indexing, InvokeError, InvokeOptions, Observer, Pool, PoolMetrics, PoolOptions, StartError, WorkerSpec,
+    Indexing, InvokeError, InvokeOptions, KnownApp, Observer, Pool, PoolMetrics, PoolOptions, StartError,
+    WorkerSpec,
 };
 
 /// The processes that run the functions of one generation of an app.
@@ -51,7 +55,11 @@ pub trait Workers: Send + Sync + 'static {
 }
 
 /// The pool of this crate, for one generation of an app.
-struct AppPool(Pool);
+struct AppPool {
+    pool: Pool,
+    /// Where the index of the app is stored; `None` if it is not, or was read from there.
+    cache: Option<IndexCache>,
+}
 
 /// Starts the workers of one generation of an app; the observer gets their output. Called once for each generation, in a Tokio
 /// runtime.
@@ -60,15 +68,27 @@ pub type StartWorkers = Box<dyn Fn(&App, Arc<dyn Observer>) -> Result<Arc<dyn Wo
 #[async_trait::async_trait]
 impl Workers for AppPool {
     async fn index(&self) -> Result<Indexing, Arc<StartError>> {
-        self.0.index().await
+        self.pool.index().await
     }
 
     async fn load(&self, functions: Vec<FunctionMetadata>) -> Result<Vec<LoadResponse>, Arc<StartError>> {
-        self.0.load(functions).await
+        let loaded = self.pool.load(functions).await?;
+        // An app with a function that does not load is asked again: the next start has to report it.
+        if let Some(cache) = self.cache.clone()
+            && loaded.iter().all(|response| response.result.is_success())
+        {
+            let known =
+                KnownApp { indexing: self.pool.index().await?, capabilities: self.pool.capabilities() };
+            if is_complete(&known) {
+                // Awaited, so that the next start finds it. Fails only if the runtime shuts down.
+                let _ = tokio::task::spawn_blocking(move || cache.write(&known)).await;
+            }
+        }
+        Ok(loaded)
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        self.pool.capabilities()
     }
 
     async fn invoke(
@@ -76,23 +96,23 @@ impl Workers for AppPool {
         request: InvocationRequest,
         options: InvokeOptions,
     ) -> Result<InvocationResponse, InvokeError> {
-        self.0.invoke(request, options).await
+        self.pool.invoke(request, options).await
     }
 
     fn report_backlog(&self, function: &str, items: u64) {
-        self.0.set_backlog(function, items);
+        self.pool.set_backlog(function, items);
     }
 
     fn pids(&self) -> Vec<u32> {
-        self.0.workers().into_iter().map(|worker| worker.pid).collect()
+        self.pool.workers().into_iter().map(|worker| worker.pid).collect()
     }
 
     fn kill(&self, pid: u32) -> bool {
-        self.0.kill(pid)
+        self.pool.kill(pid)
     }
 
     async fn drain(&self, grace: Duration) {
-        self.0.drain(grace).await;
+        self.pool.drain(grace).await;
     }
 }
 
@@ -102,8 +122,25 @@ pub(crate) fn pool_starter(options: &Options, registry: &mut Registry) -> StartW
     Box::new(move |app, observer| {
         let spec = spec(app, options.cache_dir.as_deref())?;
         let pool = pool_options(&options, app)?;
-        Ok(Arc::new(AppPool(Pool::start(spec, pool, observer, metrics.clone(), None))))
+        // Of use only for an app that can run without a worker.
+        let cache = (pool.idle_timeout_ms > 0)
+            .then_some(options.cache_dir.as_deref())
+            .flatten()
+            .map(|cache_dir| IndexCache::of(cache_dir, app, &options.ignored_dirs, &spec));
+        let known = cache.as_ref().and_then(IndexCache::read);
+        let cache = cache.filter(|_| known.is_none());
+        Ok(Arc::new(AppPool { pool: Pool::start(spec, pool, observer, metrics.clone(), known), cache }))
     })
+}
+
+/// Whether an index has no function that the worker could not index.
+fn is_complete(known: &KnownApp) -> bool {
+    match &known.indexing {
+        Indexing::Worker(functions) => {
+            functions.iter().all(|function| function.status.as_ref().is_none_or(StatusResult::is_success))
+        }
+        Indexing::Host => true,
+    }
 }
 
 /// Which worker runs the app, and how it is started.

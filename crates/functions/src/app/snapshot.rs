@@ -59,6 +59,12 @@ impl Snapshot {
         Self { files: Arc::new(walk.files), folders: Arc::new(walk.folders) }
     }
 
+    /// The watched files with their sizes and modification times, by path relative to the app.
+    pub(crate) fn watched(&self) -> impl Iterator<Item = (&Path, u64, SystemTime)> {
+        let watched = self.files.iter().filter(|(_, state)| state.is_watched);
+        watched.map(|(path, state)| (path.as_path(), state.bytes, state.modified))
+    }
+
     /// The files that were added, removed or written between two snapshots, relative to the app.
     pub(crate) fn changes(&self, later: &Self, scope: WatchScope) -> Vec<PathBuf> {
         let counts = |state: Option<&FileState>| {

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::startup::{APP, Host, until};
 
 /// `APP` with a version that its function `check` logs.
-fn version(number: u32) -> String {
+pub(crate) fn version(number: u32) -> String {
     APP.replace(
         "if (process.env.GREETING",
         &format!("console.log('version {number} runs'); if (!process.env.ANY && process.env.GREETING"),
@@ -20,14 +20,14 @@ fn start(files: &[(&str, &str)]) -> Host {
     Host::start(&[&[settings], files].concat(), fast)
 }
 
-fn fast(options: &mut Options) {
+pub(crate) fn fast(options: &mut Options) {
     options.hot_reload = Some(true);
     options.hot_reload_quiet_ms = 20;
 }
 
 impl Host {
     /// Calls the function until this version of it answers.
-    async fn serves(&self, number: u32) {
+    pub(crate) async fn serves(&self, number: u32) {
         let line = format!("version {number} runs");
         let calls = async {
             let mut tick = tokio::time::interval(Duration::from_millis(20));

@@ -10,6 +10,7 @@ mod generations;
 mod hot_reload;
 mod http;
 mod http_details;
+mod index_cache;
 mod keys;
 mod node;
 mod proxy;
