@@ -9,31 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use source::{ENUMS, Key, LISTS, SECTIONS, Service, connectors, keys, services, variants};
-
-/// Types that are plain values, or whose values the comments of their keys tell.
-const PLAIN: [&str; 20] = [
-    "String",
-    "PathBuf",
-    "bool",
-    "u8",
-    "u16",
-    "u32",
-    "u64",
-    "usize",
-    "f64",
-    "NonZeroU16",
-    "NonZeroU32",
-    "NonZeroU64",
-    "NonZeroUsize",
-    "Listen",
-    "Cidr",
-    "HostName",
-    "Network",
-    "Secret",
-    "ProxyChoice",
-    "BTreeMap",
-];
+use source::{ENUMS, Key, LISTS, PLAIN, SECTIONS, Service, connectors, keys, services, variants};
 
 /// Where the page is.
 const PAGE: &str = "docs/configuration.md";

@@ -61,6 +61,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>, seeds: &Seeds) -> anyhow::Res
         ("soak realtime", Box::new(|| connections(root))),
         ("soak migration", Box::new(|| migration(root))),
         ("soak main job", Box::new(|| main_job(root))),
+        ("soak workers", Box::new(|| crashes(root, "functions", "crashes::"))),
         ("soak streams", Box::new(|| streams(root))),
         ("soak hot reload", Box::new(|| hot_reload(root))),
     ];

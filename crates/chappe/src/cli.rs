@@ -38,6 +38,9 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Print where the certificate of the development authority is, and how .NET, Node.js, Python, Java and browsers trust it
     Trust(TrustArgs),
+    /// Ask the functions host of a running process
+    #[command(subcommand)]
+    Functions(FunctionsCommand),
     /// Print what happens in the realtime service of a running process: connections, groups, messages, and why connections end
     Tail(TailArgs),
 }
@@ -160,6 +163,59 @@ pub(crate) struct TailArgs {
     /// Print each event as a line of JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FunctionsCommand {
+    /// Print executions, durations and GB-seconds of each function, counted as the Consumption plan of Azure Functions counts them
+    Usage(UsageArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// Only from this time on: a date, or a time such as 2026-11-30T12:00:00Z. Usage is counted by hour
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Only before this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Only this function
+    #[arg(long, value_name = "NAME")]
+    pub(crate) function: Option<String>,
+    /// One row for each function, or one for each function and day or hour
+    #[arg(long, value_name = "PERIOD", default_value = "total")]
+    pub(crate) by: UsagePeriod,
+    /// The name of the service, if it is one of several: `orders` for `[functions.orders]`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// The gateway of the process, or its admin port
+    #[arg(long, default_value = "http://localhost:8080", value_parser = web_address::parse)]
+    pub(crate) url: String,
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print comma-separated values with a header line
+    #[arg(long)]
+    pub(crate) csv: bool,
+}
+
+/// The period of a row of `functions usage`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UsagePeriod {
+    Total,
+    Day,
+    Hour,
+}
+
+impl UsagePeriod {
+    /// The value of the parameter `by`.
+    pub(crate) fn parameter(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Day => "day",
+            Self::Hour => "hour",
+        }
+    }
 }
 
 /// What `start` and `demo` have in common.

@@ -13,7 +13,8 @@ type Table = (&'static str, Vec<&'static ErrorDescription>);
 
 /// All tables.
 fn tables() -> Vec<Table> {
-    let admin = crate::admin::error_table::ERRORS.iter().chain(realtime::ADMIN_ERRORS).copied();
+    let admin = crate::admin::error_table::ERRORS.iter().chain(realtime::ADMIN_ERRORS);
+    let admin = admin.chain(functions::ADMIN_ERRORS).copied();
     let mut tables: Vec<Table> = vec![
         ("admin", admin.chain([&ADMIN_NO_SUCH_PATH]).collect()),
         ("documents", documents::ERRORS.to_vec()),

@@ -4,6 +4,7 @@
 //! connected in `wiring.rs`. Start reading at `run.rs`.
 
 mod admin;
+mod admin_request;
 mod assemble;
 mod change;
 mod check;
@@ -30,6 +31,7 @@ mod telemetry;
 #[cfg(test)]
 mod toy;
 mod trust;
+mod usage;
 mod wiring;
 
 use std::path::Path;
@@ -37,7 +39,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command, ConfigCommand};
+use crate::cli::{Cli, Command, ConfigCommand, FunctionsCommand};
 use crate::plan::Plan;
 
 /// Gives memory back when thousands of clients have left. glibc keeps every page that has one small piece still in use, which after a
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         }
         Command::Trust(trust) => return ended(trust::run(trust)),
         Command::Tail(tail) => return ended(tail::run(tail)),
+        Command::Functions(FunctionsCommand::Usage(usage)) => return ended(usage::run(usage)),
     };
     let plan = match plan {
         Ok(plan) => plan,

@@ -1,16 +1,13 @@
 //! `chappe tail`: the live trace of a running process, as lines for people or as JSON.
 
 use std::io::Write;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
-use http::Request;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use prometheus_client::registry::Registry;
 use serde_json::Value;
 
+use crate::admin_request;
 use crate::cli::TailArgs;
 
 /// Longest line that is taken from the process; a longer one is not one of its.
@@ -24,26 +21,8 @@ pub(crate) fn run(arguments: &TailArgs) -> anyhow::Result<()> {
 }
 
 async fn follow(arguments: &TailArgs) -> anyhow::Result<()> {
-    let metrics = egress::Metrics::register(&mut Registry::default());
-    let options = egress::Options { native_roots: false, ..egress::Options::default() };
-    let client = egress::Client::new(&options, &metrics)?;
     let url = address(arguments);
-    let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-    let request = Request::builder().uri(&url).body(body).with_context(|| format!("{url} is no address"))?;
-    let response = client.send(request).await.with_context(|| {
-        format!(
-            "no process answers at {}; start one with `chappe start`, or name its gateway with --url",
-            arguments.url
-        )
-    })?;
-    let status = response.status();
-    let mut body = response.into_body();
-    if !status.is_success() {
-        let refusal = tokio::time::timeout(Duration::from_secs(5), body.collect()).await;
-        let text =
-            refusal.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        bail!("{url} was answered {status}: {}", String::from_utf8_lossy(&text).trim());
-    }
+    let mut body = admin_request::get(&url, &arguments.url).await?;
     let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|cause| anyhow::anyhow!("the process has ended: {cause}"))?;

@@ -22,6 +22,7 @@ use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
 use crate::options::Options;
 use crate::setting_use::SettingUse;
+use crate::usage::{Usage, UsageQuery};
 
 /// A running functions host; cheap to clone.
 #[derive(Clone)]
@@ -41,6 +42,7 @@ pub(crate) struct HandleParts {
     pub(crate) app: Current<App>,
     pub(crate) logs: Logs,
     pub(crate) generations: Generations,
+    pub(crate) usage: Usage,
     pub(crate) keys: AppKeys,
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) phase: watch::Receiver<AppPhase>,
@@ -253,6 +255,14 @@ impl Handle {
             self.logs().host(Level::Warn, "Invocations did not end in time and are aborted.");
         }
         self.shared.parts.generations.drain_all(deadline).await;
+        if let Err(error) = self.shared.parts.usage.write().await {
+            tracing::warn!(error = error_chain(&error), "the last counts of the usage of functions are lost");
+        }
+    }
+
+    /// The usage of functions, as JSON.
+    pub(crate) async fn usage(&self, query: &UsageQuery) -> Result<Json, state::RegistryError> {
+        self.shared.parts.usage.report(query).await.map(|report| report.to_json())
     }
 
     fn running(&self) -> Option<GenerationGuard> {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::Uri;
 use serde_json::{Map, Value as Json};
+use tokio::sync::Semaphore;
 use trace::{Span, TraceContext, Tracer};
 use tracing::Instrument as _;
 use worker_protocol::{
@@ -26,7 +27,8 @@ use crate::log::{Level, Logs};
 use crate::metrics::{FunctionLabel, InvocationLabels, InvocationOutcome, Metrics};
 use crate::push_binding::PushBinding;
 use crate::to_protocol::typed_data;
-use crate::worker::InvokeOptions;
+use crate::usage::{FunctionMeter, MeasuredExecution};
+use crate::worker::{InvocationMeasure, InvokeOptions};
 use crate::workers::Workers;
 pub(crate) use active::{ActiveInvocations, DrainGuard};
 pub(crate) use error::InvocationError;
@@ -43,6 +45,10 @@ pub(crate) struct Function {
     /// Whether a binding has an expression that binding data may resolve. Decided once: requests whose function has none are not
     /// looked into.
     pub(crate) needs_binding_data: bool,
+    /// Counts its executions.
+    pub(crate) meter: Arc<FunctionMeter>,
+    /// Limits its invocations at a time.
+    pub(crate) concurrency: Option<Arc<Semaphore>>,
 }
 
 /// The data that a trigger gives for one invocation.
@@ -102,10 +108,12 @@ impl Function {
         inputs: Vec<(Binding, Arc<dyn Reader>)>,
         outputs: Vec<(Binding, Arc<dyn Sink>)>,
         push: Option<PushBinding>,
+        meter: Arc<FunctionMeter>,
+        concurrency: Option<Arc<Semaphore>>,
     ) -> Self {
         let needs_binding_data = inputs.iter().any(|(binding, _)| binding.properties.needs_data())
             || outputs.iter().any(|(binding, _)| binding.properties.needs_data());
-        Self { declaration, inputs, outputs, push, needs_binding_data }
+        Self { declaration, inputs, outputs, push, needs_binding_data, meter, concurrency }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -136,6 +144,11 @@ impl Invoker {
     ) -> Result<Returned, InvocationError> {
         let name = function.name();
         let _running = self.active.begin(id, name);
+        let _permit = match &function.concurrency {
+            // It is never closed.
+            Some(limit) => limit.acquire().await.ok(),
+            None => None,
+        };
         let mut span = self.tracer.start("function", trigger_data.parent);
         span.set("function", name);
         span.set("invocation", id);
@@ -158,7 +171,7 @@ impl Invoker {
         &self,
         span: &mut Span,
         function: &Function,
-        trigger_data: TriggerData,
+        mut trigger_data: TriggerData,
         id: &str,
     ) -> Result<Returned, InvocationError> {
         let name = function.name();
@@ -173,8 +186,19 @@ impl Invoker {
         if let Some(details) = &trigger_data.details {
             self.logs.function(Level::Info, name, Some(id), format!("Trigger Details: {details}"));
         }
+        let measure = Arc::new(InvocationMeasure::default());
+        trigger_data.options.measure = Some(Arc::clone(&measure));
         let result = self.run(function, trigger_data, id, span.context()).await;
         let took = started.elapsed();
+        // An invocation that no worker got is not an execution.
+        if measure.concurrent() > 0 {
+            function.meter.record(&MeasuredExecution {
+                is_success: result.is_ok(),
+                duration: took.saturating_sub(measure.waited()),
+                worker_memory_bytes: measure.worker_memory_bytes(),
+                concurrent: measure.concurrent(),
+            });
+        }
         let (word, outcome) = match &result {
             Ok(_) => ("Succeeded", InvocationOutcome::Succeeded),
             Err(_) => ("Failed", InvocationOutcome::Failed),

@@ -59,11 +59,12 @@ mod time_zone;
 mod timer;
 mod to_protocol;
 mod triggers;
+mod usage;
 mod windows_zones;
 pub mod worker;
 mod workers;
 
-pub use admin::Admin;
+pub use admin::{ADMIN_ERRORS, Admin};
 pub use closest_name::closest_name;
 pub use dependencies::Dependencies;
 pub use error::{Error, InvokeFunctionError};

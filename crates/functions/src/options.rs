@@ -1,5 +1,6 @@
 //! The settings of the functions host.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,10 @@ pub struct Options {
     pub source_retry_ms_min: u64,
     /// The longest such pause, in milliseconds. Default 10000. Since 0.1.0.
     pub source_retry_ms_max: u64,
+    /// The most invocations of one function at a time, by its name; more wait. Default: no limit. Since 0.1.0.
+    pub concurrency: BTreeMap<String, usize>,
+    /// How many days the usage of functions is stored (`chappe functions usage`). Default 400. Since 0.1.0.
+    pub usage_days_max: u32,
     /// The interval at which the lag of a trigger is measured, in milliseconds. Default 10000. Since 0.1.0.
     pub lag_interval_ms: u64,
     /// The duration of the lease of a timer without renewal, in milliseconds. Default 60000. Since 0.1.0.
@@ -105,6 +110,8 @@ impl Default for Options {
             source_retry_ms_min: 100,
             source_retry_ms_max: 10_000,
             lag_interval_ms: 10_000,
+            concurrency: BTreeMap::new(),
+            usage_days_max: 400,
             timer_lease_ms: 60_000,
             cache_dir: None,
             ignored_dirs: Vec::new(),

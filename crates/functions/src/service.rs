@@ -38,6 +38,7 @@ use crate::starter::GenerationStarter;
 use crate::startup::AppStartup;
 use crate::timer::ScheduleMonitor;
 use crate::triggers::Triggers;
+use crate::usage::Usage;
 use crate::workers::pool_starter;
 
 /// How many calls of [`Handle::reload`] may wait for the host.
@@ -85,6 +86,7 @@ impl Service {
             .map_err(|error| Error::Setting(format!("the host id cannot be used: {error}")))?;
         let keys = AppKeys::new(Arc::clone(&dependencies.registry), instance.clone(), options.development);
         let generations = Generations::default();
+        let usage = Usage::new(Arc::clone(&dependencies.registry), instance.clone(), options.usage_days_max);
         let starter = GenerationStarter {
             options: Current::new(options.clone()),
             environment: dependencies.environment,
@@ -93,13 +95,10 @@ impl Service {
             keys: keys.clone(),
             tracer: dependencies.tracer,
             metrics,
-            schedule_monitor: ScheduleMonitor {
-                registry: dependencies.registry,
-                instance: instance.clone(),
-                logs: logs.clone(),
-            },
+            schedule_monitor: ScheduleMonitor::new(dependencies.registry, &instance, &logs),
             start_workers,
             generations: generations.clone(),
+            usage: usage.clone(),
             app: Current::new(app.clone()),
             number_next: AtomicU64::new(1),
         };
@@ -109,6 +108,7 @@ impl Service {
         let handle_keys = keys.clone();
         let supervisor = dependencies.supervisor.clone();
         let follow_keys = options.enable_auth.then(|| follow(supervisor.clone(), keys, shutdown.clone()));
+        let meter = meter(supervisor.clone(), usage.clone(), shutdown.clone());
         let triggers = Triggers {
             options,
             connectors,
@@ -123,6 +123,7 @@ impl Service {
             app: starter.app.clone(),
             logs,
             generations,
+            usage,
             keys: handle_keys,
             dispatch: Arc::clone(&dispatch),
             phase,
@@ -138,7 +139,7 @@ impl Service {
             requests,
             shutdown,
         };
-        let task = tokio::spawn(run(supervisor, host, first, follow_keys));
+        let task = tokio::spawn(run(supervisor, host, first, follow_keys, meter));
         Ok((Self { dispatch }, Handle::new(handle, task)))
     }
 }
@@ -159,6 +160,7 @@ async fn run(
     host: Host,
     first: FirstStart,
     follow_keys: Option<impl Future<Output = ()>>,
+    meter: impl Future<Output = ()>,
 ) {
     let follow_keys = async {
         if let Some(follow_keys) = follow_keys {
@@ -169,7 +171,7 @@ async fn run(
         unit.fault_point();
         host.run(first).await;
     });
-    tokio::join!(host, follow_keys);
+    tokio::join!(host, follow_keys, meter);
 }
 
 impl tower::Service<Request<Body>> for Service {
@@ -186,6 +188,18 @@ impl tower::Service<Request<Body>> for Service {
         let dispatch = Arc::clone(&self.dispatch);
         Box::pin(async move { Ok(dispatch.handle(request).await) })
     }
+}
+
+/// Stores the usage of functions until the host stops.
+async fn meter(supervisor: Supervisor, usage: Usage, shutdown: Shutdown) {
+    let task = |unit: Unit| {
+        let (usage, shutdown) = (usage.clone(), shutdown.clone());
+        async move {
+            unit.fault_point();
+            usage.run(shutdown).await;
+        }
+    };
+    supervisor.restarting("functions usage", task).await;
 }
 
 /// Keeps the cache of keys current until the host stops.

@@ -22,6 +22,7 @@ use crate::options::Options;
 use crate::startup::AppStartup;
 use crate::time_zone::time_zone;
 use crate::timer::ScheduleMonitor;
+use crate::usage::Usage;
 use crate::workers::StartWorkers;
 
 /// Starts generations of the app.
@@ -38,6 +39,7 @@ pub(crate) struct GenerationStarter {
     pub(crate) schedule_monitor: ScheduleMonitor,
     pub(crate) start_workers: StartWorkers,
     pub(crate) generations: Generations,
+    pub(crate) usage: Usage,
     /// The app as it was last read.
     pub(crate) app: Current<App>,
     /// The number of the next generation.
@@ -92,6 +94,8 @@ impl GenerationStarter {
             keys: self.keys.clone(),
             retry_stop: watch::Sender::new(false),
             schedule_monitor: self.schedule_monitor.clone(),
+            usage: self.usage.clone(),
+            concurrency: options.concurrency.clone(),
             checks_sources: !options.runs_triggers,
         })
     }

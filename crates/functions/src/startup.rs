@@ -3,6 +3,7 @@
 mod validate;
 
 use http_messages::{ErrorDescription, error_chain};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::route::RouteTable;
 use crate::setting_use::{SettingUse, settings_used};
 use crate::shutdown::Shutdown;
 use crate::timer::ScheduleMonitor;
+use crate::usage::Usage;
 use crate::worker::{Indexing, StartError};
 use functions_contract::{Connector, Direction, PushRequest};
 use validate::{hidden_by, order, without_conflicts, without_settings};
@@ -55,8 +57,17 @@ pub(crate) struct AppStartup {
     pub(crate) keys: AppKeys,
     /// Ends the pauses between retries.
     pub(crate) retry_stop: watch::Sender<bool>,
+    /// Counts the executions of its functions.
+    pub(crate) usage: Usage,
+    /// Limits of invocations at a time, by function.
+    pub(crate) concurrency: BTreeMap<String, usize>,
     /// Whether each source is opened and closed once: in a check, where no trigger runs.
     pub(crate) checks_sources: bool,
+}
+
+/// The limit of a function by its name in any case.
+fn concurrency_of(limits: &BTreeMap<String, usize>, function: &str) -> Option<usize> {
+    limits.iter().find(|(name, _)| name.eq_ignore_ascii_case(function)).map(|(_, max)| *max)
 }
 
 impl AppStartup {
@@ -290,7 +301,11 @@ impl AppStartup {
             let sink = sink.map_err(|error| unusable(&binding, &error))?;
             outputs.push((binding, sink));
         }
-        Ok(Function::new(declaration, inputs, outputs, push))
+        let name = &declaration.metadata.name;
+        let meter = self.usage.meter(name);
+        let concurrency = concurrency_of(&self.concurrency, name)
+            .map(|max| Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS))));
+        Ok(Function::new(declaration, inputs, outputs, push, meter, concurrency))
     }
 
     async fn push(&self, binding: &Binding) -> Result<PushBinding, FunctionError> {

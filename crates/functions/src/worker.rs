@@ -43,7 +43,8 @@ mod timed_out;
 pub use error::{InvokeError, StartError};
 pub use instance::{Indexing, Worker};
 pub use invoke_options::{
-    CancellationSource, CancellationToken, InvokeOptions, WorkerAddressReceiver, WorkerAddressSender,
+    CancellationSource, CancellationToken, InvocationMeasure, InvokeOptions, WorkerAddressReceiver,
+    WorkerAddressSender,
 };
 pub use metrics::PoolMetrics;
 pub use observe::{Observer, WorkerEvent, WorkerLine};

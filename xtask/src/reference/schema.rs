@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
 use super::sentences;
-use super::source::{ENUMS, Key, LISTS, SECTIONS, Service, connectors, keys, services, variants};
+use super::source::{ENUMS, Key, LISTS, PLAIN, SECTIONS, Service, connectors, keys, services, variants};
 
 /// Names of services of one's own, as `ServiceId` in the binary accepts them.
 const NAME: &str = "[a-z][a-z0-9-]{0,31}";
@@ -113,6 +113,13 @@ fn property(root: &Path, section: &str, key: &Key) -> anyhow::Result<Value> {
         return Ok(json!({ "type": "array", "items": items }));
     }
     if kind.starts_with("BTreeMap<") {
+        // A map of plain values has no section of its own.
+        let value = inner(kind, "BTreeMap").and_then(|types| types.split_once(", "));
+        if let Some((_, value)) = value
+            && PLAIN.contains(&value)
+        {
+            return Ok(json!({ "type": "object", "additionalProperties": plain(root, value)? }));
+        }
         let item = closed("", object(root, &format!("{path}.NAME"))?);
         return Ok(json!({ "type": "object", "additionalProperties": item }));
     }

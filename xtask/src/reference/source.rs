@@ -4,6 +4,30 @@ use std::path::Path;
 
 use anyhow::Context;
 
+/// Types that are plain values, or whose values the comments of their keys tell.
+pub(super) const PLAIN: [&str; 20] = [
+    "String",
+    "PathBuf",
+    "bool",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "usize",
+    "f64",
+    "NonZeroU16",
+    "NonZeroU32",
+    "NonZeroU64",
+    "NonZeroUsize",
+    "Listen",
+    "Cidr",
+    "HostName",
+    "Network",
+    "Secret",
+    "ProxyChoice",
+    "BTreeMap",
+];
+
 /// A section of `chappe.toml`, and the type whose fields are its keys.
 pub(super) const SECTIONS: [(&str, &str, &str); 26] = [
     ("", "crates/chappe/src/config/sections.rs", "Config"),

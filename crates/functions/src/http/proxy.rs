@@ -90,7 +90,8 @@ impl Dispatch {
         let head = ProxiedHead::new(matched.parts, &uri, client, &id);
         let (cancellation_source, cancellation) = CancellationToken::channel();
         let (address_sender, address_receiver) = WorkerAddressSender::channel();
-        let options = InvokeOptions { timeout: None, cancellation, worker_address: Some(address_sender) };
+        let worker_address = Some(address_sender);
+        let options = InvokeOptions { cancellation, worker_address, ..InvokeOptions::default() };
         let trigger_data = trigger_data(&function, matched, proxying, &url, &for_bindings, options);
         let upload = RequestUpload::new(body, running.http.body_bytes_max);
         let name = function.name().to_owned();

@@ -16,6 +16,11 @@ pub(crate) struct ScheduleMonitor {
 }
 
 impl ScheduleMonitor {
+    /// The stored states of the timers of an app.
+    pub(crate) fn new(registry: Arc<dyn Registry>, instance: &Instance, logs: &Logs) -> Self {
+        Self { registry, instance: instance.clone(), logs: logs.clone() }
+    }
+
     /// Reads the status of a timer; `None` if there is none. A read that fails is logged and gives `None` too.
     pub(super) async fn load(&self, function: &str) -> Option<ScheduleStatus> {
         match self.registry.get(&self.instance, &key(function)).await {

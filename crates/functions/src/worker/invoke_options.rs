@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::Uri;
@@ -16,6 +17,42 @@ pub struct InvokeOptions {
     pub cancellation: CancellationToken,
     /// Receives the address at which the worker that has the invocation accepts its HTTP request.
     pub worker_address: Option<WorkerAddressSender>,
+    /// Receives what is measured of the invocation.
+    pub measure: Option<Arc<InvocationMeasure>>,
+}
+
+/// What the pool measures of an invocation.
+#[derive(Debug, Default)]
+pub struct InvocationMeasure {
+    waited_us: AtomicU64,
+    worker_memory_bytes: AtomicU64,
+    concurrent: AtomicU64,
+}
+
+impl InvocationMeasure {
+    /// Records that a worker gets the invocation, after a wait for it, with its memory (0 if it is not known) and the number of
+    /// invocations that it has then.
+    pub fn assigned(&self, waited: Duration, worker_memory_bytes: u64, concurrent: usize) {
+        let add_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.waited_us.fetch_add(add_us, Ordering::Relaxed);
+        self.worker_memory_bytes.store(worker_memory_bytes, Ordering::Relaxed);
+        self.concurrent.store(u64::try_from(concurrent.max(1)).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The time for which the invocation waited for a worker.
+    pub(crate) fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited_us.load(Ordering::Relaxed))
+    }
+
+    /// The memory of the worker and its children, in bytes; 0 if it is not known.
+    pub(crate) fn worker_memory_bytes(&self) -> u64 {
+        self.worker_memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The number of invocations that the worker had, this one included; 0 if no worker got it.
+    pub(crate) fn concurrent(&self) -> u64 {
+        self.concurrent.load(Ordering::Relaxed)
+    }
 }
 
 /// Whether an invocation is cancelled. The default token is never cancelled.

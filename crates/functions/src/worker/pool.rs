@@ -136,12 +136,17 @@ impl Pool {
             permit = state.permits.acquire() => permit.map_err(|_| InvokeError::Draining)?,
         };
         for _ in 0..SENDS_MAX {
+            let asked_at = Instant::now();
             let reserved = tokio::select! {
                 biased;
                 () = options.cancellation.cancelled() => return Err(InvokeError::Cancelled),
                 reserved = state.next_worker(&request.function_id) => Arc::new(reserved?),
             };
             let worker = &reserved.worker;
+            if let Some(measure) = &options.measure {
+                let memory_bytes = worker.memory_bytes().unwrap_or_default();
+                measure.assigned(asked_at.elapsed(), memory_bytes, worker.in_flight());
+            }
             if let Some(sender) = &options.worker_address {
                 // A response that is streamed keeps the worker in use after the invocation has ended.
                 sender.hold(Arc::clone(&reserved) as _);

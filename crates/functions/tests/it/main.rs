@@ -20,4 +20,5 @@ mod recorded_aspnet;
 mod scaling;
 mod startup;
 mod timers;
+mod usage;
 mod worker;

@@ -75,7 +75,7 @@ async fn old_workers_are_replaced_without_a_failed_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_responses_add_processes_and_low_load_ends_them() {
-    let workers = PoolOptions { processes_max: 2, scale_in_ms: 1_000, ..PoolOptions::default() };
+    let workers = PoolOptions { processes_max: 2, scale_in_ms: 5_000, ..PoolOptions::default() };
     let host = start(workers).await;
     let grown = async {
         while host.handle.worker_pids().len() < 2 {

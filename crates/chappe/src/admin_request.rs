@@ -1,0 +1,37 @@
+//! Requests of the command line to the admin API of a running process.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Empty};
+use http_messages::Body;
+use prometheus_client::registry::Registry;
+
+/// The body of a successful response. `process` is the address that the user named, for errors.
+///
+/// # Errors
+///
+/// If no process responds there, or with an error.
+pub(crate) async fn get(url: &str, process: &str) -> anyhow::Result<Body> {
+    let metrics = egress::Metrics::register(&mut Registry::default());
+    let options = egress::Options { native_roots: false, ..egress::Options::default() };
+    let client = egress::Client::new(&options, &metrics)?;
+    let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
+    let request = Request::builder().uri(url).body(body).with_context(|| format!("{url} is no address"))?;
+    let response = client.send(request).await.with_context(|| {
+        format!(
+            "no process answers at {process}; start one with `chappe start`, or name its gateway with --url"
+        )
+    })?;
+    let status = response.status();
+    let body = response.into_body();
+    if !status.is_success() {
+        let refusal = tokio::time::timeout(Duration::from_secs(5), body.collect()).await;
+        let text =
+            refusal.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        bail!("{url} was answered {status}: {}", String::from_utf8_lossy(&text).trim());
+    }
+    Ok(body)
+}
