@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use http_messages::Body;
 use prometheus_client::registry::Registry;
+
+use crate::command_error::CommandError;
+use crate::error_table::configuration;
 
 /// The body of a successful response. `process` is the address that the user named, for errors.
 ///
@@ -19,11 +22,14 @@ pub(crate) async fn get(url: &str, process: &str) -> anyhow::Result<Body> {
     let options = egress::Options { native_roots: false, ..egress::Options::default() };
     let client = egress::Client::new(&options, &metrics)?;
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-    let request = Request::builder().uri(url).body(body).with_context(|| format!("{url} is no address"))?;
+    let request = Request::builder().uri(url).body(body).with_context(|| {
+        CommandError::new(&configuration::NOT_OUR_RESPONSE, format!("{url} is not a valid address"))
+    })?;
     let response = client.send(request).await.with_context(|| {
-        format!(
-            "no process answers at {process}; start one with `chappe start`, or name its gateway with --url"
-        )
+        let text = format!(
+            "no process responds at {process}; start one with `chappe start`, or name its gateway with --url"
+        );
+        CommandError::new(&configuration::NO_PROCESS, text)
     })?;
     let status = response.status();
     let body = response.into_body();
@@ -31,7 +37,8 @@ pub(crate) async fn get(url: &str, process: &str) -> anyhow::Result<Body> {
         let refusal = tokio::time::timeout(Duration::from_secs(5), body.collect()).await;
         let text =
             refusal.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        bail!("{url} was answered {status}: {}", String::from_utf8_lossy(&text).trim());
+        let text = format!("{url} returned {status}: {}", String::from_utf8_lossy(&text).trim());
+        return Err(CommandError::new(&configuration::REQUEST_REJECTED, text).into());
     }
     Ok(body)
 }

@@ -7,8 +7,11 @@ use anyhow::Context;
 use edge::TlsConfig;
 
 use crate::assemble::assemble;
+use crate::command_error::CommandError;
+use crate::error_code;
+use crate::error_table::{configuration, process};
 use crate::plan::Plan;
-use crate::services::{Findings, Table, missing_folder};
+use crate::services::{Findings, Problem, Table, missing_folder};
 use http_messages::error_chain;
 
 /// How long the services have to end.
@@ -18,8 +21,10 @@ const END: Duration = Duration::from_secs(5);
 pub(crate) fn run(mut plan: Plan, table: Table) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     files(&mut plan, &mut findings.problems);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context(CommandError::new(&process::RUNTIME, "start the runtime"))?;
     runtime.block_on(async {
         match assemble(&plan, table).await {
             Ok(mut process) => {
@@ -34,7 +39,10 @@ pub(crate) fn run(mut plan: Plan, table: Table) -> anyhow::Result<Findings> {
                 process.close().await;
                 egress.close().await;
             }
-            Err(error) => findings.problems.push(error_chain(error.as_ref())),
+            Err(error) => {
+                let code = error_code::describe(&error).code;
+                findings.problems.push(Problem { code, text: error_chain(error.as_ref()) });
+            }
         }
     });
     runtime.shutdown_background();
@@ -42,25 +50,28 @@ pub(crate) fn run(mut plan: Plan, table: Table) -> anyhow::Result<Findings> {
 }
 
 /// Files and folders that the configuration names. What was found wrong is taken out of the plan, so that it does not hide the rest.
-fn files(plan: &mut Plan, problems: &mut Vec<String>) {
+fn files(plan: &mut Plan, problems: &mut Vec<Problem>) {
     let tls = &mut plan.config.tls;
     if let (Some(certificate), Some(key)) = (&tls.certificate_file, &tls.key_file)
         && let Err(error) = TlsConfig::from_pem_files(certificate, key)
     {
-        problems.push(format!("[tls]: {}", error_chain(&error)));
+        let text = format!("[tls]: {}", error_chain(&error));
+        problems.push(Problem { code: error.description().code, text });
         (tls.certificate_file, tls.key_file) = (None, None);
     }
     let folders = plan.config.services.iter().flat_map(|service| service.options.folders());
     for (route, folder) in folders.filter(|(_, folder)| !folder.is_dir()) {
-        problems.push(missing_folder(&route, &folder));
+        let code = configuration::SERVICE_INVALID.code;
+        problems.push(Problem { code, text: missing_folder(&route, &folder) });
     }
     plan.config.egress.extra_root_files.retain(|file| match std::fs::File::open(file) {
         Ok(_) => true,
         Err(error) => {
-            problems.push(format!(
+            let text = format!(
                 "egress.extra_root_files names {}, which cannot be read ({error}); correct the name, or remove it",
                 file.display()
-            ));
+            );
+            problems.push(Problem { code: configuration::EGRESS.code, text });
             false
         }
     });

@@ -9,6 +9,7 @@ mod manifest;
 mod open;
 mod part;
 
+pub(crate) use error::{DataFolderError, of_database, of_folder, of_store};
 pub(crate) use open::{OpenData, make};
 pub(crate) use part::{DataPart, documents_folder, named_folder};
 

@@ -21,7 +21,7 @@ pub(crate) enum PrepareError {
     NotTheExample { folder: PathBuf },
     /// The user has not agreed that the example is written here.
     #[error(
-        "the example is not in {} yet, and nothing is written there unasked; say --yes to have it written, or name a folder with --folder",
+        "the example is not in {} yet, and was not confirmed; use --yes to write it there, or name a folder with --folder",
         folder.display()
     )]
     NotAsked { folder: PathBuf },
@@ -39,7 +39,7 @@ pub(crate) enum PrepareError {
     NoNode { program: &'static str },
     /// npm failed; its own words stand above.
     #[error(
-        "npm could not install the example's packages (its message stands above). Check the network and the npm registry, \
+        "npm could not install the packages of the example (its message is above). Check the network and the npm registry, \
          or run `npm ci` in {} yourself",
         folder.display()
     )]

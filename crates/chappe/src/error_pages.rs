@@ -27,6 +27,11 @@ fn tables() -> Vec<Table> {
         ("bindings-cosmosdb", connect_cosmosdb::ERRORS.to_vec()),
         ("bindings-signalr", connect_signalr::ERRORS.to_vec()),
         ("gateway", gateway::ERRORS.to_vec()),
+        ("configuration", crate::error_table::configuration::CONFIGURATION.to_vec()),
+        ("commands", crate::error_table::configuration::COMMANDS.to_vec()),
+        ("data", crate::error_table::data::DATA.to_vec()),
+        ("ports", crate::error_table::process::PORTS.to_vec()),
+        ("process", crate::error_table::process::PROCESS.to_vec()),
         ("guard", crate::guard::error_table::ERRORS.to_vec()),
     ];
     tables.extend(functions::ERRORS.iter().map(|(section, errors)| (*section, errors.to_vec())));

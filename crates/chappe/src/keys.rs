@@ -18,7 +18,7 @@ const IN_DIGEST: [&str; 2] = ["realtime", "documents"];
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
     /// The file cannot be read or written.
-    #[error("cannot keep the keys in {file}; let this user write it, or configure keys of your own")]
+    #[error("cannot read or write the keys in {file}; correct its mode, or configure keys")]
     File {
         file: String,
         #[source]
@@ -26,7 +26,7 @@ pub(crate) enum KeysError {
     },
     /// The file is not ours.
     #[error(
-        "{file} does not hold keys: {what}. Restore it from a backup; or remove it and start with --accept-loss=keys to have new ones made: connection strings in use change with them"
+        "{file} does not contain keys: {what}. Restore it from a backup; or remove it and start with --accept-loss=keys: new keys are generated, and connection strings in use become invalid"
     )]
     Content { file: String, what: String },
 }

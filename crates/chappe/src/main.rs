@@ -9,12 +9,15 @@ mod assemble;
 mod change;
 mod check;
 mod cli;
+mod command_error;
 mod config;
 mod data_folder;
 mod demo;
 mod drain;
+mod error_code;
 #[cfg(test)]
 mod error_pages;
+mod error_table;
 mod exit;
 mod guard;
 mod keys;
@@ -123,19 +126,23 @@ fn checked(findings: anyhow::Result<services::Findings>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     for problem in &findings.problems {
-        eprintln!("error: {problem}");
+        eprintln!("error: {}", problem.text);
+        eprintln!("  code: {}", problem.code);
     }
     ExitCode::from(exit::USAGE)
 }
 
 /// Help and version were asked for and go to standard output; anything else is a command line that cannot be read.
 fn usage(error: &clap::Error) -> ExitCode {
-    // The stream is closed: the exit code still tells it.
+    // Fails if the stream is closed; the exit code remains.
     let _ = error.print();
+    if error.use_stderr() {
+        print_code(&error_table::configuration::COMMAND_LINE);
+    }
     if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }
 
-/// Reads a data folder, and says what is damaged.
+/// Reads a data folder, and prints what is damaged.
 fn check_data(folder: &Path) -> ExitCode {
     let complaints = match data_folder::check::check(folder) {
         Ok(complaints) => complaints,
@@ -148,25 +155,32 @@ fn check_data(folder: &Path) -> ExitCode {
     for complaint in complaints {
         eprintln!("error: {complaint}");
     }
+    print_code(&error_table::data::DAMAGED);
     eprintln!(
-        "Restore a backup of the folder (docs/backup.md). Without one, `chappe start --accept-loss=PART` goes on with what is left."
+        "Restore a backup of the folder (docs/backup.md). Without one, `chappe start --accept-loss=PART` continues with the remaining data."
     );
     ExitCode::FAILURE
 }
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    // These were logged where they happened, as all that happens to a running process.
+    // Errors of a running process were logged where they happened.
     if !(error.is::<supervision::Failure>() || error.is::<drain::Overdue>() || error.is::<exit::Logged>()) {
         complain(&error);
     }
     ExitCode::from(exit::code(&error))
 }
 
-/// An error for people: what happened, then its causes, each on a line.
+/// Prints an error: what happened, then its causes and its code, each on a line.
 fn complain(error: &anyhow::Error) {
     eprintln!("error: {error}");
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");
     }
+    print_code(error_code::describe(error));
+}
+
+/// Prints the code by which an error is found in docs/errors.
+fn print_code(description: &http_messages::ErrorDescription) {
+    eprintln!("  code: {} (docs/errors)", description.code);
 }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use edge::{BindError, Listener, PortOwner};
 
 use crate::config::{ConfiguredService, Listen, ServiceId};
+use crate::error_table::process;
 
 /// The listeners of the process, bound and not yet served. By default none.
 #[derive(Default)]
@@ -118,7 +119,7 @@ fn bind(service: &ServiceId, listen: &Listen, development: bool) -> Result<Optio
     let why = match &*cause {
         BindError::Taken { holder, .. } => {
             let holder = holder.as_ref().map_or_else(
-                || "another program, which this user cannot see".to_owned(),
+                || "another program (this user may not see which)".to_owned(),
                 PortOwner::to_string,
             );
             format!("is taken by {holder}")
@@ -132,6 +133,7 @@ fn bind(service: &ServiceId, listen: &Listen, development: bool) -> Result<Optio
         Ok(listener) => {
             let port = listener.local_addr().port();
             tracing::warn!(
+                code = process::MOVED_PORT.code,
                 "{listen} {why}: {service} listens on {host}:{port} instead, as that is only its default; set {} to choose \
                  a port",
                 service.listen_option()

@@ -10,9 +10,12 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::Reload;
 use crate::assemble::{Process, ServedListener, assemble};
+use crate::command_error::CommandError;
 use crate::config::Config;
 use crate::demo;
 use crate::drain::{Limit, Overdue};
+use crate::error_code;
+use crate::error_table::process;
 use crate::exit::{self, Logged};
 use crate::plan::Plan;
 use crate::ready::{self, Ready};
@@ -35,8 +38,10 @@ pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
         Ok(files) => tracing::debug!(files, "as many files as the process may open"),
         Err(cause) => tracing::warn!(%cause, "the bound on open files stays where the shell put it"),
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context(CommandError::new(&process::RUNTIME, "start the runtime"))?;
     let ended = runtime.block_on(async {
         if plan.demo {
             demo::install_packages(&plan.app, pretty).await?;
@@ -50,7 +55,8 @@ pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
         Err(error) if error.is::<Overdue>() || error.is::<Failure>() => Err(error),
         // Among lines of JSON on the same stream, the error is one of them.
         Err(error) if !pretty && stream == LogStream::Stderr => {
-            tracing::error!(causes = ?error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>(), "{error}");
+            let code = error_code::describe(&error).code;
+            tracing::error!(code, causes = ?error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>(), "{error}");
             Err(Logged { code: exit::code(&error) }.into())
         }
         ended => ended,
@@ -111,7 +117,7 @@ async fn serve(plan: Plan, table: Table, pretty: bool, log: LogHandle) -> anyhow
         () = drain => tracing::info!("drained"),
         () = tokio::time::sleep(FAILED_DRAIN), if failure.is_some() => {}
         overdue = limit.reached() => {
-            tracing::error!("{overdue}");
+            tracing::error!(code = process::NOT_DRAINED.code, "{overdue}");
             return Err(overdue.into());
         }
         () = signals.asked_to_end() => tracing::warn!("asked again: ending at once"),

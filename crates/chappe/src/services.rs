@@ -17,7 +17,9 @@ mod row;
 pub(crate) use gateway::missing_folder;
 #[cfg(test)]
 pub(crate) use row::Drain;
-pub(crate) use row::{Findings, Phase, Resources, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+pub(crate) use row::{
+    Findings, Phase, Problem, Resources, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting,
+};
 
 use crate::config::{Section, Sections};
 use crate::wiring;

@@ -2,21 +2,25 @@
 
 use std::io::Write;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use http_body_util::BodyExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::admin_request;
 use crate::cli::TailArgs;
+use crate::command_error::CommandError;
+use crate::error_table::{configuration, process};
 
 /// Longest line that is taken from the process; a longer one is not one of its.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Prints until the process ends, or until it is interrupted.
 pub(crate) fn run(arguments: &TailArgs) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context(CommandError::new(&process::RUNTIME, "start the runtime"))?;
     runtime.block_on(follow(arguments))
 }
 
@@ -25,7 +29,10 @@ async fn follow(arguments: &TailArgs) -> anyhow::Result<()> {
     let mut body = admin_request::get(&url, &arguments.url).await?;
     let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|cause| anyhow::anyhow!("the process has ended: {cause}"))?;
+        let frame = frame.map_err(|cause| {
+            let text = format!("the connection to the process was lost: {cause}");
+            CommandError::new(&configuration::PROCESS_LOST, text)
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         rest.extend_from_slice(&data);
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -35,7 +42,9 @@ async fn follow(arguments: &TailArgs) -> anyhow::Result<()> {
             }
         }
         if rest.len() > LINE_BYTES_MAX {
-            bail!("{url} does not answer with a trace");
+            let text =
+                format!("the response of {url} is not a trace; name the gateway of a process with --url");
+            return Err(CommandError::new(&configuration::NOT_OUR_RESPONSE, text).into());
         }
     }
     Ok(())
@@ -67,8 +76,10 @@ fn print(line: &[u8], as_json: bool) -> anyhow::Result<bool> {
     let text = if as_json {
         String::from_utf8_lossy(line).trim_end().to_owned()
     } else {
-        let event: Value =
-            serde_json::from_slice(line).context("the process does not answer with a trace")?;
+        let event: Value = serde_json::from_slice(line).context(CommandError::new(
+            &configuration::NOT_OUR_RESPONSE,
+            "the response of the process is not a trace",
+        ))?;
         match describe(&event) {
             Some(text) => text,
             None => return Ok(true),

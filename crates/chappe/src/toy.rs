@@ -38,7 +38,7 @@ static ROW: Row = Row {
     admin_shortcuts: &[],
     on_own_port: |service| service,
     runs: |_| true,
-    is_usage_error: |_| false,
+    describe: |_| None,
     start: |starting| Box::pin(async move { Ok(start(starting)) }),
 };
 

@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::admin_request;
 use crate::cli::UsageArgs;
+use crate::command_error::CommandError;
+use crate::error_table::configuration;
 use crate::ready;
 
 /// Asks the process and prints its report.
@@ -28,7 +30,12 @@ pub(crate) fn run(arguments: &UsageArgs) -> anyhow::Result<()> {
 async fn fetch(arguments: &UsageArgs) -> anyhow::Result<Value> {
     let url = address(arguments);
     let body = admin_request::get(&url, &arguments.url).await?.collect().await;
-    let body = body.map_err(|cause| anyhow::anyhow!("the process has ended: {cause}"))?.to_bytes();
+    let body = body
+        .map_err(|cause| {
+            let text = format!("the connection to the process was lost: {cause}");
+            CommandError::new(&configuration::PROCESS_LOST, text)
+        })?
+        .to_bytes();
     serde_json::from_slice(&body).with_context(|| format!("{url} does not answer with a usage report"))
 }
 

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::check::{check, databases};
 use super::manifest::Manifest;
+use crate::command_error::CommandError;
+use crate::error_table::data;
 use crate::private;
 
 /// Files that are copied as they are. They change in one step or never.
@@ -17,8 +19,19 @@ const PLAIN: [&str; 4] = ["manifest.json", "keys.json", "function-keys.json", ".
 ///
 /// If something of it is damaged or missing, or cannot be read or written.
 pub(crate) fn backup(folder: &Path, to: &Path) -> anyhow::Result<()> {
+    copy(folder, to).map_err(|error| match error.is::<CommandError>() {
+        true => error,
+        false => error.context(CommandError::new(&data::BACKUP_FAILED, "back up the data folder")),
+    })
+}
+
+fn copy(folder: &Path, to: &Path) -> anyhow::Result<()> {
     if to.exists() {
-        bail!("{} exists; name a folder that does not, so that no backup is overwritten", to.display());
+        let text = format!(
+            "{} exists; name a folder that does not exist, so that no backup is overwritten",
+            to.display()
+        );
+        return Err(CommandError::new(&data::BACKUP_TARGET, text).into());
     }
     let beside = beside(to);
     if beside.exists() {
@@ -49,7 +62,8 @@ pub(crate) fn backup(folder: &Path, to: &Path) -> anyhow::Result<()> {
     }
     let complaints = check(&beside)?;
     if let Some(complaint) = complaints.first() {
-        bail!("the copy is not complete: {complaint}");
+        let text = format!("the copy is not complete: {complaint}");
+        return Err(CommandError::new(&data::BACKUP_FAILED, text).into());
     }
     std::fs::rename(&beside, to)
         .with_context(|| format!("rename {} to {}", beside.display(), to.display()))?;

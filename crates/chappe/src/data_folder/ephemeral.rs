@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 use tempfile::TempDir;
 
+use crate::command_error::CommandError;
+use crate::error_table::data;
 use crate::private;
 
 const PREFIX: &str = "chappe-";
@@ -30,13 +32,13 @@ impl Ephemeral {
     }
 
     fn make_in(parent: &Path) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(parent)
-            .context("cannot make a temporary folder; set TMPDIR, or name a folder with --data-dir")?;
-        private::close(folder.path()).context("keep the temporary folder from others")?;
-        let lock = File::create(folder.path().join(LOCK)).context("write to the temporary folder")?;
-        lock.try_lock().context("lock the temporary folder")?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).context(failed(
+            "cannot create a temporary folder; set TMPDIR, or name a folder with --data-dir",
+        ))?;
+        private::close(folder.path()).context(failed("set the mode of the temporary folder"))?;
+        let lock = File::create(folder.path().join(LOCK));
+        let lock = lock.context(failed("write to the temporary folder; set TMPDIR to another one"))?;
+        lock.try_lock().context(failed("lock the temporary folder; set TMPDIR to another one"))?;
         if let Ok(own) = folder.path().symlink_metadata() {
             remove_abandoned(parent, folder.path(), &own);
         }
@@ -46,6 +48,10 @@ impl Ephemeral {
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
+}
+
+fn failed(text: &str) -> CommandError {
+    CommandError::new(&data::TEMPORARY_FOLDER, text)
 }
 
 /// Removes folders of this user whose process has ended.

@@ -29,7 +29,7 @@ pub(super) static ROW: Row = Row {
     admin_shortcuts: &[],
     on_own_port: |service| UpstreamService::new(service.map_request(on_own_port)),
     runs: |_| true,
-    is_usage_error: |_| false,
+    describe: |_| None,
     start: |starting| Box::pin(async move { Ok(start(starting)) }),
 };
 

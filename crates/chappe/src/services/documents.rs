@@ -8,9 +8,12 @@ use anyhow::Context;
 use async_trait::async_trait;
 use gateway::UpstreamService;
 
+use http_messages::ErrorDescription;
+
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::config::{BodyBound, Kept, Section, SectionOptions};
-use crate::data_folder::{DataPart, documents_folder};
+use crate::data_folder::{self, DataPart, documents_folder};
+use crate::error_table::{configuration, data, process};
 use crate::guard::{GuardAudience, Rules};
 
 pub(super) static ROW: Row = Row {
@@ -26,9 +29,22 @@ pub(super) static ROW: Row = Row {
     admin_shortcuts: &[],
     on_own_port: |service| service,
     runs: |_| true,
-    is_usage_error: |error| matches!(error.downcast_ref(), Some(documents::Error::Option { .. })),
+    describe: |error| error.downcast_ref().map(describe),
     start: |starting| Box::pin(async move { start(starting) }),
 };
+
+fn describe(error: &documents::Error) -> &'static ErrorDescription {
+    match error {
+        documents::Error::Folder { .. } => &data::FOLDER,
+        documents::Error::InUse { .. } => &data::IN_USE,
+        documents::Error::Database { .. } => &data::DATABASE,
+        documents::Error::File(error) => data_folder::of_database(error),
+        documents::Error::Damaged(_) => &data::DAMAGED,
+        documents::Error::Option { .. } => &configuration::DOCUMENTS,
+        documents::Error::Thread(_) => &process::RUNTIME,
+        _ => &process::OTHER,
+    }
+}
 
 /// How old the date of a signature may be where strangers may have seen it, in seconds: as the public document service.
 const SIGNATURE_AGE_MAX_S: NonZeroU64 = NonZeroU64::new(15 * 60).expect("not zero");

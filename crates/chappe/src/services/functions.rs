@@ -6,18 +6,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use functions::app::missing_packages;
-use functions::worker::StartError as WorkerError;
-use functions::{Error, FunctionState, Handle};
+use functions::{FunctionState, Handle};
 use gateway::UpstreamService;
 use http::Request;
 use http_messages::Body;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
-use super::row::{Drain, Findings, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+use super::row::{
+    Drain, Findings, Phase, Problem, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting,
+};
 use crate::change::Change;
 use crate::config::{BodyBound, ConfiguredService, Kept, Section, SectionOptions, ServiceId};
 use crate::data_folder::{self, named_folder};
+use crate::error_table::configuration;
 use crate::guard::{GuardAudience, Rules};
 use crate::keys;
 use crate::wiring::{self, Here, Reachable};
@@ -39,13 +41,7 @@ pub(super) static ROW: Row = Row {
     admin_shortcuts: &["logs", "workers"],
     on_own_port: |service| service,
     runs: |config| config.run_functions,
-    is_usage_error: |error| match error.downcast_ref() {
-        Some(Error::App(_) | Error::Setting(_)) => true,
-        Some(Error::Worker(error)) => {
-            matches!(error, WorkerError::UnknownLanguage { .. } | WorkerError::Config { .. })
-        }
-        _ => false,
-    },
+    describe: |error| error.downcast_ref().map(functions::Error::description),
     start: |starting| Box::pin(start(starting)),
 };
 
@@ -198,11 +194,12 @@ impl ServiceHandle for Handle {
         let app = self.app();
         let packages = if app.language == "node" { missing_packages(&app.dir) } else { Vec::new() };
         if !packages.is_empty() {
-            findings.problems.push(format!(
+            let text = format!(
                 "packages that package.json names are not installed: {}; run `npm install` in {}",
                 packages.join(", "),
                 app.dir.display()
-            ));
+            );
+            findings.problems.push(Problem { code: configuration::CHECK.code, text });
         }
         match tokio::time::timeout(LOAD_MAX, self.ready()).await {
             Ok(Ok(())) => check_functions(self, &mut findings),
@@ -212,12 +209,17 @@ impl ServiceHandle for Handle {
                 let is_told =
                     |package: &String| text.contains(&format!("the package '{package}' is not installed"));
                 if !packages.iter().any(is_told) {
-                    findings.problems.push(format!("the app cannot be loaded: {text}"));
+                    let code = error.description().code;
+                    let text = format!("the app cannot be loaded: {text}");
+                    findings.problems.push(Problem { code, text });
                 }
             }
-            Err(_) => findings.problems.push(format!(
-                "the app was not loaded within {LOAD_MAX:?}; do long work in the first invocation"
-            )),
+            Err(_) => {
+                let text = format!(
+                    "the app was not loaded within {LOAD_MAX:?}; do long work in the first invocation"
+                );
+                findings.problems.push(Problem { code: configuration::CHECK.code, text });
+            }
         }
         findings
     }
@@ -227,23 +229,27 @@ impl ServiceHandle for Handle {
 fn check_functions(functions: &Handle, findings: &mut Findings) {
     let settings = functions.settings_used();
     let missing: Vec<_> = settings.iter().filter(|setting| !setting.is_set).collect();
-    findings.problems.extend(missing.iter().map(ToString::to_string));
+    let problem = |code: &'static str, text: String| Problem { code, text };
+    let of_missing = missing.iter().map(|setting| problem("functions-missing-setting", setting.to_string()));
+    findings.problems.extend(of_missing);
     for function in functions.functions() {
         let lacks_setting = missing.iter().any(|setting| setting.functions.contains(&function.name));
         match function.state {
             FunctionState::Ready | FunctionState::Disabled => findings.functions.push(function.name),
             // Said with the setting, once for all functions that need it.
             FunctionState::InError { .. } if lacks_setting => {}
-            FunctionState::InError { reason, .. } => {
-                findings.problems.push(format!("the function '{}' is in error: {reason}", function.name));
+            FunctionState::InError { code, reason } => {
+                let text = format!("the function '{}' is in error: {reason}", function.name);
+                findings.problems.push(problem(code, text));
             }
         }
     }
     if findings.functions.is_empty() && findings.problems.is_empty() {
         let lines = functions.logs().tail(0);
-        findings.problems.extend(
-            lines.into_iter().filter(|line| line.level >= functions::Level::Warn).map(|line| line.text),
-        );
+        let warnings = lines.into_iter().filter(|line| line.level >= functions::Level::Warn);
+        let of_warnings =
+            warnings.map(|line| problem(line.code.unwrap_or(configuration::CHECK.code), line.text));
+        findings.problems.extend(of_warnings);
     }
 }
 

@@ -10,6 +10,7 @@ use gateway::{Dependencies, Options, Route, UpstreamService};
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::change::Change;
 use crate::config::{Section, SectionOptions};
+use crate::error_table::configuration;
 
 pub(super) static ROW: Row = Row {
     // Files, and every service through one port.
@@ -23,7 +24,7 @@ pub(super) static ROW: Row = Row {
     admin_shortcuts: &[],
     on_own_port: |service| service,
     runs: |_| true,
-    is_usage_error: |error| error.is::<gateway::RouteError>(),
+    describe: |error| error.is::<gateway::RouteError>().then_some(&configuration::SERVICE_INVALID),
     start: |starting| Box::pin(async move { start(starting) }),
 };
 

@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::config::{BodyBound, Kept, Section, SectionOptions};
+use crate::error_table::{configuration, data, process};
 use crate::guard::{GuardAudience, Rules};
-use http_messages::error_chain;
+use http_messages::{ErrorDescription, error_chain};
 
 pub(super) static ROW: Row = Row {
     // The port of the SignalR emulator.
@@ -29,13 +30,17 @@ pub(super) static ROW: Row = Row {
     admin_shortcuts: &[],
     on_own_port: |service| service,
     runs: |_| true,
-    is_usage_error: |error| {
-        error.downcast_ref().is_some_and(|error| {
-            matches!(error, StartError::Options(_) | StartError::Keys(OpenKeysError::Options(_)))
-        })
-    },
+    describe: |error| error.downcast_ref().map(describe),
     start: |starting| Box::pin(start(starting)),
 };
+
+fn describe(error: &StartError) -> &'static ErrorDescription {
+    match error {
+        StartError::Options(_) | StartError::Keys(OpenKeysError::Options(_)) => &configuration::REALTIME,
+        StartError::Engine(_) => &process::RUNTIME,
+        _ => &data::REALTIME_STATE,
+    }
+}
 
 /// This process among those of a cluster: a single node is a cluster of one.
 const NODE: NodeId = NodeId(0);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gateway::UpstreamService;
-use http_messages::Budget;
+use http_messages::{Budget, ErrorDescription};
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 use supervision::Supervisor;
@@ -44,8 +44,8 @@ pub(crate) struct Row {
     pub(crate) on_own_port: fn(UpstreamService) -> UpstreamService,
     /// Whether it is to run.
     pub(crate) runs: fn(&Config) -> bool,
-    /// Whether an error of its start says that the configuration or the app is wrong, so that restarting does not help.
-    pub(crate) is_usage_error: fn(&(dyn Error + 'static)) -> bool,
+    /// The description of an error of its start; `None` for an error of another service.
+    pub(crate) describe: fn(&(dyn Error + 'static)) -> Option<&'static ErrorDescription>,
     pub(crate) start: StartFunction,
 }
 
@@ -181,11 +181,20 @@ pub(crate) trait ServiceJoin: Send {
     async fn drain(self: Box<Self>, limit: Duration);
 }
 
+/// A problem that `chappe check` found.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// The stable code of the error.
+    pub(crate) code: &'static str,
+    /// What happened, why, and what to do.
+    pub(crate) text: String,
+}
+
 /// What `chappe check` finds.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     /// What is wrong; each says what to do.
-    pub(crate) problems: Vec<String>,
+    pub(crate) problems: Vec<Problem>,
     /// The functions that can run.
     pub(crate) functions: Vec<String>,
 }

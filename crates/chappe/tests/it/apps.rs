@@ -124,13 +124,13 @@ fn the_demo_writes_nothing_into_the_current_folder_unasked() {
 }
 
 #[tokio::test]
-async fn the_demo_writes_the_example_when_told_so() {
+async fn the_demo_with_yes_writes_the_example() {
     let folder = app(&[]);
     let path = format!("PATH={}", folder.path().display());
     let arguments = [path.as_str(), BINARY, "demo", "--yes", "--ephemeral"];
     let (code, text) = ChildProcess::fail("env", folder.path(), &arguments).await.expect("it can be run");
-    // Without npm it goes no further.
-    assert_eq!(code, Some(1), "{text}");
+    // Without npm it ends here.
+    assert_eq!(code, Some(64), "{text}");
     assert!(folder.path().join("examples/live-documents/host.json").exists(), "{text}");
 }
 
@@ -140,8 +140,9 @@ async fn the_demo_without_npm_says_what_to_install() {
     let path = format!("PATH={}", folder.path().display());
     let arguments = [path.as_str(), BINARY, "demo", "--folder", "demo", "--ephemeral"];
     let (code, text) = ChildProcess::fail("env", folder.path(), &arguments).await.expect("it can be run");
-    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(code, Some(64), "{text}");
     assert!(text.contains("`npm` was not found") && text.contains("Node.js 20"), "{text}");
+    assert!(text.contains("code: demo-no-node"), "{text}");
     assert!(folder.path().join("demo/host.json").exists(), "the example is there for the next try");
 }
 

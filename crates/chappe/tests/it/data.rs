@@ -289,7 +289,11 @@ async fn a_backup_of_a_running_process_holds_what_was_acknowledged_before_and_ca
     let again = ChildProcess::fail(BINARY, folder.path(), &["backup", "copy", "--data-dir", "data"])
         .await
         .expect("it ends");
-    assert!(again.0 == Some(1) && again.1.contains("exists"), "{}", again.1);
+    assert!(
+        again.0 == Some(64) && again.1.contains("exists") && again.1.contains("code: backup-target-exists"),
+        "{}",
+        again.1
+    );
     process.kill().await.expect("it can be killed");
     let database = folder.path().join("data/documents/documents.sqlite");
     let bytes = std::fs::read(&database).expect("it can be read");

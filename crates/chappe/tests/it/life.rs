@@ -69,6 +69,7 @@ async fn a_configured_port_that_is_taken_ends_the_start() {
             format!("{service} cannot have the address that is configured for it, localhost:{taken}"),
             format!("set listen.{service} to another address"),
             "already listens there".to_owned(),
+            "code: port-configured".to_owned(),
         ];
         for words in &words {
             assert!(text.contains(words), "should say {words:?}: {text}");

@@ -100,5 +100,5 @@ fn trust_says_so_where_there_is_nothing_to_trust_or_nowhere_to_keep_it() {
     let nowhere = trust(folder.path(), &[]);
     let text = String::from_utf8_lossy(&nowhere.stderr).into_owned();
     assert_eq!(nowhere.status.code(), Some(1), "{text}");
-    assert!(text.contains("cannot make the data folder"), "{text}");
+    assert!(text.contains("cannot create the data folder"), "{text}");
 }

@@ -19,7 +19,7 @@ pub struct Options {
     /// The endpoint for tokens of a managed identity, by the protocol of App Service. Default: the variable `IDENTITY_ENDPOINT`.
     /// Since 0.1.0.
     pub identity_endpoint: Option<String>,
-    /// The secret that the identity endpoint requires (`X-IDENTITY-HEADER`). Default: the variable `IDENTITY_HEADER`. Since
+    /// The value that the identity endpoint requires in `X-IDENTITY-HEADER`. A secret. Default: the variable `IDENTITY_HEADER`. Since
     /// 0.1.0.
     pub identity_header: Option<String>,
     /// Longest time for one request with its response, in milliseconds. For a streamed response: longest time until it begins,

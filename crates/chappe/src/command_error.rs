@@ -1,0 +1,17 @@
+//! [`CommandError`]: an error of a command that has no type of its own.
+
+use http_messages::ErrorDescription;
+
+/// An error of a command, or the context of one: what failed, with its stable code.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct CommandError {
+    pub(crate) description: &'static ErrorDescription,
+    text: String,
+}
+
+impl CommandError {
+    pub(crate) fn new(description: &'static ErrorDescription, text: impl Into<String>) -> Self {
+        Self { description, text: text.into() }
+    }
+}
