@@ -25,7 +25,7 @@ pub enum EndReason {
     WebSocketViolation,
     /// The client sent a hub message that cannot be read.
     MalformedMessage,
-    /// An app asked to close it.
+    /// An app closed it.
     Closed,
     /// Its app server closed it.
     ServerClosed,

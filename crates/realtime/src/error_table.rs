@@ -1,4 +1,4 @@
-//! The error codes of the realtime service. A code that the SDKs of Azure SignalR know has their name; the others are spelled
+//! The error codes of the realtime service. A code that the SDKs of Azure SignalR use has their name; the others are spelled
 //! alike. One file for each section of `docs/errors/realtime.md`.
 
 mod absence;

@@ -67,7 +67,7 @@ pub(crate) async fn start(
     let (stop, stopped) = oneshot::channel();
     let supervisor = supervisor.clone();
     let task = tokio::spawn(async move {
-        // The supervisor knows that the task ended; the result says nothing more.
+        // The supervisor records the end of the task; the result has no further information.
         let _ = supervisor
             .essential("history", |unit| recorder.run(append_queue, open_queue, stopped, unit))
             .await;

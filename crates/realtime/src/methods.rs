@@ -143,7 +143,7 @@ impl OwnMethods {
         Ok(Value::Null)
     }
 
-    /// Sends the response itself if the client follows now, because it must come before the first message that is new.
+    /// If the client follows now, the response has been sent: it must arrive before the first new message.
     async fn follow(&self, call: &MethodCall<'_>) -> Result<(), String> {
         let group = call.group(0)?;
         let position = match call.argument(1) {

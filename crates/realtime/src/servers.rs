@@ -1,9 +1,9 @@
 //! App servers: in Default mode they handle the messages of clients. An app server opens a few server connections for a hub, and each carries many
 //! clients. A connection of type Weak carries no clients and only sends: the persistent transport of management SDKs, in every mode.
 //!
-//! Three kinds of threads meet here. A shard gives the messages of a client to its `ServedClient`, which puts them into the send queue of the
-//! client's server connection. The task of a server connection parses messages into `ServerRequest`s and executes them in order against the
-//! engine. The table of connections is changed by both.
+//! A shard passes the messages of a client to its `ServedClient`, which adds them to the send queue of the client's server connection. The
+//! task of a server connection parses messages into `ServerRequest`s and executes them in order against the engine. Both change the table
+//! of connections.
 //!
 //! Start reading at `served_client.rs` and `execute.rs`.
 
@@ -108,7 +108,7 @@ impl Servers {
         lock(&self.0.connections).all_stateful(hub)
     }
 
-    /// The headers of a client's connect request for its app server. Fails beyond the limits of the options.
+    /// The headers of a client's connect request for its app server. Fails if they exceed the limits of the options.
     pub(crate) fn forwarded_headers(
         &self,
         headers: &HeaderMap,
@@ -127,7 +127,7 @@ impl Servers {
         Arc::new(ServedClient::new(self.clone(), AppServerClient::new(hub, sticky, headers)))
     }
 
-    /// Runs a server connection whose upgrade was answered 101, in a task of its own.
+    /// Runs a server connection in its own task, after the response 101 to its upgrade.
     pub(crate) fn accept(
         &self,
         upgrade: edge::Upgrade,

@@ -238,7 +238,7 @@ impl Join {
         let _ = self.sweeper.await;
         let upgrades = self.shared.upgrades.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut upgrades = upgrades.expect("only drain removes the set, and drain consumes self");
-        // The task of a client that never reads the response 101 does not end by itself.
+        // The task of a client that never reads the response 101 must be aborted.
         let all_ended = async { while upgrades.join_next().await.is_some() {} };
         if tokio::time::timeout(cut_after, all_ended).await.is_err() {
             upgrades.shutdown().await;

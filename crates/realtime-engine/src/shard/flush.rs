@@ -52,7 +52,7 @@ impl Shard {
         index_entry.map_or(self.default_policy, |index_entry| self.index.policy(index_entry.hub))
     }
 
-    /// Appends a frame; if there is no room, writes first, or ends the connection.
+    /// Appends a frame; if it does not fit, writes first, or ends the connection.
     pub(super) fn append_or_end(&mut self, slot: Slot, appender: &mut FrameAppender) {
         let policy = self.policy(slot);
         let mut appended = self.append(slot, appender, policy);

@@ -73,7 +73,7 @@ pub(crate) enum MessageStatus {
     Duplicate,
 }
 
-/// The client continues with a number beyond the next one.
+/// The client continues with a higher number than the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client continues with message {from}, but only messages up to {received} were received")]
 pub(crate) struct SequenceGap {
@@ -137,7 +137,7 @@ impl Stateful {
             // Everything sent was received, so nothing is missing.
             self.overflowed = false;
         }
-        // A frame is removed when its last message was received: when the next frame starts beyond it.
+        // A frame is removed when its last message was received: when the next frame starts after it.
         while let Some(buffered) = self.buffered.front() {
             let last = self.buffered.get(1).map_or(self.next, |buffered| buffered.number) - 1;
             if last > up_to {

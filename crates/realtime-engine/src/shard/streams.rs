@@ -20,7 +20,7 @@ const ID_BYTES_MAX: usize = 400;
 const BEHIND_DIVISOR: usize = 4;
 
 impl Shard {
-    /// Rejects a stream beyond the client's limit.
+    /// Rejects a stream above the client's limit.
     pub(super) fn check_stream(
         &self,
         slot: Slot,

@@ -60,7 +60,7 @@ impl Records {
         self.registry.delete(&self.instance, &self.key(record_key), Expect::Anything).await.map(drop)
     }
 
-    /// The `disconnected` that a record says is not delivered; `None` if there is no record.
+    /// The undelivered `disconnected` of a record; `None` if there is no record.
     pub(crate) async fn load(
         &self,
         record_key: RecordKey,

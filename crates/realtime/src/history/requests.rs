@@ -47,7 +47,7 @@ pub(super) struct OpenRequest {
 /// Why a log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    /// The limit on logs of groups is reached, and each of them holds messages.
+    /// The limit on logs of groups is reached, and each of them has messages.
     #[error("too many groups store messages; raise realtime.history_groups_max")]
     Full,
     /// The log could not be added to the list.

@@ -46,7 +46,7 @@ pub(super) struct State {
     pub(super) owner: Option<Arc<ServerConnection>>,
     /// Its handshake was forwarded.
     pub(super) handshake_forwarded: bool,
-    /// Its app server has answered the handshake.
+    /// Its app server has completed the handshake.
     pub(super) handshake_answered: bool,
     /// The response was given to the engine, so that the client is connected.
     pub(super) is_connected: bool,
@@ -74,7 +74,7 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(crate) enum DeferResult {
     Now(ServerRequest),
-    /// It is executed when the handshake has been answered.
+    /// It is executed when the handshake is complete.
     Later,
     /// Too many requests wait already.
     TooMany(ServerRequest),
@@ -122,7 +122,7 @@ impl AppServerClient {
         self.state().close_sent
     }
 
-    /// Keeps a request until the handshake has been answered: on another connection, a request may overtake the response.
+    /// Defers a request until the handshake is complete: on another connection, a request may overtake the response.
     pub(super) fn defer(&self, server: &Arc<ServerConnection>, request: ServerRequest) -> DeferResult {
         let mut state = self.state();
         if state.is_connected || state.connection.is_none() {
@@ -190,7 +190,7 @@ impl State {
     pub(super) fn notify_if_drained(&mut self) {
         if self.drained.is_some() && self.handshake_answered && self.forwarding.is_drained() {
             let sender = self.drained.take().expect("it was just checked");
-            // The receiver may have given up.
+            // The receiver may have stopped waiting.
             let _ = sender.send(());
         }
     }

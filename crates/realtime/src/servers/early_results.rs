@@ -49,7 +49,7 @@ impl EarlyResults {
     }
 
     /// Divides messages of the client, in order, into those that may be forwarded now and results that are too early. An incomplete message may
-    /// be forwarded, because a long result takes its time.
+    /// be forwarded, because a long result arrives late enough.
     pub(super) fn divide(&mut self, protocol: HubProtocol, bytes: &[u8]) -> Vec<TimedRange> {
         let (mut parts, mut begin, mut at) = (Vec::new(), 0, 0);
         while let Ok(Some((message, used))) = next_message(protocol, &bytes[at..], bytes.len()) {

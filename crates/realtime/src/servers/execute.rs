@@ -1,45 +1,38 @@
 //! Executes requests of app servers, in order for each server connection.
 
+mod acks;
 mod authentication;
 mod client_invocations;
 mod filter;
 mod keys;
+mod members;
 mod oversized;
 mod pings;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use signalr_protocol::service::{AckStatus, GroupMembers};
+use signalr_protocol::service::AckStatus;
 use tracing::debug;
 
+use self::acks::{acknowledge, report};
 use super::client::delivery::Delivery;
 use super::client::{AppServerClient, DeferResult};
 use super::from_protocol::reserved_method;
 use super::request::{
     EVENT_BUFFER_FULL, EVENT_CONNECTION, EVENT_INVALID, EVENT_NOT_EXISTED, EVENT_SERVER_CONNECTION,
-    ExistenceCheck, InvalidRequest, Member, Send, ServerRequest,
+    ExistenceCheck, Member, Send, ServerRequest,
 };
 use super::server_connection::ServerConnection;
 use super::shared::Servers;
 use super::to_protocol;
-use crate::rejection::Rejection;
-use crate::store::user_groups::MembershipError;
 use realtime_engine::{
-    Action, Candidate, CloseRequest, ConnectionId, GroupError, GroupName, Lifetime, ListScope, Membership,
-    OutgoingMessage, Predicate, Publish, PublishError, ServerClose, Stopped, Target,
+    Action, Candidate, ConnectionId, OutgoingMessage, Predicate, Publish, PublishError, ServerClose, Stopped,
+    Target,
 };
 
 /// Largest page of group members in one response, as in the REST operation.
 const PAGE_SIZE_MAX: u32 = 200;
-
-/// The result of a request, for its ack.
-#[derive(Debug, PartialEq, Eq)]
-enum RequestResult {
-    Ok,
-    NotFound(&'static str),
-    Failed(String),
-}
 
 impl Servers {
     /// Executes one request.
@@ -224,7 +217,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Publishes a message. An app server for which this has to wait gets a hint that it sends too fast.
+    /// Publishes a message. If the queue of a shard is full, the app server receives a hint that it sends too fast.
     pub(super) async fn publish(&self, server: &ServerConnection, publish: Publish) -> Result<(), Stopped> {
         match self.engine().try_publish(publish.clone()) {
             Ok(()) => Ok(()),
@@ -250,124 +243,6 @@ impl Servers {
                 }
             }
         }
-    }
-
-    async fn close(
-        &self,
-        server: &ServerConnection,
-        whom: Target,
-        excluded: &[ConnectionId],
-        reason: Option<&str>,
-    ) -> Result<RequestResult, Stopped> {
-        if let Target::Connection(id) = whom
-            && let Some(client) = self.client(&server.hub, id)
-        {
-            let owner = client.owner();
-            // An app server that closes its own client has usually sent it a Close message.
-            let send_close = reason.is_some() || !client.close_sent();
-            let close = ServerClose { error: reason.map(Into::into), allow_reconnect: false, send_close };
-            let found = self.end_client(&client, id, close).await;
-            // The app server that closes the client needs no CloseConnection.
-            if let Some(owner) = owner.filter(|owner| owner.server_id != server.server_id) {
-                owner.send_queue.push_for(id, |out| to_protocol::close(id, reason, None, out));
-            }
-            return Ok(if found {
-                RequestResult::Ok
-            } else {
-                RequestResult::NotFound("the connection does not exist")
-            });
-        }
-        let is_one = matches!(whom, Target::Connection(_));
-        let closing = CloseRequest { reason: reason.map(Into::into), allow_reconnect: false };
-        let closed = self.engine().close(&server.hub, &whom, excluded, &closing).await?;
-        Ok(if is_one && closed == 0 {
-            RequestResult::NotFound("the connection does not exist")
-        } else {
-            RequestResult::Ok
-        })
-    }
-
-    async fn change(
-        &self,
-        server: &ServerConnection,
-        member: Member,
-        group: Option<GroupName>,
-        membership: Membership,
-        lifetime: Lifetime,
-    ) -> Result<RequestResult, Stopped> {
-        let (engine, user_groups, hub) = (self.engine(), &self.0.services.user_groups, &server.hub);
-        match (member, group) {
-            (Member::Connection(id), Some(group)) => {
-                Ok(match engine.change_connection(hub, id, &group, membership).await {
-                    Ok(true) => RequestResult::Ok,
-                    Ok(false) => RequestResult::NotFound("the connection does not exist"),
-                    Err(GroupError::Stopped) => return Err(Stopped),
-                    Err(error @ GroupError::TooMany) => RequestResult::Failed(error.to_string()),
-                })
-            }
-            (Member::Connection(id), None) => {
-                engine.leave_all_groups(hub, id).await?;
-                Ok(RequestResult::Ok)
-            }
-            (Member::User(user), Some(group)) if membership == Membership::Join => {
-                changed(user_groups.join(hub, &user, &group, lifetime).await)
-            }
-            (Member::User(user), Some(group)) => changed(user_groups.leave(hub, &user, &group).await),
-            (Member::User(user), None) => changed(user_groups.leave_all(hub, &user).await),
-        }
-    }
-
-    async fn check(
-        &self,
-        server: &ServerConnection,
-        subject: ExistenceCheck,
-    ) -> Result<RequestResult, Stopped> {
-        let (engine, hub) = (self.engine(), &server.hub);
-        let (is_there, text) = match subject {
-            ExistenceCheck::Connection(id) => {
-                (engine.connection_exists(hub, id).await?, "the connection does not exist")
-            }
-            ExistenceCheck::User(user) => {
-                (engine.user_exists(hub, &user).await?, "the user has no connection")
-            }
-            ExistenceCheck::Group(group) => {
-                (engine.group_exists(hub, &group).await?, "the group has no connection")
-            }
-            ExistenceCheck::UserInGroup(user, group) => {
-                (engine.user_in_group(hub, &user, &group).await?, "the user is not in the group")
-            }
-        };
-        Ok(if is_there { RequestResult::Ok } else { RequestResult::NotFound(text) })
-    }
-
-    async fn list(
-        &self,
-        server: &ServerConnection,
-        group: GroupName,
-        ack: i32,
-        page_size: u32,
-        after: Option<&str>,
-    ) -> Result<(), Stopped> {
-        let Ok(after) = after.map(ConnectionId::parse).transpose() else {
-            let text = "the continuation token is not from this service";
-            acknowledge(server, Some(ack), RequestResult::Failed(text.to_owned()));
-            return Ok(());
-        };
-        let page_size = page_size as usize;
-        // One more shows whether there is a next page.
-        let mut members =
-            self.engine().list_members(&server.hub, &ListScope::Group(group), after, page_size + 1).await?;
-        let has_more = members.len() > page_size;
-        members.truncate(page_size);
-        let ids: Vec<String> = members.iter().map(|member| member.connection.to_string()).collect();
-        let users = members.iter().map(|member| member.user.as_ref().map(realtime_engine::UserId::as_str));
-        let payload = GroupMembers {
-            members: ids.iter().map(String::as_str).zip(users).collect(),
-            continuation_token: ids.last().map(String::as_str).filter(|_| has_more),
-        }
-        .encode();
-        server.send_queue.push(&to_protocol::ack(ack, AckStatus::Ok, "", Some(&payload)));
-        Ok(())
     }
 
     /// Responds to a request that is not executed, if the app server waits for a response.
@@ -404,8 +279,8 @@ impl Servers {
         server.send_queue.push_delayed(not_before, |out| message.encode(out));
     }
 
-    /// An app server has sent bytes for a client that is not connected. That is an event only if the client did not disconnect recently: the SDK
-    /// answers the Close of a client with another one, and results may be in transit.
+    /// Reports bytes of an app server for a client that is not connected, unless the client disconnected recently: the SDK responds to the
+    /// Close of a client with another one, and results may be in transit.
     fn report_unknown_client(&self, server: &ServerConnection, id: ConnectionId) {
         if self.has_recently_closed(id) {
             return;
@@ -418,14 +293,6 @@ impl Servers {
     }
 }
 
-fn changed(change: Result<(), MembershipError>) -> Result<RequestResult, Stopped> {
-    match change {
-        Ok(()) => Ok(RequestResult::Ok),
-        Err(MembershipError::Stopped(stopped)) => Err(stopped),
-        Err(error) => Ok(RequestResult::Failed(Rejection::from(error).message)),
-    }
-}
-
 pub(super) fn publish(server: &ServerConnection, target: Target, message: OutgoingMessage) -> Publish {
     Publish {
         hub: server.hub.clone(),
@@ -434,26 +301,5 @@ pub(super) fn publish(server: &ServerConnection, target: Target, message: Outgoi
         excluded_users: Vec::new(),
         message,
         trace: None,
-    }
-}
-
-fn acknowledge(server: &ServerConnection, ack: Option<i32>, result: RequestResult) {
-    let Some(ack) = ack else { return };
-    let message = match &result {
-        RequestResult::Ok => to_protocol::ack(ack, AckStatus::Ok, "", None),
-        RequestResult::NotFound(why) => to_protocol::ack(ack, AckStatus::NotFound, why, None),
-        RequestResult::Failed(why) => to_protocol::ack(ack, AckStatus::InternalServerError, why, None),
-    };
-    server.send_queue.push(&message);
-}
-
-/// Reports an invalid request: as an ack if the app server waits for one, otherwise as an event.
-fn report(server: &ServerConnection, invalid: &InvalidRequest) {
-    let InvalidRequest { ack, object, id, kind, text } = invalid;
-    debug!(server = %server.server_id, %id, %text, "a request of an app server is invalid");
-    match ack {
-        // An object with an invalid name does not exist.
-        Some(ack) => server.send_queue.push(&to_protocol::ack(*ack, AckStatus::NotFound, text, None)),
-        None => server.send_queue.push(&to_protocol::event(*object, id, *kind, text)),
     }
 }

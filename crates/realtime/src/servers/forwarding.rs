@@ -1,6 +1,6 @@
 //! [`Forwarding`]: forwards the bytes of one client to its app server, and tracks its pending invocations. Pure.
 //!
-//! An app server that gives a client up executes the invocations that it has received, but completions that it has not sent before the pause
+//! An app server from which a client migrates executes the invocations that it has received, but completions that it has not sent before the pause
 //! never arrive. So a client migrates in three steps, the [`ForwardingState`]: first new invocations are held back while the app server completes
 //! the others; then everything is held back and the app server is paused; then the held bytes go to the new app server.
 

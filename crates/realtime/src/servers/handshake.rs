@@ -13,7 +13,7 @@ pub(crate) struct Handshake {
     pub(crate) connection_type: ServerConnectionType,
     /// Clients may migrate to another app server when the connection is lost.
     pub(crate) migrates_on_loss: bool,
-    /// The SDK ignores messages and extensions that it does not know.
+    /// The SDK ignores unknown messages and extensions.
     pub(crate) is_recent_sdk: bool,
     /// Clients may use stateful reconnect.
     pub(crate) stateful: bool,

@@ -90,7 +90,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
     }
 
     /// Reads once, for at most `read_timeout`, and calls `each` with every message that is complete then, and with the beginning of every
-    /// message beyond the size limit.
+    /// message above the size limit.
     pub(crate) async fn read(
         &mut self,
         read_timeout: Duration,

@@ -1,4 +1,4 @@
-//! [`MessageSplitter`]: splits the bytes of an app server into service messages. A message beyond the size limit is discarded while it arrives,
+//! [`MessageSplitter`]: splits the bytes of an app server into service messages. A message above the size limit is discarded while it arrives,
 //! except for its beginning; the connection stays open, because many clients share it. Pure.
 
 use signalr_protocol::{FramingError, length_prefix};

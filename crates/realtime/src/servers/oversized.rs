@@ -2,7 +2,7 @@
 
 use signalr_protocol::service::parse_prefix;
 
-/// The beginning of a message beyond the size limit.
+/// The beginning of a message above the size limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OversizedMessage {
     bytes: usize,

@@ -1,4 +1,4 @@
-//! [`RecentlyClosed`]: clients that disconnected recently. Messages that their app server sent before it knew are no error. Pure: the time is
+//! [`RecentlyClosed`]: clients that disconnected recently. Messages that their app server sent before it received the close are not an error. Pure: the time is
 //! an argument.
 
 use std::collections::{HashSet, VecDeque};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use realtime_engine::ConnectionId;
 
-/// An app server learns of a disconnect within milliseconds, or within seconds if its queue is full.
+/// An app server receives a close within milliseconds, or within seconds if its queue is full.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// Entries at most; beyond that the oldest are removed. About 6 MB.
+/// Most entries; the oldest are removed at the limit. About 6 MB.
 const ENTRIES_MAX: usize = 100_000;
 
 /// Clients that disconnected within [`LIFETIME`].

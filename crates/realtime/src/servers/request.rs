@@ -1,4 +1,4 @@
-//! [`ServerRequest`]: what an app server asks the service to do, independent of the service protocol.
+//! [`ServerRequest`]: a request of an app server to the service, independent of the service protocol.
 
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ pub(crate) enum ServerRequest {
     Ping(Ping),
     /// The app server has paused its messages to a client.
     PauseAck(ConnectionId),
-    /// A message beyond the size limit.
+    /// A message above the size limit.
     Oversized(OversizedMessage),
     /// An invalid request; the response is an ack or an event.
     Invalid(InvalidRequest),
@@ -172,7 +172,7 @@ pub(crate) enum ExistenceCheck {
     UserInGroup(UserId, GroupName),
 }
 
-/// What a ping asks for. Other pings only show that the app server is alive.
+/// The request in a ping. Other pings only show that the app server is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ping {
     Alive,

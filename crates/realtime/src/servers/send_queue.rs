@@ -286,10 +286,13 @@ mod tests {
         send_queue.push_delayed(start + Duration::from_millis(30), |out| out.push(b'1'));
         send_queue.push_delayed(start, |out| out.push(b'0'));
         assert_eq!(send_queue.next().await.unwrap().messages, b"0");
-        assert_eq!(send_queue.next().await.unwrap().messages, b"1");
-        assert!(start.elapsed() >= Duration::from_millis(30));
-        assert_eq!(send_queue.next().await.unwrap().messages, b"2");
-        assert!(start.elapsed() >= Duration::from_millis(60));
+        // On a loaded machine both may be due when the task runs again.
+        let mut rest = Vec::new();
+        while rest.len() < 2 {
+            rest.extend_from_slice(&send_queue.next().await.unwrap().messages);
+            assert!(start.elapsed() >= Duration::from_millis(if rest.len() == 1 { 30 } else { 60 }));
+        }
+        assert_eq!(rest, b"12");
         send_queue.push_delayed(start + Duration::from_secs(3600), |out| out.push(b'3'));
         send_queue.close();
         assert_eq!(send_queue.next().await.unwrap().messages, b"3", "closing releases delayed messages");

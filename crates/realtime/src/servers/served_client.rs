@@ -141,7 +141,7 @@ impl AppServer for ServedClient {
         let mut state = self.client.state();
         let State { connection: Some(opened), owner: Some(owner), .. } = &mut *state else { return };
         opened.client_context = Some(Arc::clone(client_context));
-        // Another app server may have refreshed it. Old SDKs do not know the message.
+        // Another app server may have refreshed it. Old SDKs do not support the message.
         if claims_changed && owner.is_recent_sdk {
             owner
                 .send_queue
@@ -180,7 +180,7 @@ impl AppServer for ServedClient {
         let mut state = self.client.state();
         state.forwarding.restart();
         state.notify_if_drained();
-        // Old SDKs do not know the message, and get no partial messages that they would have to discard.
+        // Old SDKs do not support the message, and receive no partial messages that they would have to discard.
         if let Some(owner) = state.owner.as_ref().filter(|owner| owner.is_recent_sdk) {
             owner.send_queue.push_for(connection, |out| to_protocol::reconnected(connection, out));
         }

@@ -28,7 +28,7 @@ pub(crate) struct ServerConnection {
     pub(super) server_id: Arc<str>,
     /// The name that the app server gave the connection.
     pub(super) name: Box<str>,
-    /// The app server's SDK is recent: it ignores messages and extensions that it does not know.
+    /// The app server's SDK is recent: it ignores unknown messages and extensions.
     pub(super) is_recent_sdk: bool,
     /// Its clients migrate to another app server when the connection is lost.
     pub(super) migrates_on_loss: bool,

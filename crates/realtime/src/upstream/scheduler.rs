@@ -105,7 +105,7 @@ impl Scheduler {
                 () = tokio::time::sleep_until(next_time.into()) => {}
                 _ = &mut stop, if !self.is_stopping => {
                     self.is_stopping = true;
-                    // Their clients are gone.
+                    // Their clients have disconnected.
                     self.streamed_responses.cancel_all();
                 }
             }

@@ -1,6 +1,6 @@
 //! How a client changes its app server.
 //!
-//! An app server that gives a client up executes the invocations that it has received, but the completions that it has not sent before it is
+//! An app server from which a client migrates executes the invocations that it has received, but the completions that it has not sent before it is
 //! paused never arrive. So new invocations are held back first (`hold_invocations`), then everything (`pause`), and then the client moves
 //! (`move_to`) or stays (`stay`).
 
@@ -15,7 +15,7 @@ use crate::servers::to_protocol;
 use realtime_engine::SendRate;
 
 impl AppServerClient {
-    /// Holds new invocations of the client back. The receiver is notified when its app server has completed the others and answered the
+    /// Holds back new invocations of the client. The receiver is notified when its app server has completed the others and the
     /// handshake. `None` if the server connection does not carry the client, or it migrates already.
     pub(in crate::servers) fn hold_invocations(
         &self,
@@ -40,7 +40,7 @@ impl AppServerClient {
         if !state.belongs_to(from) || !state.forwarding.can_move() {
             return None;
         }
-        // Nothing is forwarded after the pause: the app server would execute it and never answer.
+        // Nothing is forwarded after the pause: the app server would execute it and never send its completion.
         state.forwarding.pause();
         let (sender, receiver) = oneshot::channel();
         if from.is_recent_sdk {
@@ -95,7 +95,7 @@ impl AppServerClient {
             return;
         }
         if let Some(sender) = state.pause_acknowledged.take() {
-            // The receiver may have given up.
+            // The receiver may have stopped waiting.
             let _ = sender.send(());
         }
     }
@@ -128,7 +128,7 @@ impl AppServerClient {
         from.send_queue.push_for(id, |out| to_protocol::close(id, None, Some(&to.server_id), out));
         let record = to_protocol::handshake_record(protocol);
         let held_back = forwarding.move_on(protocol);
-        // If the old app server has not answered the handshake, the new one does, as for a new client.
+        // If the old app server has not completed the handshake, the new one does, as for a new client.
         let from_name = handshake_answered.then_some(&*from.server_id);
         to.send_queue.push_for(id, |out| {
             to_protocol::open(id, protocol, &client_context, &self.headers, instance, from_name, out);

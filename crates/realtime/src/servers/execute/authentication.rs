@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use signalr_protocol::service::{AckStatus, ServiceClaims, UnixTime, claims_payload};
 
-use super::{RequestResult, acknowledge};
+use super::acks::{RequestResult, acknowledge};
 use crate::authentication::{self, NewClaims, Refresh};
 use crate::servers::server_connection::ServerConnection;
 use crate::servers::shared::Servers;

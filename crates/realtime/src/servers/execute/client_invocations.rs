@@ -60,7 +60,7 @@ impl Servers {
         if owner.server_id == server.server_id {
             client.expect_result(&pending, now);
         } else {
-            // The client's app server gets the result and must know the invocation before.
+            // The client's app server receives the result and needs the invocation before it.
             self.announce(server, &owner, &pending);
         }
         self.publish(server, publish(server, Target::Connection(id), message)).await

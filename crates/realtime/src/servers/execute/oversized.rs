@@ -1,4 +1,4 @@
-//! Messages of app servers beyond the size limit. Where an ack or a result is expected, the response is an error; all others cause an
+//! Messages of app servers above the size limit. If an ack or a result is expected, it is an error; all others cause an
 //! event.
 
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Servers {
         let Some(client) = self.client(&server.hub, id) else { return Ok(()) };
         let Some((protocol, is_between)) = client.stream_position(server) else { return Ok(()) };
         if !is_between {
-            // The end of the rejected message cannot be found in the bytes that follow.
+            // The end of the rejected message is unknown, so later bytes cannot be split.
             return self.close_unreadable(server, &client, id, why).await;
         }
         let Some(invocation) = completed(protocol, payload) else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! Pings of app servers that ask for the state of the service.
+//! Pings of app servers that query the state of the service.
 
 use std::sync::Arc;
 use std::time::SystemTime;

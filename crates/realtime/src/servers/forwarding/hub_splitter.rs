@@ -162,7 +162,7 @@ fn skip_for(protocol: HubProtocol, error: FramingError, input: &[u8]) -> Skip {
     }
 }
 
-/// How many bytes a message of MessagePack takes with its prefix; `None` while the prefix is not complete, or if it is invalid.
+/// The length of a MessagePack message with its prefix; `None` while the prefix is not complete, or if it is invalid.
 fn framed_bytes(input: &[u8]) -> Option<usize> {
     let mut length = 0;
     for (index, byte) in input.iter().take(PREFIX_BYTES_MAX).enumerate() {

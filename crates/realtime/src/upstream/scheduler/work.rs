@@ -55,7 +55,7 @@ impl UpstreamInvocation {
 pub(super) enum JobResult {
     Nothing,
     Finished(SerialQueueKey, Result<(), DeliveryError>),
-    /// The response to a stream has begun; its invocation is finished.
+    /// The headers of a streamed response have been received; its invocation is finished.
     Streams(SerialQueueKey, StreamedResponse),
     /// A streamed response is not forwarded any more.
     Streamed(ConnectionId, Box<str>),

@@ -236,7 +236,7 @@ async fn the_sdk_reconnects_to_the_next_process_after_a_drain() {
     listening.stop().await;
 }
 
-/// The recorded service forwarded sequences, acks and repeated invocations to the app server, which does not know them and ran an
+/// The recorded service forwarded sequences, acks and repeated invocations to the app server, which does not support them and ran an
 /// invocation twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stateful_client_that_loses_its_socket_loses_no_message_and_its_invocation_runs_once() {

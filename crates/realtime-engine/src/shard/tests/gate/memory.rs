@@ -68,7 +68,7 @@ fn complete_handshake(world: &mut World, client: &mut Client) {
 }
 
 #[test]
-fn a_connection_is_small() {
+fn the_size_of_a_connection_stays_below_its_limit() {
     assert!(size_of::<Connection>() <= CONNECTION_BYTES_MAX, "{}", size_of::<Connection>());
 }
 
