@@ -33,7 +33,7 @@ pub(crate) fn stream_items(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Vec<OutgoingMessage>, Rejection> {
-    let refused = |error: &dyn std::fmt::Display| invalid(format!("the item: {error}"));
+    let refused = |error: &dyn std::fmt::Display| invalid(format!("the item is invalid: {error}"));
     if is_lines(headers) {
         return lines(stream, body);
     }

@@ -56,8 +56,8 @@ pub(crate) enum NotFollowed {
         "the client is not a member of the group, and its token has no role that lets it join: chappe.joinLeaveGroup.<group>"
     )]
     NotMember,
-    /// The client is in the largest number of groups.
-    #[error("the client is already in the largest number of groups that a connection may be in")]
+    /// The limit of groups of a connection is reached.
+    #[error("the client is in too many groups; leave one, or raise realtime.engine.connection_groups_max")]
     TooManyGroups,
     /// New messages arrive faster than they can be sent.
     #[error("messages arrive faster than this client receives the missed ones; follow again")]

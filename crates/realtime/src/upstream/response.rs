@@ -38,7 +38,7 @@ pub(crate) enum ResponseError {
     Message { protocol: &'static str, cause: ParseError },
     #[error("Invocation failed, the upstream's response is more than one hub message")]
     Several,
-    #[error("Invocation failed, the upstream's response is no completion of this invocation")]
+    #[error("Invocation failed, the upstream's response is not a completion of this invocation")]
     Foreign,
 }
 

@@ -111,7 +111,7 @@ fn a_response_that_is_not_a_framed_completion_becomes_an_error() {
     let framed = [unframed.as_slice(), b"\x1e"].concat();
     // Only the service may call methods of clients, also the reserved ones; a response of an upstream must not.
     let call = b"{\"type\":1,\"target\":\"chappe.position\",\"arguments\":[null,\"1-9\"]}\x1e";
-    let foreign = "Invocation failed, the upstream's response is no completion of this invocation";
+    let foreign = "Invocation failed, the upstream's response is not a completion of this invocation";
     for awaited in [&awaited, &Awaited::Stream("1".into())] {
         check(JSON, awaited, 200, call, foreign);
     }
@@ -164,7 +164,7 @@ fn a_response_that_is_not_a_framed_completion_becomes_an_error() {
             &awaited,
             200,
             foreign.as_bytes(),
-            "Invocation failed, the upstream's response is no completion of this invocation",
+            "Invocation failed, the upstream's response is not a completion of this invocation",
         );
     }
 }
@@ -178,7 +178,7 @@ fn the_response_to_a_stream_may_contain_items_and_its_end() {
         let expected = if good {
             body.replace('\u{1e}', "|")
         } else {
-            "Invocation failed, the upstream's response is no completion of this invocation".to_owned()
+            "Invocation failed, the upstream's response is not a completion of this invocation".to_owned()
         };
         check(JSON, &awaited, 200, body.as_bytes(), &expected);
     };

@@ -55,7 +55,7 @@ async fn responses_become_completions() {
             200,
             completion(2),
             expect![[
-                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's response is no completion of this invocation"}"#
+                r#"{"type":3,"invocationId":"1","error":"Invocation failed, the upstream's response is not a completion of this invocation"}"#
             ]],
         ),
     ] {

@@ -107,8 +107,8 @@ async fn an_invalid_or_interrupted_response_ends_its_stream_with_an_error() {
     };
     for (id, part, expected) in [
         (1, "nonsense\u{1e}".to_owned(), "the upstream's response is not a hub message in json"),
-        (2, item(9, &json!(1)), "the upstream's response is no completion of this invocation"),
-        (3, completion(9), "the upstream's response is no completion of this invocation"),
+        (2, item(9, &json!(1)), "the upstream's response is not a completion of this invocation"),
+        (3, completion(9), "the upstream's response is not a completion of this invocation"),
         (4, item(4, &json!("x".repeat(2000))), "has a part that is not framed, or too large"),
     ] {
         let parts = ask(&mut stage, &mut ada, id).await;

@@ -20,7 +20,7 @@ const BARE_BYTES_MAX: usize = 235;
 /// above, its client context (236), its groups (60) and its user (169).
 const FULL_BYTES_MAX: usize = 700;
 
-/// The size of a connection, which every client pays.
+/// Size of the state of a connection.
 const CONNECTION_BYTES_MAX: usize = 160;
 
 /// The JSON in a token of 300 characters: 219 characters of base64 between header and signature.
