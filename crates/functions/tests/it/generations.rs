@@ -78,6 +78,44 @@ async fn a_call_ends_in_the_generation_where_it_started_and_new_ones_run_in_the_
 }
 
 #[tokio::test]
+async fn a_pushed_event_ends_in_the_generation_where_it_started_and_new_ones_run_in_the_next() {
+    let (permits, (entered, mut slow)) = (Arc::new(Semaphore::new(0)), mpsc::unbounded_channel());
+    let gate = Arc::clone(&permits);
+    let trigger = json!({"type": "webhookTrigger", "name": "event", "direction": "in"});
+    let setup = Setup::default().mark_generation().function("hook", &[trigger], move |request| {
+        let (gate, entered) = (Arc::clone(&gate), entered.clone());
+        async move {
+            let _ = entered.send(generation(&request));
+            gate.acquire().await.expect("open").forget();
+            answer(&request)
+        }
+    });
+    let host = setup.start().await;
+    let push = || {
+        let request = http::Request::post("/runtime/webhooks/webhook?functionName=hook");
+        host.handle.push("webhook", request.body(bytes::Bytes::new()).expect("a request"))
+    };
+    let first = push();
+    tokio::pin!(first);
+    tokio::select! {
+        response = &mut first => panic!("it has no permit: {response:?}"),
+        entered = received(&mut slow) => assert_eq!(entered, 1),
+    }
+    host.handle.reload().await.expect("the app starts again");
+    let second = push();
+    tokio::pin!(second);
+    tokio::select! {
+        response = &mut second => panic!("it has no permit: {response:?}"),
+        entered = received(&mut slow) => assert_eq!(entered, 2),
+    }
+    assert!(host.drained.borrow().is_empty(), "an event is under way in generation 1");
+    permits.add_permits(2);
+    assert_eq!(first.await.expect("it runs").body(), "1");
+    assert_eq!(second.await.expect("it runs").body(), "2");
+    drained(&host, &[1]).await;
+}
+
+#[tokio::test]
 async fn calls_beyond_the_grace_period_are_cut_off_with_their_workers() {
     let (setup, permits, mut slow) = app();
     let host = setup.options(|options| options.generation_drain_ms = 20).start().await;

@@ -21,12 +21,12 @@ fn events_options(webhook: &Webhook) -> Options {
 }
 
 /// Sends a close frame, and waits for that of the service.
-async fn leave(mut client: HubClient) {
+pub(crate) async fn leave(mut client: HubClient) {
     client.send(b"{\"type\":7}\x1e").await.unwrap();
     while client.next().await.unwrap().is_some() {}
 }
 
-async fn dead_letters(listening: &Listening, expected: Expect) {
+pub(crate) async fn dead_letters(listening: &Listening, expected: Expect) {
     let page = listening.fixture.handle.dead_letters(None, 100).await.unwrap();
     let shown: String = page
         .letters

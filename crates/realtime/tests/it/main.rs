@@ -7,6 +7,7 @@ mod events;
 mod fixture;
 mod history;
 mod hostile;
+mod in_process;
 mod negotiate;
 mod refresh;
 mod requests;
