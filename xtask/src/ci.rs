@@ -28,6 +28,7 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
                 "-Dwarnings",
             ])),
         ),
+        ("redis server", Box::new(packages::install_redis)),
         ("rust tests", Box::new(cargo(&["test", "--workspace", "--all-features", "--locked"]))),
         ("simulation", Box::new(|| simulation(root))),
         ("each crate alone", Box::new(|| each_crate_alone(root))),

@@ -29,6 +29,7 @@ const JAVA: [(&str, &str); 2] = [
 
 /// Sees to everything.
 pub(crate) fn install(root: &Path) -> anyhow::Result<()> {
+    install_redis()?;
     install_npm(root)?;
     install_python(root)?;
     install_java(root)?;
@@ -81,6 +82,17 @@ pub(crate) fn cpp_compiler() -> anyhow::Result<()> {
     }
     println!("installing g++ (Debian's package) for the fuzz targets");
     apt(&["g++"]).context("there is no C++ compiler, and it could not be installed: apt-get install g++")
+}
+
+/// Sees to the Redis server that tests of `connect-redis` start, each one of its own. Debian would start one as a service; it is not
+/// used, and where there is no service manager it does not run.
+pub(crate) fn install_redis() -> anyhow::Result<()> {
+    if answers("redis-server", &["--version"]) {
+        return Ok(());
+    }
+    println!("installing redis-server (Debian's package) for the tests of its triggers");
+    apt(&["redis-server"])
+        .context("there is no Redis server, and it could not be installed: apt-get install redis-server")
 }
 
 /// Copies the jars that the project files name into folders of our own.

@@ -25,6 +25,7 @@ fn tables() -> Vec<Table> {
         ("egress", egress::ERRORS.to_vec()),
         ("bindings", functions_contract::ERRORS.to_vec()),
         ("bindings-cosmosdb", connect_cosmosdb::ERRORS.to_vec()),
+        ("bindings-redis", connect_redis::ERRORS.to_vec()),
         ("bindings-signalr", connect_signalr::ERRORS.to_vec()),
         ("gateway", gateway::ERRORS.to_vec()),
         ("configuration", crate::error_table::configuration::CONFIGURATION.to_vec()),

@@ -7,6 +7,7 @@
 //! | `InProcessUpstream` | `realtime` | `functions` with the triggers of `connect-signalr` | `signalr.rs` |
 //! | `Connector` for `cosmosDBTrigger`, `cosmosDB` | `functions-contract` | `connect-cosmosdb`, over `documents` or over the network | `cosmosdb.rs` |
 //! | `Connector` for `eventGridTrigger` | `functions-contract` | `connect-eventgrid` | `eventgrid.rs` |
+//! | `Connector` for `redisPubSubTrigger`, `redisListTrigger`, `redisStreamTrigger`, `redis` | `functions-contract` | `connect-redis`, over the network | `redis.rs` |
 //! | whether a connection string names this process | | `Here` | `resolver.rs` |
 //!
 //! To add a connector: a crate with `Options` and an implementation of `Connector`, a file here with its row, and the row's name in
@@ -15,6 +16,7 @@
 
 mod cosmosdb;
 mod eventgrid;
+mod redis;
 mod resolver;
 mod row;
 mod signalr;
@@ -32,7 +34,7 @@ use row::{ConnectorRow, Creating};
 pub(crate) use signalr::connect_triggers;
 
 /// The connectors of this process.
-static CONNECTORS: &[&ConnectorRow] = &[&cosmosdb::ROW, &eventgrid::ROW, &signalr::ROW];
+static CONNECTORS: &[&ConnectorRow] = &[&cosmosdb::ROW, &eventgrid::ROW, &redis::ROW, &signalr::ROW];
 
 /// The sections of the connectors in `chappe.toml`.
 pub(crate) fn sections() -> Vec<&'static ConnectorSection> {

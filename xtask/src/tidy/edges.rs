@@ -51,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["http-messages", "egress", "functions-contract", "identity", "signalr-protocol", "trace"],
     ),
     ("connect-eventgrid", &["functions-contract", "trace"]),
+    ("connect-redis", &["functions-contract", "http-messages"]),
     ("connect-cosmosdb", &["http-messages", "egress", "functions-contract", "identity", "trace"]),
     ("state", &[]),
     ("state-embedded", &["checked-files", "state", "supervision"]),

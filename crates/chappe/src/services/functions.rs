@@ -72,7 +72,7 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
         starting.embedded,
         here(&starting),
         (&resources.egress, &resources.bodies),
-        data_dir,
+        &own_dir,
     );
     let dependencies = functions::Dependencies {
         environment: starting.environment.clone(),
