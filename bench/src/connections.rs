@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Times that the process is killed under load
     #[arg(long, default_value_t = 3)]
     kills: u32,
-    /// Memory that may be left when all have gone, beyond what there was before they came, in percent of what they took
+    /// Memory that may remain when all clients have left, above the memory before they connected, in percent of what they used
     #[arg(long, default_value_t = 10)]
     left_percent_max: u64,
 }

@@ -157,7 +157,7 @@ mod tests {
 
     const GATEWAY: ServiceId = ServiceId::unnamed("gateway");
 
-    /// A port that something else has, and what holds it.
+    /// A port in use, and the listener that uses it.
     fn taken_port() -> (std::net::TcpListener, u16) {
         let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound");
         let port = other.local_addr().expect("a bound listener has an address").port();

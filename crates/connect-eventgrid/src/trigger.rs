@@ -124,7 +124,7 @@ fn is_cloud_event(headers: &HeaderMap) -> bool {
     is_structured || headers.contains_key("ce-specversion")
 }
 
-/// Of several errors, the one that the sender is told: a failure of a function hides a temporary one.
+/// Of several errors, the one for the response: a failure of a function takes precedence over a temporary error.
 fn severity(error: &PushError) -> u8 {
     match error {
         PushError::Overloaded => 0,

@@ -104,7 +104,7 @@ impl Listener {
         self
     }
 
-    /// The address that was bound, with the port that was given; of localhost the IPv4 one.
+    /// The address that was bound, with the port that was given; for localhost the IPv4 address.
     pub fn local_addr(&self) -> SocketAddr {
         self.sockets[0].local_addr().expect("a bound listener has an address")
     }

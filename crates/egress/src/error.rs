@@ -94,7 +94,7 @@ pub enum SendError {
         #[source]
         cause: Arc<http_messages::ReadError>,
     },
-    /// The connection was lost, or the other side does not keep to HTTP. The request may have been carried out.
+    /// The connection was lost, or the other side violates HTTP. The request may have been carried out.
     #[error("exchange a request and its response")]
     Protocol {
         /// What is wrong.
@@ -165,7 +165,7 @@ pub enum OptionsError {
         #[source]
         cause: rustls_pki_types::pem::Error,
     },
-    /// A file holds no certificate authority.
+    /// A file contains no certificate authority.
     #[error("{} holds no certificate that can be trusted", path.display())]
     NoRoot {
         /// The file.

@@ -11,7 +11,7 @@ use trace::Tracer;
 
 use crate::workers::StartWorkers;
 
-/// What the host needs from the program around it.
+/// The dependencies of the host, from the program that starts it.
 pub struct Dependencies {
     /// A snapshot of the process's environment.
     pub environment: BTreeMap<String, String>,

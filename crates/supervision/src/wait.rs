@@ -7,7 +7,7 @@ use std::time::Instant;
 pub enum Wait {
     /// Until there is something: in a thread of its own.
     ForWork,
-    /// Not at all: in a simulation.
+    /// Does not wait: in a simulation.
     Never,
 }
 

@@ -64,7 +64,7 @@ impl AdminError {
         self.respond_with(self.message())
     }
 
-    /// With a message that says more.
+    /// With a more detailed message.
     pub(super) fn respond_with(self, message: &str) -> Response<Body> {
         self.description().json_response(message)
     }

@@ -195,7 +195,7 @@ impl FuncArgs {
     }
 }
 
-/// A text as TOML writes it, so that none reads like a number or a list.
+/// A text as a TOML string, so that it is not read as a number or a list.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }

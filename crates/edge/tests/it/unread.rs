@@ -21,7 +21,7 @@ impl AddressUsage {
         timeout(PATIENCE, self.0.write_all(bytes)).await.expect("in time").expect("sent");
     }
 
-    /// The head of the next response, in small letters; its body is read.
+    /// The head of the next response, in lower case; its body is read.
     async fn answer(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

@@ -17,7 +17,7 @@ pub(crate) struct UsageCounts {
     pub(crate) executions: u64,
     /// Those that failed.
     pub(crate) failures: u64,
-    /// Their durations as they count, in milliseconds.
+    /// Their billed durations, in milliseconds.
     pub(crate) milliseconds: u64,
     /// Memory times duration, in MB-milliseconds.
     pub(crate) execution_units: u64,
