@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
+use supervision::is_mutated;
 use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::shard::{Backlog, PendingFrame};
@@ -215,6 +216,9 @@ impl HttpTransport {
 
 impl Drop for HttpTransport {
     fn drop(&mut self) {
+        if is_mutated("bytes-stay-counted") {
+            return;
+        }
         self.count(self.bytes(), 0);
     }
 }

@@ -188,7 +188,7 @@ impl<'a> Delivery<'a> {
                 ]);
                 self.connect(number, kind, true)
             }
-            Step::Send => self.send(),
+            Step::Send => self.send(false),
             Step::Join => self.change_group(number, Membership::Join),
             Step::Leave => self.change_group(number, Membership::Leave),
             Step::UserJoins => self.change_user(Membership::Join),
@@ -201,7 +201,14 @@ impl<'a> Delivery<'a> {
                 let halves = self.chance.between(2, 24);
                 self.wait(halves)
             }
-            Step::Follow => self.follow(number),
+            Step::Follow => {
+                self.follow(number)?;
+                // Messages that come while it is brought up to date.
+                for _ in 0..self.chance.below(3) {
+                    self.send(true)?;
+                }
+                Ok(())
+            }
             Step::Connect | Step::Rounds => {
                 for _ in 0..self.chance.between(1, 4) {
                     self.round()?;
@@ -311,8 +318,10 @@ impl<'a> Delivery<'a> {
     /// A connection is no more; its client keeps the position that it knows.
     fn forget(&mut self, number: usize) {
         if let Some(client) = self.clients[number].take() {
-            if let Link::Socket(remote, _) = &client.link {
-                remote.cut();
+            match &client.link {
+                Link::Socket(remote, _) => remote.cut(),
+                Link::Polls(Some(poll)) => poll.abort(),
+                Link::Polls(None) | Link::Events(_) | Link::Lost(_) => {}
             }
             self.model.ended(client.number);
             if client.position.is_some() {
@@ -371,7 +380,8 @@ impl<'a> Delivery<'a> {
         Ok(Link::Socket(remote, decoder()))
     }
 
-    fn send(&mut self) -> Result<()> {
+    /// Somebody sends a message, to the kept group or to anybody.
+    fn send(&mut self, is_kept: bool) -> Result<()> {
         let sender = self.chance.below(SENDERS);
         if self.sending[sender].is_some() {
             return self.round();
@@ -384,6 +394,7 @@ impl<'a> Delivery<'a> {
             .map(|client| (client.number, client.id))
             .collect();
         let (audience, to) = match self.chance.below(8) {
+            _ if is_kept => (Receivers::Group(KEPT.to_owned()), Target::Group(GroupName::new(KEPT))),
             0 => (Receivers::All, Target::All),
             1 => {
                 let user = self.chance.below(USERS);
@@ -432,13 +443,8 @@ impl<'a> Delivery<'a> {
                     return;
                 }
             }
-            Link::Polls(poll) => {
-                if let Some(poll) = poll {
-                    poll.abort();
-                }
-            }
-            // The client's end of the response goes with the client.
-            Link::Events(_) => {}
+            // What is open of its requests goes with the client.
+            Link::Polls(_) | Link::Events(_) => {}
             Link::Lost(_) => return,
         }
         self.forget(number);
@@ -613,6 +619,7 @@ impl<'a> Delivery<'a> {
         self.model.check_received()?;
         // By then the service has given up the clients that have gone, and those that do not reconnect.
         self.wait(2 * GONE_AFTER_S)?;
+        self.check_deadlines()?;
         for number in 0..CLIENTS {
             if matches!(self.clients[number], Some(SimulatedClient { link: Link::Lost(_), .. })) {
                 self.forget(number);

@@ -44,6 +44,43 @@ struct Arguments {
     /// Let the device ignore flushes, to see that the simulator notices.
     #[arg(long, hide = true)]
     ignore_flushes: bool,
+    /// Put one of the known faults into the product, to see that the simulator finds it.
+    #[arg(long)]
+    mutation: Option<String>,
+}
+
+/// Faults by which the simulator itself is tested.
+#[derive(Clone, Copy, Debug, Default)]
+struct Faults {
+    /// Flushes do nothing.
+    ignores_flushes: bool,
+    /// One of [`MUTATIONS`].
+    mutation: Option<&'static str>,
+}
+
+/// The faults that the product can be given (`supervision::is_mutated`), and what the check that finds each says.
+const MUTATIONS: [(&str, Part, &str); 10] = [
+    ("position-before-response", Part::Delivery, "came before the response"),
+    ("ping-left-out", Part::Delivery, "has sent nothing for"),
+    ("silent-client-stays", Part::Delivery, "has been silent for"),
+    ("token-expires-early", Part::Delivery, "ended the connection for Some(TokenExpired)"),
+    ("end-without-reason", Part::Delivery, "has no end reason"),
+    ("connection-stays-in-group", Part::Delivery, "has the members"),
+    ("bytes-stay-counted", Part::Delivery, "realtime_outlet_bytes is"),
+    ("user-groups-forgotten", Part::Delivery, ""),
+    ("write-not-committed", Part::Documents, "item"),
+    ("change-keeps-its-lsn", Part::Documents, "the follower of the change feed last saw"),
+];
+
+impl Arguments {
+    fn faults(&self) -> Result<Faults> {
+        let mutation = self.mutation.as_deref().map(|wanted| {
+            let known = MUTATIONS.iter().find(|(name, ..)| *name == wanted);
+            let names = || MUTATIONS.map(|(name, ..)| name).join(", ");
+            known.map(|(name, ..)| *name).with_context(|| format!("no such mutation; there are: {}", names()))
+        });
+        Ok(Faults { ignores_flushes: self.ignore_flushes, mutation: mutation.transpose()? })
+    }
 }
 
 /// What a seed runs.
@@ -100,14 +137,15 @@ fn folder() -> PathBuf {
 }
 
 /// Runs one seed in a thread of its own, as the standard library draws some random numbers once a thread.
-fn run(seed: u64, is_shown: bool, ignores_flushes: bool) -> Result<Outcome> {
+fn run(seed: u64, is_shown: bool, faults: Faults) -> Result<Outcome> {
     let run = move || -> Result<Outcome> {
         let base = folder();
         let root = base.join("disk");
         std::fs::create_dir_all(&root).context("make a folder for the simulated disk")?;
         let mut disk = Disk::new(root, Chance::new(seed ^ 0xd15c));
-        disk.ignores_flushes = ignores_flushes;
+        disk.ignores_flushes = faults.ignores_flushes;
         let mut events = Events::new(is_shown);
+        supervision::simulation::mutate(faults.mutation);
         system::begin(seed, disk);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match Part::of(seed) {
             Part::Storage => Storage::new(seed, &mut events).run(),
@@ -133,7 +171,7 @@ fn run(seed: u64, is_shown: bool, ignores_flushes: bool) -> Result<Outcome> {
 }
 
 fn one(seed: u64, arguments: &Arguments) -> Result<()> {
-    let outcome = run(seed, true, arguments.ignore_flushes)?;
+    let outcome = run(seed, true, arguments.faults()?)?;
     println!("events: {:016x}", outcome.events.sum());
     match outcome.failure {
         Some(failure) => Err(failure.context(format!("seed {seed} fails"))),
@@ -148,7 +186,7 @@ fn many_here(arguments: &Arguments) -> Result<()> {
         if arguments.part.is_some_and(|part| part != Part::of(seed)) {
             continue;
         }
-        let outcome = run(seed, false, arguments.ignore_flushes)?;
+        let outcome = run(seed, false, arguments.faults()?)?;
         if let Some(failure) = outcome.failure {
             bail!(
                 "{}seed {seed} fails: {failure:#}\nrepeat it with: cargo xtask soak simulate --seed {seed}",
@@ -162,6 +200,9 @@ fn many_here(arguments: &Arguments) -> Result<()> {
 fn many(arguments: &Arguments) -> Result<()> {
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let mut of_each: Vec<String> = Vec::new();
+    if let Some(mutation) = arguments.faults()?.mutation {
+        of_each.extend(["--mutation".to_owned(), mutation.to_owned()]);
+    }
     if arguments.ignore_flushes {
         of_each.push("--ignore-flushes".to_owned());
     }
@@ -184,7 +225,7 @@ mod tests {
     #[test]
     fn seeds_pass_and_the_same_seed_gives_the_same_events() {
         for seed in 0..5 {
-            let [first, second] = [(); 2].map(|()| run(seed, false, false).expect("it runs"));
+            let [first, second] = [(); 2].map(|()| run(seed, false, Faults::default()).expect("it runs"));
             assert!(first.failure.is_none(), "seed {seed}: {:?}\n{}", first.failure, first.events.last());
             assert_eq!(first.events.sum(), second.events.sum(), "seed {seed}");
         }
@@ -192,7 +233,21 @@ mod tests {
 
     #[test]
     fn a_device_that_ignores_flushes_is_noticed() {
-        let is_noticed = |seed| run(seed, false, true).expect("it runs").failure.is_some();
+        let faults = Faults { ignores_flushes: true, ..Faults::default() };
+        let is_noticed = |seed| run(seed, false, faults).expect("it runs").failure.is_some();
         assert!((0..30).any(is_noticed));
+    }
+
+    #[test]
+    fn each_mutation_is_found_by_its_check() {
+        for (name, part, text) in MUTATIONS {
+            let faults = Faults { mutation: Some(name), ..Faults::default() };
+            let failures = (0..2_000).filter(|seed| Part::of(*seed) == part).filter_map(|seed| {
+                let failure = run(seed, false, faults).expect("it runs").failure?;
+                Some((seed, format!("{failure:#}")))
+            });
+            let found = failures.inspect(|(seed, why)| println!("{name}: seed {seed}: {why}")).next();
+            assert!(found.is_some_and(|(_, why)| why.contains(text)), "{name} is not found by its check");
+        }
     }
 }

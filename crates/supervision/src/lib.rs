@@ -13,6 +13,7 @@
 mod catch;
 mod component;
 mod metrics;
+mod mutation;
 mod restart;
 #[cfg(feature = "simulation")]
 pub mod simulation;
@@ -26,6 +27,7 @@ mod wait;
 
 pub use catch::catch;
 pub use component::{Component, NotReady};
+pub use mutation::is_mutated;
 pub use supervisor::{Failure, Supervisor};
 pub use thread::Thread;
 pub use turns::Turns;

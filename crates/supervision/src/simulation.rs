@@ -1,7 +1,7 @@
 //! Supervised threads without threads: their work is run turn by turn, by a simulation with one thread. Compiled only with the
 //! feature `simulation`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::wait::{Turned, Wait};
 
@@ -17,6 +17,16 @@ type Work = Box<dyn FnMut(Wait) -> Turned>;
 thread_local! {
     /// What is to be run; empty where it has ended or is being run.
     static WORK: RefCell<Vec<Option<Work>>> = const { RefCell::new(Vec::new()) };
+    static MUTATION: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Puts a fault into the product, as far as this thread runs it; see [`is_mutated`](crate::is_mutated).
+pub fn mutate(fault: Option<&'static str>) {
+    MUTATION.set(fault);
+}
+
+pub(crate) fn mutation() -> Option<&'static str> {
+    MUTATION.get()
 }
 
 pub(crate) fn add(work: Work) -> Number {

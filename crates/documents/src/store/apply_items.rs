@@ -3,6 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 
+use supervision::is_mutated;
+
 use super::write_time::WriteTime;
 use super::{ChangeRejection, ChangeResult, Item, ItemOperation, ItemResult, rows};
 use crate::catalog::Container;
@@ -75,7 +77,8 @@ fn apply_one(
         }
         (Effect::Overwrite, Some(existing)) => {
             let number = existing.number;
-            let item = write(connection, container, operation, Some(&existing), number, position.lsn, now)?;
+            let lsn = if is_mutated("change-keeps-its-lsn") { existing.lsn } else { position.lsn };
+            let item = write(connection, container, operation, Some(&existing), number, lsn, now)?;
             Ok(ItemResult { created: false, item: Some(item) })
         }
         (Effect::Delete, Some(existing)) => {

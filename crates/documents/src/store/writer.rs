@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use checked_files::CheckedDatabase;
 use rusqlite::TransactionBehavior;
-use supervision::{Supervisor, Thread, Turned, Turns, Unit, Wait};
+use supervision::{Supervisor, Thread, Turned, Turns, Unit, Wait, is_mutated};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::reserve::DiskReserve;
@@ -352,6 +352,7 @@ fn apply_group(
     let mut transaction =
         context.database.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut results = Vec::with_capacity(changes.len());
+    let changes_items = changes.iter().any(StoreChange::is_of_items);
     for change in changes {
         let savepoint = transaction.savepoint()?;
         let result = apply::apply(&savepoint, &catalog, &context.account, change, now);
@@ -367,6 +368,9 @@ fn apply_group(
         results.push(result);
     }
     let sequence = CheckedDatabase::count_commit(&transaction)?;
+    if is_mutated("write-not-committed") && changes_items {
+        return Ok(results);
+    }
     transaction.commit()?;
     context.database.acknowledge(sequence);
     Ok(results)

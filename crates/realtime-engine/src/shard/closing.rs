@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use signalr_protocol::HubProtocol;
+use supervision::is_mutated;
 use websocket::{CloseCode, close_frame};
 
 use super::Shard;
@@ -137,7 +138,7 @@ impl Shard {
             self.settings.hub_counts.release(&hub);
         }
         let Some(client) = client else { return };
-        if was_open {
+        if was_open && !is_mutated("end-without-reason") {
             let event = || TraceEventKind::Ended { reason, error: error.map(Into::into) };
             self.trace(&client, event);
         }

@@ -3,6 +3,8 @@
 //!
 //! All times are ticks of the shard's clock. A deadline is never early, and late by at most one tick.
 
+use supervision::is_mutated;
+
 use super::deadlines::Tick;
 use crate::EndReason;
 
@@ -247,7 +249,7 @@ impl OpenView {
 
     /// Applies the client timeout, and pings the client if nothing else is sent.
     fn keep_alive(&self, now: Tick, mut next: Tick) -> Verdict {
-        if self.has_pinged && !self.is_paused {
+        if self.has_pinged && !self.is_paused && !is_mutated("silent-client-stays") {
             let silence = self.last_received_at.plus(self.timeouts.client_timeout);
             match after(silence, now, Verdict::LoseSocket(EndReason::ClientTimeout)) {
                 Verdict::Wait(until) => next = next.min(until),

@@ -61,8 +61,12 @@ impl Delivery<'_> {
     pub(super) fn check_deadlines(&self) -> Result<()> {
         for (number, client) in self.clients.iter().enumerate() {
             let Some(client) = client.as_ref().filter(|client| client.is_open) else { continue };
-            ensure!(!client.is_expired(LATE_MAX), "client {number} is open, and its token has expired");
-            let is_missed = client.is_silent && client.kind != ClientKind::LongPolling;
+            let is_connected = !matches!(client.link, Link::Lost(_));
+            ensure!(
+                !is_connected || !client.is_expired(LATE_MAX),
+                "client {number} is open, and its token has expired"
+            );
+            let is_missed = client.is_silent && matches!(client.link, Link::Socket(..) | Link::Events(_));
             ensure!(
                 !is_missed || client.silence() <= CLIENT_TIMEOUT + LATE_MAX,
                 "client {number} is open, and has been silent for {:?}",

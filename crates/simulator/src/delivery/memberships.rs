@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail, ensure};
 use realtime_engine::{ConnectionId, GroupName, Lifetime, ListScope, Membership, UserId};
 
-use super::{Delivery, GROUPS, USERS};
+use super::{Delivery, GROUPS, KEPT, USERS};
 use crate::system;
 
 impl Delivery<'_> {
@@ -34,7 +34,8 @@ impl Delivery<'_> {
 
     /// A user joins or leaves a group, with all its connections.
     pub(super) fn change_user(&mut self, membership: Membership) -> Result<()> {
-        let (user, group) = (self.chance.below(USERS), *self.chance.one_of(&GROUPS));
+        let user = self.chance.below(USERS);
+        let group = if self.chance.once_in(2) { KEPT } else { *self.chance.one_of(&GROUPS) };
         self.events.add(format_args!("user {user}: {membership:?} {group}"));
         self.model.user_changes(user, group, membership == Membership::Join);
         for client in self.clients.iter_mut().flatten().filter(|client| client.user == user) {
@@ -57,7 +58,16 @@ impl Delivery<'_> {
             || Ok(()),
         )?;
         match changed {
-            Ok(()) => self.model.user_changed(user, group, membership == Membership::Join),
+            Ok(()) => {
+                self.model.user_changed(user, group, membership == Membership::Join);
+                let listed = self.list(&ListScope::Group(GroupName::new(group)))?;
+                let of_user = self.clients.iter().flatten().filter(|client| client.user == user);
+                let has_stayed = of_user.map(|client| client.id).find(|id| listed.contains(id));
+                ensure!(
+                    membership == Membership::Join || has_stayed.is_none(),
+                    "user {user} has left {group}, which has the members {listed:?}"
+                );
+            }
             Err(error) => {
                 self.events.add(format_args!("user {user} {membership:?} {group}: {error}"));
                 let has_reason = system::disk(|disk| disk.was_full())

@@ -45,6 +45,8 @@ struct Connection {
     may_hear: BTreeSet<String>,
     /// Groups whose missed messages may come after newer ones: it was a member before it followed.
     out_of_order: BTreeSet<String>,
+    /// Groups that it has left: what it was sent before is forgotten, and comes again if it follows from before that.
+    may_repeat: BTreeSet<String>,
     received: BTreeSet<MessageId>,
     last: BTreeMap<(usize, Receivers), MessageId>,
 }
@@ -58,6 +60,8 @@ pub(super) struct Deliveries {
     places: BTreeMap<(String, u64), MessageId>,
     /// Groups of users.
     user_groups: BTreeSet<(usize, String)>,
+    /// Groups that users were ever in, or may have been.
+    ever_in: BTreeSet<(usize, String)>,
     /// Groups of users that a change left uncertain: it failed, or its process ended.
     unsure: BTreeSet<(usize, String)>,
 }
@@ -68,12 +72,14 @@ impl Deliveries {
             groups.iter().filter(|(other, _)| *other == user).map(|(_, group)| group.clone()).collect()
         };
         let groups = of_user(&self.user_groups);
-        let may_hear = groups.union(&of_user(&self.unsure)).cloned().collect();
+        // The service may have opened it some time ago.
+        let may_hear = of_user(&self.ever_in);
         let connection = Connection {
             user,
             groups,
             may_hear,
             out_of_order: BTreeSet::new(),
+            may_repeat: BTreeSet::new(),
             received: BTreeSet::new(),
             last: BTreeMap::new(),
         };
@@ -109,9 +115,15 @@ impl Deliveries {
         }
     }
 
+    /// Whether a connection was, or may have been, a member of a group before it followed it.
+    pub(super) fn was_member(&self, number: ConnectionNumber, group: &str) -> bool {
+        self.open.get(&number).is_some_and(|connection| connection.out_of_order.contains(group))
+    }
+
     /// A user is about to join or leave a group: until that is known to be done, nothing is certain.
     pub(super) fn user_changes(&mut self, user: usize, group: &str, joins: bool) {
         self.unsure.insert((user, group.to_owned()));
+        self.ever_in.insert((user, group.to_owned()));
         self.user_groups.remove(&(user, group.to_owned()));
         for number in self.connections_of(user) {
             if joins {
@@ -150,6 +162,7 @@ impl Deliveries {
     pub(super) fn leaving(&mut self, number: ConnectionNumber, group: &str) {
         if let Some(connection) = self.open.get_mut(&number) {
             connection.groups.remove(group);
+            connection.may_repeat.insert(group.to_owned());
         }
         for sent in self.sent.values_mut().filter(|sent| sent.to == Receivers::Group(group.to_owned())) {
             if sent.outcome == Outcome::Pending {
@@ -210,9 +223,14 @@ impl Deliveries {
             Receivers::Connection(one) => number == *one,
         };
         ensure!(is_addressed, "connection {number} received message {id}, which went to {:?}", sent.to);
-        ensure!(connection.received.insert(id), "connection {number} received message {id} twice");
+        let may_repeat = matches!(&sent.to, Receivers::Group(group) if connection.may_repeat.contains(group));
+        ensure!(
+            connection.received.insert(id) || may_repeat,
+            "connection {number} received message {id} twice"
+        );
         let last = connection.last.insert((sent.sender, sent.to.clone()), id);
-        let may_jump = matches!(&sent.to, Receivers::Group(group) if connection.out_of_order.contains(group));
+        let may_jump = may_repeat
+            || matches!(&sent.to, Receivers::Group(group) if connection.out_of_order.contains(group));
         ensure!(
             may_jump || last.is_none_or(|last| last < id),
             "connection {number} received message {id} of sender {} behind message {last:?}",

@@ -8,6 +8,8 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use supervision::is_mutated;
+
 use crate::{FollowResult, StreamPosition};
 
 /// The members of one hub or group. `K` identifies a member.
@@ -94,6 +96,9 @@ impl<K: Copy + Eq + Hash + Ord> Followers<K> {
             match progress {
                 _ if progress.skips(offset) => skips_a_member = true,
                 Progress::Live { .. } => with_position.push(*member),
+                Progress::Replaying { .. } if is_mutated("position-before-response") => {
+                    with_position.push(*member);
+                }
                 Progress::NotFollowing { .. } | Progress::CatchingUp { .. } | Progress::Replaying { .. } => {}
             }
         }

@@ -1,5 +1,7 @@
 //! Users: they join and leave groups with all their connections, current and later ones, and memberships expire.
 
+use supervision::is_mutated;
+
 use super::members::to_u32;
 use super::{Connections, Index, TooManyUserGroups, UserEntry};
 use crate::shard::deadlines::Tick;
@@ -70,7 +72,8 @@ impl Index {
     }
 
     pub(super) fn user_leaves_key(&mut self, connections: &mut Connections, user: UserKey, group: GroupKey) {
-        for slot in self.users[user.0 as usize].members.clone() {
+        let left_out = usize::from(is_mutated("connection-stays-in-group"));
+        for slot in self.users[user.0 as usize].members.clone().into_iter().skip(left_out) {
             self.leave_key(connections, slot, group);
         }
         let memberships = &mut self.users[user.0 as usize].groups;
