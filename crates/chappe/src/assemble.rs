@@ -184,6 +184,7 @@ pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Proces
             supervisor: supervisor.clone(),
             tracer: resources.tracer.clone(),
             services: services.iter().map(mounted).collect(),
+            off: config.services.iter().filter_map(|service| switched_off(service, table, config)).collect(),
         };
         admin.open(facts, metrics);
     }
@@ -298,7 +299,7 @@ impl<'a> Assembly<'a> {
         let (config, table) = (&self.plan.config, self.table);
         let rows =
             config.services.iter().map(move |service| (service, services::row(table, service.section)));
-        rows.filter(|(_, row)| (row.runs)(config))
+        rows.filter(|(_, row)| (row.runs)(config).is_ok())
     }
 
     fn parts(&mut self) -> Vec<(DataPart, String)> {
@@ -360,7 +361,7 @@ fn made_keys(config: &Config, table: Table, data: &OpenData) -> Result<keys::Mad
     tracing::info!("no development mode, because {exposure}: the emulators' public keys are refused");
     let with_key = config.services.iter().filter_map(|service| {
         let row = services::row(table, service.section);
-        Some((service, row.made_key_bytes.filter(|_| (row.runs)(config))?))
+        Some((service, row.made_key_bytes.filter(|_| (row.runs)(config).is_ok())?))
     });
     let with_key: Vec<_> = with_key.collect();
     let is_missing =
@@ -401,6 +402,19 @@ fn ready(
 
 fn title(title: &str, id: &ServiceId) -> String {
     id.name.as_ref().map_or_else(|| title.to_owned(), |name| format!("{title} {name}"))
+}
+
+/// The paths of the admin API at which the operations of a service would be that does not run, and why it does not.
+fn switched_off(
+    service: &ConfiguredService,
+    table: Table,
+    config: &Config,
+) -> Option<(Vec<String>, &'static str)> {
+    let row = services::row(table, service.section);
+    let why = (row.runs)(config).err()?;
+    let shortcuts = row.admin_shortcuts.iter().filter(|_| service.id.is_default());
+    let shortcuts = shortcuts.map(|name| format!("/chappe/api/{name}"));
+    Some((std::iter::once(format!("/chappe/api/{}", service.id)).chain(shortcuts).collect(), why))
 }
 
 /// A service's part of the admin API.

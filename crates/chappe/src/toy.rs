@@ -37,7 +37,7 @@ static ROW: Row = Row {
     drain: Drain { stage: Stage::Work, closes_listener_first: false, what: "the toy" },
     admin_shortcuts: &[],
     on_own_port: |service| service,
-    runs: |_| true,
+    runs: |_| Ok(()),
     describe: |_| None,
     start: |starting| Box::pin(async move { Ok(start(starting)) }),
 };

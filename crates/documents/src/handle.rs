@@ -2,13 +2,16 @@
 
 use tokio::sync::watch;
 
+use crate::accepted_keys::AcceptedKeys;
 use crate::hints::Hints;
 use crate::store::DocumentStore;
+use crate::{Error, Options};
 
 /// A handle to the service, for other parts of the process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) store: DocumentStore,
+    pub(crate) keys: AcceptedKeys,
 }
 
 /// Ends the service; see [`Join::drain`].
@@ -24,6 +27,15 @@ impl Join {
 }
 
 impl Handle {
+    /// Parses the account keys of changed options; calling what is returned accepts them, and no longer those of before.
+    ///
+    /// # Errors
+    ///
+    /// If a key is not base64; nothing is changed.
+    pub fn prepare_keys(&self, options: &Options) -> Result<impl FnOnce() + Send + 'static + use<>, Error> {
+        self.keys.prepare(options)
+    }
+
     /// Notifications about changes of all containers.
     pub fn hints(&self) -> Hints {
         self.store.hints()

@@ -7,6 +7,7 @@
 //! Start reading at `service.rs`; a write goes through `service/items.rs`, `store/writer.rs`, `store/apply_items.rs` and
 //! `decide.rs`.
 
+mod accepted_keys;
 mod catalog;
 mod clock;
 mod decide;

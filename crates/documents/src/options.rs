@@ -23,9 +23,9 @@ pub struct Options {
     /// Name of the only region. Default: `Local`. Since 0.1.0.
     pub region: String,
     /// Account key, base64. Without a key, requests of other processes are rejected, except if only this machine can connect: then the
-    /// emulator's public key is accepted. A secret. Default: none. Since 0.1.0.
+    /// emulator's public key is accepted. A secret. Reloads. Default: none. Since 0.1.0.
     pub primary_key: Option<String>,
-    /// Second account key, base64, for key rotation. A secret. Default: none. Since 0.1.0.
+    /// Second account key, base64, for key rotation. A secret. Reloads. Default: none. Since 0.1.0.
     pub secondary_key: Option<String>,
     /// Whether the emulator's public key is accepted too. The process sets this only for loopback. Default: false.
     #[serde(skip)]

@@ -16,11 +16,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_messages::{Body, Budget};
-use identity::master_key::{DateRule, MasterKey, SignatureError, SignedParts, verify};
+use identity::master_key::{DateRule, SignatureError, SignedParts, verify};
 use prometheus_client::registry::Registry;
 use supervision::Supervisor;
 use trace::Tracer;
 
+use crate::accepted_keys::{AcceptedKeys, parse_keys};
 use crate::catalog::Container;
 use crate::clock::Clock;
 use crate::error::{RequestFailure, SUBSTATUS_STALE_CONTAINER, sentence};
@@ -46,7 +47,7 @@ pub struct Service {
 #[derive(Debug)]
 struct Inner {
     options: Options,
-    keys: Vec<MasterKey>,
+    keys: AcceptedKeys,
     store: DocumentStore,
     clock: Clock,
     tracer: Tracer,
@@ -105,10 +106,11 @@ impl Service {
         supervisor: &Supervisor,
     ) -> Result<(Self, Handle), Error> {
         options.check()?;
-        let keys = keys(&options)?;
+        let keys = parse_keys(&options)?;
         let metrics = Metrics::register(registry);
         let store = DocumentStore::open(&options, clock.clone(), supervisor, &metrics)?;
-        let handle = Handle { store: store.clone() };
+        let keys = AcceptedKeys::new(keys, options.development_key);
+        let handle = Handle { store: store.clone(), keys: keys.clone() };
         let inner = Inner { options, keys, store, clock, tracer, metrics };
         Ok((Self { inner: Arc::new(inner), bodies: Budget::default() }, handle))
     }
@@ -184,7 +186,7 @@ impl Service {
             None => DateRule::Any,
             Some(age_max_s) => DateRule::Fresh { now, age_max_s: age_max_s.get() },
         };
-        verify(&self.inner.keys, text("authorization"), &parts, dates).map_err(|error| {
+        verify(&self.inner.keys.current(), text("authorization"), &parts, dates).map_err(|error| {
             let kind = match error {
                 SignatureError::DateOutside { .. } => &error_table::FORBIDDEN,
                 _ => &error_table::UNAUTHORIZED,
@@ -308,24 +310,6 @@ impl tower::Service<Request<Body>> for Service {
         let service = self.clone();
         Box::pin(async move { Ok(service.answer(request).await) })
     }
-}
-
-fn keys(options: &Options) -> Result<Vec<MasterKey>, Error> {
-    let development = options.development_key.then_some(identity::DEVELOPMENT_COSMOS_KEY);
-    let given = [
-        ("primary_key", options.primary_key.as_deref()),
-        ("secondary_key", options.secondary_key.as_deref()),
-        ("development_key", development),
-    ];
-    let mut keys = Vec::new();
-    for (name, text) in given {
-        if let Some(text) = text {
-            keys.push(
-                MasterKey::parse(text).map_err(|error| Error::Option { name, why: error.to_string() })?,
-            );
-        }
-    }
-    Ok(keys)
 }
 
 /// The activity id of the client, or a new one.

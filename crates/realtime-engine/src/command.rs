@@ -14,7 +14,7 @@ use crate::stream::StreamMessages;
 use crate::trace_subscription::TraceSink;
 use crate::{
     AppServer, AuthenticationRefresh, ClientAdmission, ClientContext, CloseRequest, ConnectionId, GroupName,
-    Hub, Lifetime, Membership, OtherUser, OutgoingMessage, ServerClose, Target, Transport, UserId,
+    Hub, Lifetime, Membership, Options, OtherUser, OutgoingMessage, ServerClose, Target, Transport, UserId,
 };
 
 /// The result for bytes that a client sent in an HTTP request.
@@ -173,6 +173,8 @@ pub(crate) enum ShardCommand {
         answer: oneshot::Sender<u64>,
     },
     SubscribeTrace(Box<TraceSink>),
+    /// Replaces the limits.
+    SetOptions(Arc<Options>),
     /// Subscribes a connection to the history of a group, or of its hub.
     Follow {
         connection: ConnectionId,

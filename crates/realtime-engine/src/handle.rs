@@ -12,7 +12,7 @@ mod publish;
 mod streams;
 mod wake;
 
-use std::sync::atomic::{AtomicU16, AtomicU32};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use trace::Tracer;
 pub(crate) use self::wake::{ShardSender, ShardWaker};
 use crate::command::ShardCommand;
 use crate::hub_counts::HubCounts;
-use crate::{ConnectionId, HistoryLog, NodeId, Stopped, Target};
+use crate::{ConnectionId, HistoryLog, NodeId, Options, Stopped, Target};
 
 /// Sends commands to the shards; cheap to clone.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct EngineJoin {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) node: NodeId,
-    pub(crate) connections_max: u32,
+    pub(crate) connections_max: AtomicU32,
     /// Number of connections in all shards.
     pub(crate) connections: Arc<AtomicU32>,
     pub(crate) hub_counts: Arc<HubCounts>,
@@ -58,6 +58,21 @@ pub(crate) struct ShardThread {
 impl EngineHandle {
     pub(crate) fn new(shared: Shared) -> Self {
         Self(Arc::new(shared))
+    }
+
+    /// Replaces the limits of connections. Rates are for connections that are opened from then on; sizes and counts for all. `options`
+    /// must not differ from those of the start in anything else: shards, timers and limits of hubs.
+    ///
+    /// # Errors
+    ///
+    /// If the engine has ended.
+    pub async fn set_limits(&self, options: &Options) -> Result<(), Stopped> {
+        self.0.connections_max.store(options.connections_max, Ordering::Release);
+        let options = Arc::new(options.clone());
+        for shard in &self.0.shards {
+            shard.send(ShardCommand::SetOptions(Arc::clone(&options))).await?;
+        }
+        Ok(())
     }
 
     /// Sends a query to the shard that owns a connection. For a connection of another node the result is the default.

@@ -99,6 +99,8 @@ impl UserBuckets {
         }
         let entry = buckets.entry((hub.clone(), user.clone())).or_default();
         if let Some(bucket) = entry.upgrade() {
+            // They may have been replaced since the user's first connection.
+            bucket.lock().unwrap_or_else(PoisonError::into_inner).rates = rates;
             return bucket;
         }
         let bucket = Arc::new(Mutex::new(Bucket::new(rates, now)));

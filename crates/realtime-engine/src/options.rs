@@ -11,48 +11,48 @@ use serde::{Deserialize, Serialize};
 pub struct Options {
     /// Number of shards, each one thread. Default: absent, which means one less than the processors, at least 1. Since 0.1.0.
     pub shards: Option<NonZeroU16>,
-    /// Maximum number of connections; further clients are refused. Default: 100000. Since 0.1.0.
+    /// Maximum number of connections; further clients are refused. Reloads. Default: 100000. Since 0.1.0.
     pub connections_max: u32,
     /// Maximum number of connections of one hub; further clients are refused. Default: absent, which means no limit. Since 0.1.0.
     pub hub_connections_max: Option<NonZeroU32>,
-    /// Maximum number of groups of one connection; joining a further one is refused. Default: 1000. Since 0.1.0.
+    /// Maximum number of groups of one connection; joining a further one is refused. Reloads. Default: 1000. Since 0.1.0.
     pub connection_groups_max: NonZeroU32,
-    /// Maximum number of open streams that one client has invoked; a further one is refused. Default: 1000. Since 0.1.0.
+    /// Maximum number of open streams that one client has invoked; a further one is refused. Reloads. Default: 1000. Since 0.1.0.
     pub connection_streams_max: NonZeroU32,
-    /// Messages a second, pings included, that one connection may send, and in one burst; a connection that sends more is closed. Default:
-    /// absent, which means no limit. Since 0.1.0.
+    /// Messages a second, pings included, that one connection may send, and in one burst; a connection that sends more is closed.
+    /// Reloads. Default: absent, which means no limit. Since 0.1.0.
     pub connection_messages_per_second: Option<u32>,
-    /// Bytes a second that one connection may send, and in one burst; a connection that sends more is closed. Default: absent. Since 0.1.0.
-    pub connection_bytes_per_second: Option<u32>,
-    /// Messages a second that all connections of a user together may send; the connection that exceeds it is closed. Default: absent.
+    /// Bytes a second that one connection may send, and in one burst; a connection that sends more is closed. Reloads. Default: absent.
     /// Since 0.1.0.
+    pub connection_bytes_per_second: Option<u32>,
+    /// Messages a second that all connections of a user together may send; the connection that exceeds it is closed. Reloads. Default:
+    /// absent. Since 0.1.0.
     pub user_messages_per_second: Option<u32>,
-    /// Bytes a second that all connections of a user together may send; the connection that exceeds it is closed. Default: absent. Since
-    /// 0.1.0.
+    /// Bytes a second that all connections of a user together may send; the connection that exceeds it is closed. Reloads. Default:
+    /// absent. Since 0.1.0.
     pub user_bytes_per_second: Option<u32>,
-    /// Invocations of one client's methods that may wait for a result at the same time. Default: 100. Since 0.1.0.
+    /// Invocations of one client's methods that may wait for a result at the same time. Reloads. Default: 100. Since 0.1.0.
     pub client_results_max: u32,
-    /// Bytes that may be pending for one connection whose client reads too slowly; at this limit `slow_consumer` applies. A
-    /// connection without pending bytes always accepts one message. Default: 1048576. Since 0.1.0.
+    /// Bytes that may be pending for one connection whose client reads too slowly; at this limit `slow_consumer` applies. A connection
+    /// without pending bytes always accepts one message. Reloads. Default: 1048576. Since 0.1.0.
     pub pending_bytes_max: u32,
-    /// What happens to a connection at the limit of `pending_bytes_max`. Default: `disconnect`. Since 0.1.0.
+    /// What happens to a connection at the limit of `pending_bytes_max`. Reloads. Default: `disconnect`. Since 0.1.0.
     pub slow_consumer: SlowConsumer,
-    /// Bytes that may be pending for one connection of messages that its app server sends to it alone (stream items, results,
-    /// invocations of its methods); they do not count towards `pending_bytes_max`. Above `pending_bytes_max` its app server is
-    /// asked to send more slowly; above this limit the connection is closed. Default: 33554432. Since 0.1.0.
+    /// Bytes that may be pending for one connection of messages that its app server sends to it alone (stream items, results, invocations
+    /// of its methods); they do not count towards `pending_bytes_max`. Above `pending_bytes_max` its app server is asked to send more
+    /// slowly; above this limit the connection is closed. Reloads. Default: 33554432. Since 0.1.0.
     pub own_pending_bytes_max: u32,
-    /// Bytes of such messages that may be pending for all connections together; at the limit, a connection that receives more
-    /// from its app server is closed. Default: 536870912. Since 0.1.0.
+    /// Bytes of such messages that may be pending for all connections together; at the limit, a connection that receives more from its
+    /// app server is closed. Reloads. Default: 536870912. Since 0.1.0.
     pub own_pending_bytes_total: u64,
     /// A connection whose app server was asked to send more slowly, and whose client reads nothing for this long, in milliseconds, is
     /// closed. Default: 30000. Since 0.1.0.
     pub own_stalled_timeout_ms: u64,
-    /// Largest message a client may send, in bytes, whether in one frame or many. Default: 1048576. Since 0.1.0.
+    /// Largest message a client may send, in bytes, whether in one frame or many. Reloads. Default: 1048576. Since 0.1.0.
     pub message_bytes_max: u32,
-    /// Largest message a client may send to an app server that accepts messages in parts, in bytes. It is forwarded as it
-    /// arrives, and the app's own `MaximumReceiveMessageSize` (32 KiB by default) closes the connection of a client that sends
-    /// more. App servers whose SDK does not support parts receive messages of at most `message_bytes_max`. Default: 67108864.
-    /// Since 0.1.0.
+    /// Largest message a client may send to an app server that accepts messages in parts, in bytes. It is forwarded as it arrives, and
+    /// the app's own `MaximumReceiveMessageSize` (32 KiB by default) closes the connection of a client that sends more. App servers whose
+    /// SDK does not support parts receive messages of at most `message_bytes_max`. Reloads. Default: 67108864. Since 0.1.0.
     pub forwarded_message_bytes_max: u32,
     /// Time limit for a client's handshake, in milliseconds. Default: 15000. Since 0.1.0.
     pub handshake_timeout_ms: u64,
@@ -66,9 +66,9 @@ pub struct Options {
     /// Whether clients may use stateful reconnect: a new socket replaces a lost one, and no message is lost or duplicated. Default: true.
     /// Since 0.1.0.
     pub stateful_reconnect: bool,
-    /// Bytes of messages that are buffered for a stateful client until it acknowledges them; a connection that exceeds this
-    /// cannot be resumed after it has lost its socket. For messages that its app server sends to it alone, the app server is
-    /// slowed down above this, and the buffer may contain `own_pending_bytes_max`. Default: 1048576. Since 0.1.0.
+    /// Bytes of messages that are buffered for a stateful client until it acknowledges them; a connection that exceeds this cannot be
+    /// resumed after it has lost its socket. For messages that its app server sends to it alone, the app server is slowed down above
+    /// this, and the buffer may contain `own_pending_bytes_max`. Reloads. Default: 1048576. Since 0.1.0.
     pub stateful_bytes_max: u32,
     /// How long a stateful connection stays open without a socket, and a long-polling connection without a poll, in milliseconds.
     /// Default: 15000. Since 0.1.0.
@@ -82,7 +82,7 @@ pub struct Options {
     /// Commands that may be queued for a shard; when the queue is full, publishers wait or receive an error. Default: 1024. Since
     /// 0.1.0.
     pub commands_max: u32,
-    /// Maximum number of memberships of users in groups. Default: 1000000. Since 0.1.0.
+    /// Maximum number of memberships of users in groups. Reloads. Default: 1000000. Since 0.1.0.
     pub user_groups_max: u32,
     /// Options of single hubs, by their names in lower case.
     pub hubs: BTreeMap<String, HubOptions>,

@@ -23,6 +23,7 @@ mod handshake;
 mod hub_messages;
 mod index;
 mod keys;
+mod limits;
 mod own_messages;
 mod pending;
 mod publish;

@@ -54,7 +54,7 @@ pub(super) fn start(
     }
     let handle = EngineHandle::new(Shared {
         node,
-        connections_max: options.connections_max,
+        connections_max: options.connections_max.into(),
         connections,
         hub_counts,
         http_pending_bytes,

@@ -2,6 +2,7 @@
 
 mod keys;
 mod memberships;
+mod reload;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -17,10 +17,9 @@ pub use login::{DynamicKeyOptions, OpenIdOptions};
 pub struct Options {
     /// The account that the hubs belong to. Two instances in one process share nothing. Default: `default`. Since 0.1.0.
     pub instance: String,
-    /// The key that signs tokens of the service and is accepted in tokens. A secret. Default: absent. Since 0.1.0.
+    /// The key that signs tokens of the service and is accepted in tokens. A secret. Reloads. Default: absent. Since 0.1.0.
     pub primary_key: Option<String>,
-    /// A second key that is accepted in tokens, so that the first can be replaced. A secret. Default: absent.
-    /// Since 0.1.0.
+    /// A second key that is accepted in tokens, so that the first can be replaced. A secret. Reloads. Default: absent. Since 0.1.0.
     pub secondary_key: Option<String>,
     /// Whether the key that the SignalR emulator publishes is accepted as well. It is public, so the program sets this only if
     /// the listeners are bound to loopback. Default: false.
@@ -35,12 +34,12 @@ pub struct Options {
     pub negotiation_lifetime_ms: u64,
     /// Most negotiations that wait for their client; further ones are refused. Default: 100000. Since 0.1.0.
     pub negotiations_max: usize,
-    /// Longest time that a poll of a long-polling client waits for messages before it receives an empty response, in
-    /// milliseconds; a token may set another time (`asrs.s.ttl`). Default: 5000. Since 0.1.0.
+    /// Longest time that a poll of a long-polling client waits for messages before it receives an empty response, in milliseconds; a
+    /// token may set another time (`asrs.s.ttl`). Reloads. Default: 5000. Since 0.1.0.
     pub poll_interval_ms: u64,
-    /// Largest body of a REST request, in bytes. Default: 1048576. Since 0.1.0.
+    /// Largest body of a REST request, in bytes. Reloads. Default: 1048576. Since 0.1.0.
     pub body_bytes_max: usize,
-    /// How long `:invoke` waits for a client's result, in milliseconds. Default: 30000. Since 0.1.0.
+    /// How long `:invoke` waits for a client's result, in milliseconds. Reloads. Default: 30000. Since 0.1.0.
     pub invoke_timeout_ms: u64,
     /// Most callers that watch connections and the live trace at a time; further ones are refused. Default: 100. Since 0.1.0.
     pub watchers_max: usize,

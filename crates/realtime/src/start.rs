@@ -1,6 +1,6 @@
 //! How the service starts and ends: [`start`], [`Join`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use http_messages::Budget;
@@ -140,7 +140,7 @@ pub async fn start(
     let lifetime = Duration::from_millis(options.negotiation_lifetime_ms);
     let negotiations = Negotiations::new(lifetime, options.negotiations_max);
     let shared = Arc::new(Shared {
-        options,
+        current_options: RwLock::new(Arc::new(options)),
         instance,
         keys,
         logins,

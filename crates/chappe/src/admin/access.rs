@@ -12,6 +12,7 @@ pub(super) enum AdminError {
     NoSuchPath,
     NoTraceId,
     InvalidConfiguration,
+    ServiceOff,
 }
 
 /// In the extensions of a request that came in on the admin port: the operator who opened that port decides who can reach it.
@@ -46,6 +47,7 @@ impl AdminError {
             Self::NoSuchPath => &ADMIN_NO_SUCH_PATH,
             Self::NoTraceId => &error_table::NO_TRACE_ID,
             Self::InvalidConfiguration => &error_table::INVALID_CONFIGURATION,
+            Self::ServiceOff => &error_table::SERVICE_OFF,
         }
     }
 
@@ -54,6 +56,7 @@ impl AdminError {
             Self::NotThisMachine => "Only this machine may ask, by the name localhost or a loopback address.",
             Self::NoSuchPath => "The admin API has no such operation.",
             Self::NoTraceId => "A trace id is 32 lower-case hexadecimal digits.",
+            Self::ServiceOff => "The service of this operation does not run in this process.",
             Self::InvalidConfiguration => {
                 "The configuration is wrong or cannot be applied; nothing was changed."
             }

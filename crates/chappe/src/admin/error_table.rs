@@ -34,4 +34,14 @@ http_messages::error_table! {
         why: "A reload applies all changes or none: the process continues with the configuration that it had. The message names the file, the line, the option and the reason, as `chappe check` does.",
         action: "Correct the file and send the request again; `chappe config show` prints the values that would be in effect.",
     }
+
+    SERVICE_OFF = {
+        code: "admin-service-off",
+        statuses: [CONFLICT],
+        fault: Caller,
+        retry: AfterChange,
+        happened: "The operation belongs to a service that does not run in this process.",
+        why: "Functions do not run with `--no-functions` or `run_functions = false`, so that there are no workers and no log of the app.",
+        action: "Send the request to the process that runs the functions, or start this one with them.",
+    }
 }

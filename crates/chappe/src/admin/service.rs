@@ -46,6 +46,8 @@ pub(crate) struct Facts {
     pub(crate) supervisor: Supervisor,
     pub(crate) tracer: Tracer,
     pub(crate) services: Vec<Mounted>,
+    /// Path prefixes of the operations of services that do not run, and why they do not.
+    pub(crate) off: Vec<(Vec<String>, &'static str)>,
 }
 
 /// A service's part of the API.
@@ -119,7 +121,10 @@ impl State {
             (&Method::GET, _, _) if path.starts_with("/chappe/api/traces/") => self.trace(path),
             _ => match self.operation(path) {
                 Some(operation) => return Box::pin(operation.oneshot(request)),
-                None => AdminError::NoSuchPath.respond(),
+                None => match self.switched_off(path) {
+                    Some(why) => AdminError::ServiceOff.respond_with(why),
+                    None => AdminError::NoSuchPath.respond(),
+                },
             },
         };
         Box::pin(std::future::ready(Ok(own)))
@@ -128,11 +133,15 @@ impl State {
     /// The service whose operations are below a path.
     fn operation(&self, path: &str) -> Option<UpstreamService> {
         let operations = self.facts.services.iter().flat_map(|service| &service.operations);
-        let covers = |prefix: &str| {
-            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let found = operations.filter(|(prefix, _)| covers(prefix)).max_by_key(|(prefix, _)| prefix.len());
+        let found =
+            operations.filter(|(prefix, _)| covers(prefix, path)).max_by_key(|(prefix, _)| prefix.len());
         found.map(|(_, operation)| operation.clone())
+    }
+
+    /// Why there is no service whose operations are below a path.
+    fn switched_off(&self, path: &str) -> Option<&'static str> {
+        let is_below = |prefixes: &[String]| prefixes.iter().any(|prefix| covers(prefix, path));
+        self.facts.off.iter().find(|(prefixes, _)| is_below(prefixes)).map(|(_, why)| *why)
     }
 
     /// Whether every part of the process is ready, and which are not. The reasons name files and settings, so that only those who
@@ -211,6 +220,11 @@ impl tower::Service<Request<Body>> for Service {
         let state = self.state.get().expect("the API is opened before a listener serves");
         state.respond(request)
     }
+}
+
+/// Whether a path is the prefix or below it.
+fn covers(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Puts the samples of each metric together under one description, as OpenMetrics asks: services of one kind describe the same metrics,

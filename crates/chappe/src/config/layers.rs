@@ -128,8 +128,10 @@ impl Layers {
     pub(crate) fn origin_of(&self, section: &str, complaint: &str) -> Option<&Origin> {
         let below = format!("{section}.");
         let of_section = || self.origins.iter().filter(|(path, _)| path.starts_with(&below));
-        let names = |path: &str| path.rsplit('.').next().is_some_and(|key| complaint.contains(key));
-        let named = of_section().find(|(path, _)| names(path));
+        // Of several keys the longest: a short one may be part of another word. "template 1" is of `templates`.
+        let key = |path: &str| path.rsplit('.').next().unwrap_or_default().trim_end_matches('s').to_owned();
+        let named = of_section().filter(|(path, _)| complaint.contains(&key(path)));
+        let named = named.max_by_key(|(path, _)| key(path).len());
         named.or_else(|| of_section().next()).map(|(_, origin)| origin)
     }
 

@@ -110,11 +110,38 @@ fn listeners(
 ) -> Result<Vec<Listen>, Error> {
     let mut listeners: Vec<Listen> =
         sections.iter().map(|section| section.port.map_or(Listen::Off, Listen::default_port)).collect();
-    if let Some(table) = table {
+    if let Some(mut table) = table {
+        if let DeValue::Table(entries) = table.get_mut() {
+            refuse_named(entries)?;
+        }
         let names: Vec<&str> = sections.iter().map(|section| section.name).collect();
         ValueDeserializer::from(table).deserialize_map(ListenVisitor { names, listeners: &mut listeners })?;
     }
     Ok(listeners)
+}
+
+/// Refuses the address of a named service under `[listen]`, and says where to write it.
+fn refuse_named(entries: &mut DeTable<'_>) -> Result<(), Error> {
+    let mut found = None;
+    for (key, value) in entries.iter() {
+        let id = match value.get_ref() {
+            DeValue::Table(below) => {
+                below.keys().next().map(|name| format!("{}.{}", key.get_ref(), name.get_ref()))
+            }
+            _ => key.get_ref().contains('.').then(|| key.get_ref().to_string()),
+        };
+        if let Some(id) = id {
+            found = Some((key.clone(), id));
+            break;
+        }
+    }
+    let Some((key, id)) = found else { return Ok(()) };
+    let value = entries.remove(key.get_ref().as_ref()).expect("its key is there");
+    let text = format!(
+        "[listen] has the addresses of services without a name; write the address of a named service in its own section: \
+         {id}.listen = \"localhost:PORT\""
+    );
+    Err(error_at(key, value, &text))
 }
 
 /// The first unknown key at the top level, with all known ones.

@@ -4,7 +4,7 @@ use super::*;
 use crate::services;
 
 /// A process-wide part or the default service of each section whose options may change.
-const SECTIONS: [&str; 5] = ["edge", "functions", "gateway", "guard", "telemetry"];
+const SECTIONS: [&str; 7] = ["documents", "edge", "functions", "gateway", "guard", "realtime", "telemetry"];
 
 /// An option that is marked as reloadable must be applied, and tested in `tests/it/reload.rs`.
 #[test]

@@ -28,7 +28,7 @@ pub(super) static ROW: Row = Row {
     drain: Drain { stage: Stage::Storage, closes_listener_first: false, what: "the admin API" },
     admin_shortcuts: &[],
     on_own_port: |service| UpstreamService::new(service.map_request(on_own_port)),
-    runs: |_| true,
+    runs: |_| Ok(()),
     describe: |_| None,
     start: |starting| Box::pin(async move { Ok(start(starting)) }),
 };

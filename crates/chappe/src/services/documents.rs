@@ -7,10 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use gateway::UpstreamService;
+use http_messages::error_chain;
 
 use http_messages::ErrorDescription;
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+use crate::change::Change;
 use crate::config::{BodyBound, Kept, Section, SectionOptions};
 use crate::data_folder::{self, DataPart, documents_folder};
 use crate::error_table::{configuration, data, process};
@@ -28,7 +30,7 @@ pub(super) static ROW: Row = Row {
     drain: Drain { stage: Stage::Storage, closes_listener_first: false, what: "the document store" },
     admin_shortcuts: &[],
     on_own_port: |service| service,
-    runs: |_| true,
+    runs: |_| Ok(()),
     describe: |error| error.downcast_ref().map(describe),
     start: |starting| Box::pin(async move { start(starting) }),
 };
@@ -100,7 +102,12 @@ fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     })
 }
 
-impl ServiceHandle for documents::Handle {}
+impl ServiceHandle for documents::Handle {
+    fn prepare(&self, options: &dyn SectionOptions) -> Result<Change, String> {
+        let options = options.as_any().downcast_ref().expect("a row has the options of its section");
+        self.prepare_keys(options).map(Change::new).map_err(|error| error_chain(&error))
+    }
+}
 
 #[async_trait]
 impl ServiceJoin for documents::Join {

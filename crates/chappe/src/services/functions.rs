@@ -40,7 +40,10 @@ pub(super) static ROW: Row = Row {
     drain: Drain { stage: Stage::Work, closes_listener_first: true, what: "the functions host" },
     admin_shortcuts: &["logs", "workers"],
     on_own_port: |service| service,
-    runs: |config| config.run_functions,
+    runs: |config| {
+        let why = "functions are switched off in this process: start it without --no-functions, and with run_functions = true";
+        if config.run_functions { Ok(()) } else { Err(why) }
+    },
     describe: |error| error.downcast_ref().map(functions::Error::description),
     start: |starting| Box::pin(start(starting)),
 };

@@ -23,7 +23,7 @@ pub(super) static ROW: Row = Row {
     drain: Drain { stage: Stage::Storage, closes_listener_first: false, what: "the gateway" },
     admin_shortcuts: &[],
     on_own_port: |service| service,
-    runs: |_| true,
+    runs: |_| Ok(()),
     describe: |error| error.is::<gateway::RouteError>().then_some(&configuration::SERVICE_INVALID),
     start: |starting| Box::pin(async move { start(starting) }),
 };

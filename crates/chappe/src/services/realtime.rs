@@ -1,6 +1,6 @@
 //! The realtime service: SignalR clients, app servers, and the REST operations.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use realtime_engine::NodeId;
 use serde_json::{Map, Value, json};
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
+use crate::change::Change;
 use crate::config::{BodyBound, Kept, Section, SectionOptions};
 use crate::error_table::{configuration, data, process};
 use crate::guard::{GuardAudience, Rules};
@@ -29,7 +30,7 @@ pub(super) static ROW: Row = Row {
     drain: Drain { stage: Stage::Connections, closes_listener_first: false, what: "the realtime service" },
     admin_shortcuts: &[],
     on_own_port: |service| service,
-    runs: |_| true,
+    runs: |_| Ok(()),
     describe: |error| error.downcast_ref().map(describe),
     start: |starting| Box::pin(start(starting)),
 };
@@ -50,6 +51,11 @@ impl SectionOptions for realtime::Options {
         if let Some(file) = &mut self.upstream.templates_file {
             *file = base.join(&*file);
         }
+    }
+
+    fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        let file = self.upstream.templates_file.clone();
+        file.into_iter().map(|file| ("upstream.templates_file", file)).collect()
     }
 
     fn validate(&self, section: &str, _: &[String]) -> Result<(), String> {
@@ -121,6 +127,11 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
 impl ServiceHandle for realtime::Handle {
     fn admin(&self, mount: &str) -> Option<UpstreamService> {
         Some(UpstreamService::new(realtime::Admin::new(self.clone(), mount)))
+    }
+
+    fn prepare(&self, options: &dyn SectionOptions) -> Result<Change, String> {
+        let options = options.as_any().downcast_ref().expect("a row has the options of its section");
+        self.prepare_options(options).map(Change::awaited).map_err(|error| error_chain(&error))
     }
 
     async fn info(&self) -> Map<String, Value> {

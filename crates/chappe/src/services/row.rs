@@ -42,8 +42,8 @@ pub(crate) struct Row {
     pub(crate) admin_shortcuts: &'static [&'static str],
     /// Marks requests that came in on its own port.
     pub(crate) on_own_port: fn(UpstreamService) -> UpstreamService,
-    /// Whether it is to run.
-    pub(crate) runs: fn(&Config) -> bool,
+    /// Whether it is to run; `Err` says why not, and what to do.
+    pub(crate) runs: fn(&Config) -> Result<(), &'static str>,
     /// The description of an error of its start; `None` for an error of another service.
     pub(crate) describe: fn(&(dyn Error + 'static)) -> Option<&'static ErrorDescription>,
     pub(crate) start: StartFunction,

@@ -102,6 +102,27 @@ async fn without_nodejs_the_other_services_run_and_the_log_says_what_to_install(
     }
 }
 
+#[tokio::test]
+async fn operations_of_functions_say_that_functions_are_switched_off() {
+    let folder = app(&[]);
+    let arguments = ["start", "--ephemeral", "--no-functions"];
+    let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
+    let gateway = process.http("gateway");
+    for (method, path) in [
+        ("POST", "/chappe/api/workers/kill"),
+        ("GET", "/chappe/api/logs"),
+        ("POST", "/chappe/api/functions/workers/kill"),
+        ("GET", "/chappe/api/functions/logs"),
+    ] {
+        let response = gateway.send(method, path, &[], "").await.expect("it answers");
+        let error = response.json().expect("JSON");
+        assert_eq!((response.status.as_u16(), &error["error"]["code"]), (409, &"admin-service-off".into()));
+        let text = error["error"]["message"].as_str().expect("a text");
+        assert!(text.contains("--no-functions") && text.contains("run_functions"), "{path}: {text}");
+    }
+    assert_eq!(gateway.get("/chappe/api/nothing").await.expect("it answers").status, 404);
+}
+
 #[test]
 fn the_demo_refuses_a_folder_with_something_else() {
     let folder = app(&[]);

@@ -1,13 +1,19 @@
 //! A configuration that changes while the process runs.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::Request;
+use identity::{AccessKey, Algorithm, Claims, DEVELOPMENT_SIGNALR_KEY};
 use serde_json::{Value, json};
 use signalr_protocol::HubProtocol;
 use testkit::{ChildProcess, Http, HubClient, PATIENCE};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
+use crate::account::Account;
 use crate::guard::app;
 use crate::realtime::{connect, token};
 
@@ -215,6 +221,162 @@ async fn files_that_the_configuration_names_are_watched_like_the_file_itself() {
         assert!(began.elapsed() < PATIENCE, "the new certificate is not shown");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+}
+
+/// The status of a broadcast over REST that is signed with a key.
+async fn broadcast_with(process: &ChildProcess, key: &str) -> u16 {
+    let path = "/api/v1/hubs/chat";
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let (audience, key) = (format!("http://localhost{path}"), AccessKey::new(key).expect("it is not empty"));
+    let token = identity::sign(&Claims::new(), &audience, now, now + 600, &key, Algorithm::Hs256);
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+    let body = json!({ "target": "news", "arguments": [] }).to_string();
+    let answer = process.http("realtime").send("POST", path, &headers, body).await.expect("it answers");
+    answer.status.as_u16()
+}
+
+#[tokio::test]
+async fn new_keys_are_accepted_and_old_ones_refused_and_a_client_stays_connected() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (old, new) = ("b2xkIGtleQ==", "bmV3IGtleQ==");
+    let keys =
+        |key: &str| format!("[realtime]\nprimary_key = \"{key}\"\n[documents]\nprimary_key = \"{key}\"\n");
+    configure(folder.path(), &keys(old));
+    let process = start(folder.path(), &["--no-functions"]).await;
+    let mut client = connect(&process, "chat", None, HubProtocol::Json).await;
+    let accepted = async |key: &str| {
+        let databases = Account::with_key(&process, key).send("GET", "/dbs", None, "").await;
+        (broadcast_with(&process, key).await, databases.expect("it answers").status.as_u16())
+    };
+    assert_eq!((accepted(old).await, accepted(new).await), ((202, 200), (401, 401)));
+    assert_eq!(client.arguments_of("news").await.expect("a message"), json!([]));
+
+    configure(folder.path(), &keys("not base64!"));
+    let (code, error) = reload(&process).await;
+    let text = error["error"]["message"].as_str().expect("a text");
+    assert!(code == 422 && text.contains("chappe.toml:4: documents.primary_key"), "{error}");
+    assert_eq!((accepted(old).await, accepted(new).await), ((202, 200), (401, 401)), "neither was changed");
+    assert_eq!(client.arguments_of("news").await.expect("a message"), json!([]));
+
+    configure(folder.path(), &keys(new));
+    let (code, report) = reload(&process).await;
+    assert_eq!((code, &report["applied"]), (200, &json!(["documents.primary_key", "realtime.primary_key"])));
+    assert_eq!((accepted(old).await, accepted(new).await), ((401, 401), (202, 200)));
+    assert_eq!(client.arguments_of("news").await.expect("a message"), json!([]), "it is still connected");
+    assert!(!process.kill().await.expect("it can be killed").contains(new), "keys are not logged");
+}
+
+#[tokio::test]
+async fn limits_of_the_realtime_service_change_and_other_clients_stay_connected() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    configure(folder.path(), "");
+    let process = start(folder.path(), &["--no-functions"]).await;
+    let mut first = connect(&process, "chat", None, HubProtocol::Json).await;
+    configure(
+        folder.path(),
+        "[realtime]\nbody_bytes_max = 10\n[realtime.engine]\nmessage_bytes_max = 200\nconnection_messages_per_second = 2\n\
+         connections_max = 2\nshards = 1\n",
+    );
+    let (code, report) = reload(&process).await;
+    assert_eq!(code, 200, "{report}");
+    let applied = ["connection_messages_per_second", "connections_max", "message_bytes_max"];
+    let mut applied: Vec<String> = applied.iter().map(|name| format!("realtime.engine.{name}")).collect();
+    applied.insert(0, "realtime.body_bytes_max".to_owned());
+    assert_eq!(
+        (&report["applied"], &report["restart"]),
+        (&json!(applied), &json!(["realtime.engine.shards"]))
+    );
+    assert_eq!(broadcast_with(&process, DEVELOPMENT_SIGNALR_KEY).await, 413, "the body is too large now");
+    // Two connections are allowed: one more, which may send two messages a second.
+    let mut second = connect(&process, "chat", None, HubProtocol::Json).await;
+    for _ in 0..10 {
+        second.send(b"{\"type\":6}\x1e").await.expect("it is connected");
+    }
+    let closed = second.next_json().await.expect("a close");
+    assert!(
+        closed["error"].as_str().is_some_and(|text| text.contains("more than 2 messages a second")),
+        "{closed}"
+    );
+    // The first one was connected before, and has no rate.
+    for _ in 0..10 {
+        first.send(b"{\"type\":6}\x1e").await.expect("it is connected");
+    }
+    let (_, report) = {
+        configure(folder.path(), "");
+        reload(&process).await
+    };
+    assert_eq!(report["restart"], json!([]), "the shards are those of the start again");
+    still_receives(&process, &mut first).await;
+}
+
+/// An upstream that answers 200 to everything, and notes the paths.
+async fn upstream(notes: mpsc::UnboundedSender<String>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("a bound listener has an address").to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let notes = notes.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    head.push(byte);
+                }
+                let text = String::from_utf8_lossy(&head).into_owned();
+                let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                // The test may have ended.
+                let _ = notes.send(path);
+                let response = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.write_all(response.as_bytes()).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn upstream_templates_and_their_file_change_for_clients_that_are_connected() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let (notes, mut noted) = mpsc::unbounded_channel();
+    let address = upstream(notes).await;
+    let file = |path: &str| {
+        let template = json!({ "UrlTemplate": format!("http://{address}/{path}/{{event}}") });
+        let text = json!({ "UpstreamSettings": { "Templates": [template] } }).to_string();
+        std::fs::write(folder.path().join("upstreams.json"), text).expect("it can be written");
+    };
+    file("old");
+    let base =
+        "[realtime]\nmode = \"serverless\"\n[realtime.upstream]\ntemplates_file = \"upstreams.json\"\n";
+    configure(folder.path(), base);
+    let process = start(folder.path(), &["--no-functions"]).await;
+    let mut client = connect(&process, "chat", None, HubProtocol::Json).await;
+    let call = b"{\"type\":1,\"target\":\"hello\",\"arguments\":[]}\x1e";
+    let mut next_call = async |noted: &mut mpsc::UnboundedReceiver<String>| {
+        client.send(call).await.expect("it is connected");
+        loop {
+            let path = timeout(PATIENCE, noted.recv()).await.expect("in time").expect("a request");
+            // Connection events come to the same upstream.
+            if path.ends_with("/hello") {
+                return path;
+            }
+        }
+    };
+    assert_eq!(next_call(&mut noted).await, "/old/hello");
+    file("new");
+    let (code, report) = reload(&process).await;
+    assert_eq!((code, &report["applied"]), (200, &json!(["realtime.upstream.templates_file"])), "{report}");
+    assert_eq!(next_call(&mut noted).await, "/new/hello");
+    let first = format!("{base}templates = [{{ url_template = \"http://{address}/first/{{event}}\" }}]\n");
+    configure(folder.path(), &first);
+    let (_, report) = reload(&process).await;
+    assert_eq!(report["applied"], json!(["realtime.upstream.templates"]));
+    assert_eq!(next_call(&mut noted).await, "/first/hello");
+    configure(folder.path(), &first.replace("{event}", "{evnt}"));
+    let (code, error) = reload(&process).await;
+    let text = error["error"]["message"].as_str().expect("a text");
+    assert!(code == 422 && text.contains("chappe.toml:5: [realtime]: upstream template 1"), "{error}");
+    assert_eq!(next_call(&mut noted).await, "/first/hello");
 }
 
 /// Waits until a name of the process is admitted.

@@ -18,7 +18,7 @@ impl EngineHandle {
 
     /// Whether [`EngineHandle::attach`] would fail with [`AttachError::Full`] now, so that the client can be refused in HTTP.
     pub fn is_full(&self) -> bool {
-        self.0.connections.load(Ordering::Acquire) >= self.0.connections_max
+        self.0.connections.load(Ordering::Acquire) >= self.0.connections_max.load(Ordering::Acquire)
     }
 
     /// The limit of connections of a hub, if it is reached.
@@ -50,7 +50,7 @@ struct ConnectionReservation<'a>(Option<(&'a Shared, Hub)>);
 
 impl<'a> ConnectionReservation<'a> {
     fn reserve(shared: &'a Shared, hub: Hub) -> Result<Self, AttachError> {
-        let connections_max = shared.connections_max;
+        let connections_max = shared.connections_max.load(Ordering::Acquire);
         shared
             .hub_counts
             .reserve(&hub)

@@ -91,6 +91,7 @@ impl Shard {
                 let _ = answer.send(self.execute(&hub, &which, &actions));
             }
             ShardCommand::SubscribeTrace(sink) => self.add_trace_sink(*sink),
+            ShardCommand::SetOptions(options) => self.set_options(&options),
             ShardCommand::Follow { .. } | ShardCommand::CatchUp { .. } | ShardCommand::Unfollow { .. } => {
                 self.follow(command);
             }

@@ -108,6 +108,14 @@ impl Index {
         }
     }
 
+    /// Replaces the limits, also of hubs that have connections.
+    pub(crate) fn set_options(&mut self, options: &Options) {
+        self.options = options.clone();
+        for (_, entry) in &mut self.hubs {
+            entry.policy = HubPolicy::of_hub(&self.options, &entry.hub);
+        }
+    }
+
     /// Adds a connection of the shard.
     pub(crate) fn admit(&mut self, id: ConnectionId, slot: Slot) {
         self.by_id.insert(id, slot);

@@ -83,7 +83,7 @@ async fn verify_app(
     let address_bytes = uri.path_and_query().map_or(0, |address| address.as_str().len());
     let bytes_max = APP_TOKEN_BYTES_MAX + 4 * address_bytes.div_ceil(3);
     if let Some(logins) = &shared.logins {
-        let rules = rules(&shared.options, bytes_max);
+        let rules = rules(&shared.options(), bytes_max);
         if openid::is_public_key_token(token, &rules) {
             // Boxed, because this future is large and most requests do not need it.
             return Box::pin(logins.verify(token, purpose, unix_now(), &rules)).await;
@@ -107,8 +107,8 @@ fn verify_token(
     token_bytes_max: usize,
 ) -> Result<Verified, Rejection> {
     let host = uri.authority().map(http::uri::Authority::as_str);
-    let audience = Audience { resource, host: host.filter(|_| shared.options.audience_host_strict) };
-    let rules = rules(&shared.options, token_bytes_max);
+    let audience = Audience { resource, host: host.filter(|_| shared.options().audience_host_strict) };
+    let rules = rules(&shared.options(), token_bytes_max);
     Ok(verify(token, keys, &audience, unix_now(), &rules)?)
 }
 

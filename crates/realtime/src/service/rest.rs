@@ -62,7 +62,7 @@ async fn carry_out(
     let call = RestRequest { shared, api, hub, query: &query, head: &head, expires_at };
     match operation {
         Operation::Send(to) => {
-            let body = read_body(shared, body, shared.options.body_bytes_max).await?;
+            let body = read_body(shared, body, shared.options().body_bytes_max).await?;
             Ok(http_messages::empty(call.send(to, &body).await?))
         }
         // Boxed, so that the future of a send stays small.
@@ -92,7 +92,7 @@ impl Operation {
 impl RestRequest<'_> {
     /// Performs an operation other than a send.
     async fn perform(&self, operation: Operation, body: Body) -> Result<Response<Body>, Rejection> {
-        let bytes_max = self.shared.options.body_bytes_max;
+        let bytes_max = self.shared.options().body_bytes_max;
         let status = match operation {
             Operation::StreamItem { connection, stream } => {
                 self.stream_items(&connection, &stream, &*read_body(self.shared, body, bytes_max).await?)

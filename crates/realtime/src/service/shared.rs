@@ -1,6 +1,6 @@
 //! [`Shared`]: the state of one service, which its requests and its handles share.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use http_messages::Budget;
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,7 +22,8 @@ use realtime_engine::{EngineHandle, Upstream};
 /// The state of one service.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) options: Options,
+    /// Swapped as a whole when options change that may change; see [`Shared::options`].
+    pub(crate) current_options: RwLock<Arc<Options>>,
     pub(crate) instance: Instance,
     pub(crate) keys: Arc<Keys>,
     /// Verifies tokens of the login provider, if one is configured.
@@ -43,4 +44,15 @@ pub(crate) struct Shared {
     pub(crate) pending_upgrades: Gauge,
     pub(crate) requests: RequestMetrics,
     pub(crate) bodies: Budget,
+}
+
+impl Shared {
+    /// The options that are in effect now.
+    pub(crate) fn options(&self) -> Arc<Options> {
+        Arc::clone(&self.current_options.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_options(&self, options: Options) {
+        *self.current_options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+    }
 }

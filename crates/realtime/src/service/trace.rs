@@ -51,7 +51,7 @@ pub(crate) async fn trace(shared: &Shared, filter: TraceFilter) -> Result<Body, 
 /// Counts one more watcher while the permit exists.
 pub(super) fn watcher_permit(shared: &Shared) -> Result<OwnedSemaphorePermit, TraceError> {
     let permit = Arc::clone(&shared.watchers).try_acquire_owned();
-    permit.map_err(|_| TraceError::TooManyWatchers(shared.options.watchers_max))
+    permit.map_err(|_| TraceError::TooManyWatchers(shared.options().watchers_max))
 }
 
 /// The response body for one watcher; it ends at `until`, when the watcher's token expires.

@@ -43,7 +43,8 @@ pub(crate) struct Keys {
     /// Whether the public key of the emulators is accepted.
     development: bool,
     options: DynamicKeyOptions,
-    configured: String,
+    /// The hash of the configured keys.
+    configured: RwLock<String>,
     current: RwLock<Arc<KeySet>>,
     /// Held while keys change, so that disk and memory change in the same order.
     changing: tokio::sync::Mutex<Vec<Issued>>,
@@ -54,6 +55,12 @@ pub(crate) struct Keys {
 struct Issued {
     at: UnixSeconds,
     key: DynamicKey,
+}
+
+/// Configured keys that were checked.
+pub(crate) struct ConfiguredKeys {
+    keys: KeySet,
+    hash: String,
 }
 
 /// Changes of the account keys.
@@ -181,7 +188,7 @@ impl Keys {
             instance,
             development: options.development_keys,
             options: options.dynamic_keys,
-            configured: hash,
+            configured: RwLock::new(hash),
             current: RwLock::new(Arc::new(keys)),
             changing: tokio::sync::Mutex::new(issued),
         })
@@ -190,6 +197,31 @@ impl Keys {
     /// The keys that are valid now.
     pub(crate) fn current(&self) -> Arc<KeySet> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Checks other configured keys; `None` if they are those of before, so that keys which replaced them stay.
+    pub(crate) fn prepare(&self, options: &Options) -> Result<Option<ConfiguredKeys>, OptionsError> {
+        let options = Options { development_keys: self.development, ..options.clone() };
+        let (keys, hash) = (options.keys()?, hash(&options));
+        Ok((hash != self.configured()).then_some(ConfiguredKeys { keys, hash }))
+    }
+
+    /// Accepts other configured keys, and no longer those of before or those that replaced them. Dynamic keys stay.
+    pub(crate) async fn configure(&self, configured: ConfiguredKeys) {
+        let issued = self.changing.lock().await;
+        let ConfiguredKeys { mut keys, hash } = configured;
+        keys.dynamic = issued.iter().map(|issued| issued.key.clone()).collect();
+        self.replace(keys);
+        *self.configured.write().unwrap_or_else(PoisonError::into_inner) = hash;
+        let account = Key::new(ACCOUNT).expect("the constant is a key");
+        if let Err(error) = self.registry.delete(&self.instance, &account, Expect::Anything).await {
+            // The record names the configuration that it replaced, so that the next start does not use it for this one.
+            tracing::warn!(%error, "the record of account keys that were set before could not be removed");
+        }
+    }
+
+    fn configured(&self) -> String {
+        self.configured.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes the account keys and stores them on disk; returns the new ones.
@@ -203,7 +235,7 @@ impl Keys {
             v: VERSION,
             primary: primary.expose().to_owned(),
             secondary: secondary.as_ref().map(|key| key.expose().to_owned()),
-            configured: self.configured.clone(),
+            configured: self.configured(),
             development: self.development,
         };
         self.put(&Key::new(ACCOUNT).expect("the constant is a key"), &record, None).await?;

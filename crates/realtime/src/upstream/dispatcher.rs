@@ -17,6 +17,7 @@ use super::options::Options;
 use super::scheduler::Scheduler;
 use super::send::Sender;
 use super::shared::Shared;
+use super::template::UpstreamTemplates;
 use super::webhook::Webhook;
 use crate::events::{self, ConnectionListener, DeadLetters, EventKind, Records};
 use realtime_engine::{
@@ -139,6 +140,13 @@ impl Join {
     }
 }
 
+impl Dispatcher {
+    /// Replaces the templates of upstreams.
+    pub(crate) fn set_templates(&self, templates: UpstreamTemplates) {
+        self.0.sender.set_templates(templates);
+    }
+}
+
 impl Upstream for Dispatcher {
     fn invoke(&self, invocation: ClientInvocation) -> Result<Capacity, InvocationRejection> {
         let shared = &self.0;
@@ -149,7 +157,7 @@ impl Upstream for Dispatcher {
         }
         // A message without a method belongs to a stream; the scheduler knows the stream's method.
         if let Some(method) = invocation.target.as_deref().filter(|method| !shared.is_local(method)) {
-            if shared.sender.templates.is_empty() && !shared.sender.concerns(invocation.client.hub.name()) {
+            if shared.sender.templates().is_empty() && !shared.sender.concerns(invocation.client.hub.name()) {
                 shared.refuse("no_template");
                 return NoUpstream.invoke(invocation);
             }

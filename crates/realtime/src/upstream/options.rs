@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Upstream templates in order: the first whose patterns all match receives the event. Default: none, so that invocations of
+    /// Upstream templates in order: the first whose patterns all match receives the event. Reloads. Default: none, so that invocations of
     /// clients fail. Since 0.1.0.
     pub templates: Vec<TemplateOptions>,
-    /// A JSON file with further templates, which follow `templates`: `settings.json` of the SignalR emulator, or an ARM template
-    /// with `properties.upstream`. Default: none. Since 0.1.0.
+    /// A JSON file with further templates, which follow `templates`: `settings.json` of the SignalR emulator, or an ARM template with
+    /// `properties.upstream`. Reloads. Default: none. Since 0.1.0.
     pub templates_file: Option<PathBuf>,
     /// The endpoint for tokens of a managed identity, by the protocol of App Service. Default: the variable `IDENTITY_ENDPOINT`.
     /// Since 0.1.0.

@@ -1,6 +1,6 @@
 //! [`Sender`]: sends one event to its upstream and receives the response.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,11 +25,12 @@ const IN_PROCESS_ADDRESS: &str = "http://localhost/runtime/webhooks/signalr";
 /// Sends events to upstreams.
 #[derive(Debug)]
 pub(crate) struct Sender {
-    pub(crate) templates: UpstreamTemplates,
+    templates: RwLock<Arc<UpstreamTemplates>>,
     pub(crate) in_process: InProcessUpstreams,
     pub(crate) keys: KeySource,
     pub(crate) egress: egress::Client,
-    pub(crate) identity: Option<ManagedIdentity>,
+    /// Used by templates that ask for its tokens.
+    identity: ManagedIdentity,
     pub(crate) tracer: Tracer,
     pub(crate) metrics: Metrics,
     pub(crate) timeout: Duration,
@@ -144,9 +145,9 @@ impl Sender {
         tracer: Tracer,
         metrics: Metrics,
     ) -> Self {
-        let identity = templates.need_identity().then(|| ManagedIdentity::new(options, egress.clone()));
+        let identity = ManagedIdentity::new(options, egress.clone());
         Self {
-            templates,
+            templates: RwLock::new(Arc::new(templates)),
             in_process: InProcessUpstreams::default(),
             keys,
             egress,
@@ -156,6 +157,16 @@ impl Sender {
             timeout: Duration::from_millis(options.request_timeout_ms.get()),
             answer_bytes_max: options.answer_bytes_max.get(),
         }
+    }
+
+    /// The templates that are in effect now.
+    pub(crate) fn templates(&self) -> Arc<UpstreamTemplates> {
+        Arc::clone(&self.templates.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the templates; requests that were begun continue to the upstream that they had.
+    pub(crate) fn set_templates(&self, templates: UpstreamTemplates) {
+        *self.templates.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(templates);
     }
 
     /// Sends an event to the upstream of the first template that matches, and reads the whole response within the request
@@ -251,7 +262,8 @@ impl Sender {
     ) -> Result<http::Response<http_messages::Body>, SendFailure> {
         let hub = client.hub.name();
         let signature = request::signature(&client.id.to_string(), &(self.keys.0)());
-        let Some(template) = self.templates.find(hub, category, event) else {
+        let templates = self.templates();
+        let Some(template) = templates.find(hub, category, event) else {
             let found = self.in_process.find(hub, category.as_str(), event);
             let upstream = found.ok_or(SendFailure::NoTemplate)?;
             let address = Uri::from_static(IN_PROCESS_ADDRESS);
@@ -262,8 +274,8 @@ impl Sender {
         let address = template.address(hub, category, event)?;
         let mut request = request::build(address, client, category, event, content, &signature);
         request::trace(&mut request, traceparent);
-        if let (Some(resource), Some(identity)) = (&template.token_for, &self.identity) {
-            request::authorize(&mut request, &identity.token(resource).await?);
+        if let Some(resource) = &template.token_for {
+            request::authorize(&mut request, &self.identity.token(resource).await?);
         }
         // `in_time` limits the whole exchange; this limit covers only the time to the headers.
         request.extensions_mut().insert(egress::RequestTimeout(self.timeout));
@@ -287,18 +299,18 @@ impl Sender {
 
     /// Whether an upstream subscribes to an event.
     pub(crate) fn has_upstream(&self, hub: &str, category: Category, event: &str) -> bool {
-        self.templates.find(hub, category, event).is_some()
+        self.templates().find(hub, category, event).is_some()
             || self.in_process.find(hub, category.as_str(), event).is_some()
     }
 
     /// Whether some upstream may subscribe to events of a hub.
     pub(crate) fn concerns(&self, hub: &str) -> bool {
-        self.templates.concern(hub) || self.in_process.concern(hub)
+        self.templates().concern(hub) || self.in_process.concern(hub)
     }
 
     /// Whether there is an upstream at all.
     pub(crate) fn has_upstreams(&self) -> bool {
-        !self.templates.is_empty() || !self.in_process.is_empty()
+        !self.templates().is_empty() || !self.in_process.is_empty()
     }
 
     /// The whole body of a response, up to the size limit.

@@ -128,11 +128,6 @@ impl UpstreamTemplates {
         self.0.is_empty()
     }
 
-    /// Whether a template needs tokens of the managed identity.
-    pub(crate) fn need_identity(&self) -> bool {
-        self.0.iter().any(|template| template.token_for.is_some())
-    }
-
     /// Whether a template may receive events of a hub.
     pub(crate) fn concern(&self, hub: &str) -> bool {
         self.0.iter().any(|template| template.hub.matches(hub))

@@ -46,6 +46,20 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 }
 
 #[test]
+fn the_address_of_a_named_service_under_listen_is_refused_with_the_right_place() {
+    let expected = "realtime.chat.listen = \"localhost:PORT\"";
+    let message = read("", &[], &["listen.realtime.chat=localhost:8889"]).expect_err("a named service");
+    assert!(message.contains("--set listen.realtime.chat") && message.contains(expected), "{message}");
+    for file in ["[listen.realtime]\nchat = \"off\"\n", "[listen]\n\"realtime.chat\" = \"off\"\n"] {
+        let message = read(file, &[], &[]).expect_err("a named service");
+        assert!(message.contains("/chappe.toml") && message.contains(expected), "{message}");
+    }
+    let config = read("", &[], &["realtime.chat.listen=localhost:8889"]).expect("as the message says");
+    let chat = config.services.iter().find(|service| service.id.to_string() == "realtime.chat");
+    assert_eq!(chat.expect("it is configured").listen, Listen::localhost(8889));
+}
+
+#[test]
 fn options_of_connectors_come_from_their_sections_and_variables() {
     let file = "[connect.cosmosdb]\nquery_rows_max = 7\nfeed_poll_delay_ms = 10\n";
     let variables = [("CHAPPE_CONNECT__COSMOSDB__FEED_POLL_DELAY_MS", "20")];

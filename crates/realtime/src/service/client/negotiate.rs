@@ -60,7 +60,7 @@ pub(super) fn negotiate(shared: &Shared, request: &Request<Body>) -> Result<Resp
         query.get("useStatefulReconnect").is_some_and(|asked| asked.eq_ignore_ascii_case("true"));
     let may_keep_state = !is_served || shared.servers.all_stateful(&hub);
     let stateful =
-        version > 0 && asks_for_state && may_keep_state && shared.options.engine.stateful_reconnect;
+        version > 0 && asks_for_state && may_keep_state && shared.options().engine.stateful_reconnect;
     let issued = shared.engine.issue();
     let (id, token) = (issued.connection.to_string(), issued.token.to_string());
     let user_id = claims.user_id().map(Into::into);

@@ -66,7 +66,7 @@ pub(super) async fn poll(
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Rejection> {
     let interval = caller.claims.system().poll_interval_s.map(Duration::from_secs);
-    let interval = interval.unwrap_or(Duration::from_millis(shared.options.poll_interval_ms));
+    let interval = interval.unwrap_or(Duration::from_millis(shared.options().poll_interval_ms));
     let http_transport = match session(shared, &caller)? {
         Found::Http(_, http_transport) if http_transport.kind() == HttpTransportKind::LongPolling => {
             http_transport
@@ -101,7 +101,7 @@ pub(super) async fn send(
             .with_status(StatusCode::METHOD_NOT_ALLOWED));
     }
     // The largest message plus the framing of its hub protocol.
-    let bytes_max = shared.options.engine.message_bytes_max as usize + FRAMING_BYTES;
+    let bytes_max = shared.options().engine.message_bytes_max as usize + FRAMING_BYTES;
     let Found::Http(connection, http_transport) = found else {
         let payload = read_body(shared, body, bytes_max).await?;
         return store_early(shared, caller, &payload);

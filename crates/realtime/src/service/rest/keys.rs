@@ -92,7 +92,7 @@ pub(crate) async fn answer_key_rotation(shared: &Arc<Shared>, request: Request<B
 
 async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Response<Body>, Rejection> {
     access::app(shared, head, Purpose::Own).await?;
-    let body = read_body(shared, body, shared.options.body_bytes_max).await?;
+    let body = read_body(shared, body, shared.options().body_bytes_max).await?;
     let rotate: Rotate = serde_json::from_slice(&body).map_err(|error| {
         Rejection::new(&error_table::INVALID_BODY, format!("the body is invalid: {error}"))
     })?;

@@ -142,7 +142,7 @@ impl RestRequest<'_> {
         let Ok(id) = ConnectionId::parse(connection) else {
             return Err(refused(ClientInvokeError::NotFound));
         };
-        let patience = Duration::from_millis(self.shared.options.invoke_timeout_ms);
+        let patience = Duration::from_millis(self.shared.options().invoke_timeout_ms);
         let result = engine.call(&self.hub, id, invocation_id.clone().into(), message, patience).await;
         let ClientResult { protocol, outcome } = result.map_err(refused)?;
         if self.wants_bytes() {

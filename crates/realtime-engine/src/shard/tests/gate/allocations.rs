@@ -79,7 +79,7 @@ fn handle(world: &World) -> EngineHandle {
     let waker = Arc::clone(&world.inbox.waker);
     EngineHandle::new(Shared {
         node: NodeId(0),
-        connections_max: settings.options.connections_max,
+        connections_max: settings.options.connections_max.into(),
         connections: Arc::clone(&settings.connections),
         hub_counts: Arc::clone(&settings.hub_counts),
         http_pending_bytes: world.metrics.http_pending_bytes.clone(),

@@ -26,7 +26,7 @@ pub(super) async fn send(
     http_transport: &HttpTransport,
     body: Body,
 ) -> Result<Response<Body>, Rejection> {
-    let bytes_max = shared.options.engine.forwarded_message_bytes_max as usize + FRAMING_BYTES;
+    let bytes_max = shared.options().engine.forwarded_message_bytes_max as usize + FRAMING_BYTES;
     let patience_bytes = bytes_max.saturating_mul(2) as u64;
     let bytes = body.size_hint().lower();
     if bytes > bytes_max as u64 {
