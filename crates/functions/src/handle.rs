@@ -16,11 +16,11 @@ use crate::error::{Error, InvokeFunctionError};
 use crate::function_info::{FunctionInfo, in_error, startup_listing};
 use crate::generation::{AppPhase, GenerationGuard};
 use crate::generations::Generations;
-use crate::host::ReloadRequest;
 use crate::http::Dispatch;
 use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
 use crate::options::Options;
+use crate::reload_error::ReloadRequest;
 use crate::setting_use::SettingUse;
 use crate::usage::{Usage, UsageQuery};
 

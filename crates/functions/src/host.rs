@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_messages::error_chain;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -27,7 +27,7 @@ use crate::failures::Failures;
 use crate::generation::{AppPhase, Generation};
 use crate::http::{CorsPolicy, HttpSettings};
 use crate::log::Level;
-use crate::reload_error::ReloadError;
+use crate::reload_error::{ReloadError, ReloadRequest};
 use crate::restart_reason::RestartReason;
 use crate::retire::{Retirement, retire};
 use crate::shutdown::Shutdown;
@@ -49,9 +49,6 @@ pub(crate) struct FirstStart {
     /// The reason if the app could not be read.
     pub(crate) startup: Result<AppStartup, Error>,
 }
-
-/// Asks for a new generation; gets the outcome of its start.
-pub(crate) type ReloadRequest = oneshot::Sender<Result<(), Arc<ReloadError>>>;
 
 /// Starts generations of the app.
 pub(crate) struct Host {

@@ -1,8 +1,14 @@
-//! [`ReloadError`]: why a changed app is not in service.
+//! [`ReloadRequest`] asks for a new generation of the app; [`ReloadError`] says why a changed app is not in service.
+
+use std::sync::Arc;
 
 use http_messages::ErrorDescription;
+use tokio::sync::oneshot;
 
 use crate::function_error::FunctionError;
+
+/// Asks for a new generation; gets the outcome of its start.
+pub(crate) type ReloadRequest = oneshot::Sender<Result<(), Arc<ReloadError>>>;
 
 /// Why a changed app is not in service.
 #[derive(Clone, Debug, PartialEq, Eq)]

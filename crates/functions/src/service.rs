@@ -33,6 +33,7 @@ use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::reload_error::ReloadRequest;
 use crate::shutdown::Shutdown;
 use crate::starter::GenerationStarter;
 use crate::startup::AppStartup;
@@ -102,7 +103,9 @@ impl Service {
             app: Current::new(app.clone()),
             number_next: AtomicU64::new(1),
         };
-        let dispatch = Arc::new(dispatch(&starter, &app, phase.clone(), dependencies.bodies)?);
+        let (reload, requests) = mpsc::channel(REQUESTS_MAX);
+        let dispatch = dispatch(&starter, &app, phase.clone(), dependencies.bodies, reload.clone())?;
+        let dispatch = Arc::new(dispatch);
         let first = FirstStart { startup: first_startup(&starter, app, unread)?, files };
         // The cache is not needed if keys are not enforced.
         let handle_keys = keys.clone();
@@ -117,7 +120,6 @@ impl Service {
             owner: dependencies.owner,
             supervisor: dependencies.supervisor,
         };
-        let (reload, requests) = mpsc::channel(REQUESTS_MAX);
         let handle = HandleParts {
             options: starter.options.clone(),
             app: starter.app.clone(),
@@ -260,6 +262,7 @@ fn dispatch(
     app: &App,
     phase: watch::Receiver<AppPhase>,
     bodies: Budget,
+    reload: mpsc::Sender<ReloadRequest>,
 ) -> Result<Dispatch, Error> {
     let options = &*starter.options.get();
     let worker_bodies_permits =
@@ -276,6 +279,7 @@ fn dispatch(
         logs: starter.logs.clone(),
         metrics: starter.metrics.clone(),
         extensions: push_extensions(&starter.connectors),
+        reload,
         started: Instant::now(),
         bodies,
         worker_bodies: Arc::new(Semaphore::new(worker_bodies_permits)),

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_messages::{Body, empty};
 use serde_json::{Value as Json, json};
+use tokio::sync::oneshot;
 
 use super::dispatch::Dispatch;
 use super::request::{self, is_json};
@@ -30,6 +31,7 @@ pub(super) enum AdminTarget {
     Config,
     Processes,
     DrainStatus,
+    Restart,
     /// Runs the function with a `warmupTrigger`, if there is one.
     Warmup,
     /// Health checks of a platform.
@@ -66,6 +68,7 @@ impl AdminTarget {
             ["admin", "host", "config"] => Self::Config,
             ["admin", "host", "processes"] => Self::Processes,
             ["admin", "host", "drain", "status"] => Self::DrainStatus,
+            ["admin", "host", "restart"] => Self::Restart,
             ["admin", "warmup"] => Self::Warmup,
             ["admin", "instance", "http-health"] => Self::Health,
             ["admin", "instance", "info"] => Self::InstanceInfo,
@@ -111,6 +114,7 @@ impl Dispatch {
             AdminTarget::Config if method == Method::GET => self.config(),
             AdminTarget::Processes if method == Method::GET => self.processes().await,
             AdminTarget::DrainStatus if method == Method::GET => self.drain_status().await,
+            AdminTarget::Restart if method == Method::POST => self.restart().await,
             AdminTarget::Warmup if method == Method::GET => self.warm_up().await,
             AdminTarget::Health if method == Method::GET => empty(StatusCode::OK),
             AdminTarget::InstanceInfo if method == Method::GET => {
@@ -230,6 +234,24 @@ impl Dispatch {
         let workers = workers.into_iter().map(|pid| process(pid, &running.app.language));
         let all: Vec<Json> = std::iter::once(process(std::process::id(), "chappe")).chain(workers).collect();
         json_response(StatusCode::OK, &json!({ "processes": all }))
+    }
+
+    /// Starts the app again beside the one in service, which is replaced and drains: no call is lost. Responds when it has started.
+    async fn restart(&self) -> Response<Body> {
+        let (request, outcome) = oneshot::channel();
+        // An error on either way means that the host is being stopped.
+        let outcome = match self.reload.send(request).await {
+            Ok(()) => outcome.await.ok(),
+            Err(_) => None,
+        };
+        match outcome {
+            Some(Ok(())) => empty(StatusCode::OK),
+            Some(Err(error)) => {
+                let why = format!("The function app did not start: {}\n", error.why);
+                error_text(&response::NOT_RUNNING, &why)
+            }
+            None => error_text(&response::NOT_RUNNING, "The functions host is being stopped.\n"),
+        }
     }
 
     /// The drain status. A draining host accepts no requests, so the state is always `Disabled`.

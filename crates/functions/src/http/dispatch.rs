@@ -14,6 +14,7 @@ use crate::generation::{AppPhase, GenerationGuard};
 use crate::keys::AppKeys;
 use crate::log::Logs;
 use crate::metrics::Metrics;
+use crate::reload_error::ReloadRequest;
 
 /// Dispatches requests; shared by all clones of the service.
 pub(crate) struct Dispatch {
@@ -28,6 +29,8 @@ pub(crate) struct Dispatch {
     pub(crate) metrics: Metrics,
     /// The extensions whose events are pushed.
     pub(crate) extensions: Vec<Arc<dyn PushExtension>>,
+    /// Asks the host to start the app again.
+    pub(crate) reload: tokio::sync::mpsc::Sender<ReloadRequest>,
     pub(crate) started: std::time::Instant,
     /// Bounds the bytes of request bodies.
     pub(crate) bodies: Budget,

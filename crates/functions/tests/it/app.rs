@@ -134,7 +134,7 @@ async fn parts_of_the_admin_api_that_are_not_there_are_404() {
         "PUT /admin/functions/f",
         "DELETE /admin/functions/f",
         "POST /admin/host/drain",
-        "POST /admin/host/restart",
+        "GET /admin/host/restart",
         "POST /admin/host/config",
         "GET /admin/vfs/",
         "POST /admin/warmup",

@@ -170,6 +170,22 @@ async fn a_generation_that_does_not_start_leaves_the_one_before_in_service() {
 }
 
 #[tokio::test]
+async fn a_restart_by_the_admin_api_puts_a_new_generation_into_service() {
+    let (setup, _permits, _slow) = app();
+    let host = setup.options(|options| options.enable_auth = true).start().await;
+    assert_eq!(host.send("POST /admin/host/restart").await.status, 401);
+    let key = host.handle.master_key().await.expect("a key");
+    let restart = format!("POST /admin/host/restart\nx-functions-key: {key}");
+    assert_eq!(host.send(&restart).await.status, 200);
+    assert_eq!(host.send("GET /api/now").await.body, "2");
+    std::fs::write(host.dir.path().join("host.json"), "{").expect("written");
+    let failed = host.send(&restart).await;
+    assert_eq!(failed.status, 503);
+    assert!(failed.body.contains("host.json: not valid JSON"), "{}", failed.body);
+    assert_eq!(host.send("GET /api/now").await.body, "2", "the previous generation stays in service");
+}
+
+#[tokio::test]
 async fn settings_of_host_json_take_effect_with_the_next_generation() {
     let (setup, _permits, _slow) = app();
     let host = setup.start().await;
