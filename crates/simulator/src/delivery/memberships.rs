@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail, ensure};
 use realtime_engine::{ConnectionId, GroupName, Lifetime, ListScope, Membership, UserId};
 
+use super::client::SimulatedClient;
 use super::{Delivery, GROUPS, KEPT, USERS};
 use crate::system;
 
@@ -61,7 +62,9 @@ impl Delivery<'_> {
             Ok(()) => {
                 self.model.user_changed(user, group, membership == Membership::Join);
                 let listed = self.list(&ListScope::Group(GroupName::new(group)))?;
-                let of_user = self.clients.iter().flatten().filter(|client| client.user == user);
+                // A client that asks to follow may join the group by that.
+                let is_out = |client: &&SimulatedClient| client.user == user && client.following.is_none();
+                let of_user = self.clients.iter().flatten().filter(is_out);
                 let has_stayed = of_user.map(|client| client.id).find(|id| listed.contains(id));
                 ensure!(
                     membership == Membership::Join || has_stayed.is_none(),
