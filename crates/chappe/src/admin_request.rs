@@ -12,15 +12,19 @@ use prometheus_client::registry::Registry;
 use crate::command_error::CommandError;
 use crate::error_table::configuration;
 
-/// The body of a successful response. `process` is the address that the user named, for errors.
+/// A client for the admin API of a process on this machine or another one. Its connections are closed when it is dropped.
+pub(crate) fn client() -> anyhow::Result<egress::Client> {
+    let metrics = egress::Metrics::register(&mut Registry::default());
+    let options = egress::Options { native_roots: false, ..egress::Options::default() };
+    Ok(egress::Client::new(&options, &metrics)?)
+}
+
+/// The body of a successful response, for as long as `client` is kept. `process` is the address that the user named, for errors.
 ///
 /// # Errors
 ///
 /// If no process responds there, or with an error.
-pub(crate) async fn get(url: &str, process: &str) -> anyhow::Result<Body> {
-    let metrics = egress::Metrics::register(&mut Registry::default());
-    let options = egress::Options { native_roots: false, ..egress::Options::default() };
-    let client = egress::Client::new(&options, &metrics)?;
+pub(crate) async fn get(client: &egress::Client, url: &str, process: &str) -> anyhow::Result<Body> {
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     let request = Request::builder().uri(url).body(body).with_context(|| {
         CommandError::new(&configuration::NOT_OUR_RESPONSE, format!("{url} is not a valid address"))

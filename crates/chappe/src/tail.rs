@@ -26,7 +26,8 @@ pub(crate) fn run(arguments: &TailArgs) -> anyhow::Result<()> {
 
 async fn follow(arguments: &TailArgs) -> anyhow::Result<()> {
     let url = address(arguments);
-    let mut body = admin_request::get(&url, &arguments.url).await?;
+    let client = admin_request::client()?;
+    let mut body = admin_request::get(&client, &url, &arguments.url).await?;
     let mut rest = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|cause| {

@@ -29,7 +29,8 @@ pub(crate) fn run(arguments: &UsageArgs) -> anyhow::Result<()> {
 
 async fn fetch(arguments: &UsageArgs) -> anyhow::Result<Value> {
     let url = address(arguments);
-    let body = admin_request::get(&url, &arguments.url).await?.collect().await;
+    let client = admin_request::client()?;
+    let body = admin_request::get(&client, &url, &arguments.url).await?.collect().await;
     let body = body
         .map_err(|cause| {
             let text = format!("the connection to the process was lost: {cause}");
