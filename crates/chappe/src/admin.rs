@@ -1,10 +1,9 @@
-//! The process about itself: health, readiness, metrics, and the operations of its services, each mounted at
-//! `/chappe/api/<service>`.
+//! The admin API: health, readiness, metrics, and the operations of the services, each mounted at `/chappe/api/<service>`.
 //!
-//! `/healthz` and `/readyz` answer anybody. Everything else answers only this machine (it tells what runs here, and can end
-//! a worker), or every caller of the admin port, if one is open.
+//! `/healthz` and `/readyz` respond to every caller. All other paths respond only to this machine (they show what runs here, and
+//! can stop a worker), and to every caller of the admin port, if one is open.
 //!
-//! Start reading at `service.rs`; `access.rs` says who may ask.
+//! Start reading at `service.rs`; `access.rs` checks the caller.
 
 mod access;
 pub(crate) mod error_table;

@@ -12,18 +12,18 @@ use prometheus_client::registry::Registry;
 use crate::command_error::CommandError;
 use crate::error_table::configuration;
 
-/// A client for the admin API of a process on this machine or another one. Its connections are closed when it is dropped.
+/// A client of the admin API of a process on this machine or another one. Its connections are closed when it is dropped.
 pub(crate) fn client() -> anyhow::Result<egress::Client> {
     let metrics = egress::Metrics::register(&mut Registry::default());
     let options = egress::Options { native_roots: false, ..egress::Options::default() };
     Ok(egress::Client::new(&options, &metrics)?)
 }
 
-/// The body of a successful response, for as long as `client` is kept. `process` is the address that the user named, for errors.
+/// The body of a successful response, readable while `client` exists. `process` is the address that the user named, for errors.
 ///
 /// # Errors
 ///
-/// If no process responds there, or with an error.
+/// If no process responds there, or the response is an error.
 pub(crate) async fn get(client: &egress::Client, url: &str, process: &str) -> anyhow::Result<Body> {
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     let request = Request::builder().uri(url).body(body).with_context(|| {

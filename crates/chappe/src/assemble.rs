@@ -1,4 +1,4 @@
-//! Starting everything: each service of the table gets what it needs, and a listener in front.
+//! Starts everything: each service of the table gets its dependencies and a listener.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,16 +28,16 @@ use crate::services::{
 use crate::trust;
 use crate::wiring::Embedded;
 
-/// What work has even where the connections took all the time.
+/// The time that remains for work even if the connections used the whole limit.
 const WORK_DRAIN_MIN: Duration = Duration::from_secs(1);
 
 /// Everything that runs, and what is needed to end it.
 pub(crate) struct Process {
-    /// Listeners with the services behind them, not yet serving.
+    /// Listeners with their services, not yet serving.
     pub(crate) served: Vec<ServedListener>,
     pub(crate) ready_line: Ready,
     pub(crate) supervisor: Supervisor,
-    /// Ready while the process serves, and is not asked to end.
+    /// Ready while the process serves and was not asked to end.
     pub(crate) component: Component,
     pub(crate) services: Vec<RunningService>,
     pub(crate) resources: Resources,
@@ -50,28 +50,28 @@ pub(crate) struct Process {
     keys: Arc<keys::MadeKeys>,
 }
 
-/// A listener with the service behind it.
+/// A listener with its service.
 pub(crate) struct ServedListener {
     pub(crate) id: ServiceId,
     pub(crate) listener: Listener,
     pub(crate) service: UpstreamService,
-    /// Whether it closes when the drain begins, and not with the others.
+    /// Whether it closes at the start of the drain, before the others.
     pub(crate) closes_first: bool,
 }
 
-/// A service that runs.
+/// A running service.
 pub(crate) struct RunningService {
     pub(crate) id: ServiceId,
     row: &'static Row,
     pub(crate) handle: Arc<dyn ServiceHandle>,
     join: Option<Box<dyn ServiceJoin>>,
-    /// Guarded, as listeners and routes lead to it.
+    /// The guarded service that listeners and routes call.
     service: UpstreamService,
     about: String,
 }
 
 impl RunningService {
-    /// What the log calls it while it is waited for.
+    /// Its name in the log while the process waits for it.
     fn what(&self) -> String {
         let what = self.row.drain.what;
         self.id.name.as_ref().map_or_else(|| what.to_owned(), |name| format!("{what} '{name}'"))
@@ -79,7 +79,8 @@ impl RunningService {
 }
 
 impl Process {
-    /// Drains the services of a stage, in the order in which they were started. `told` hears what is waited for.
+    /// Drains the services of a stage, in the order in which they started. `told` receives the name of the service that is waited
+    /// for.
     pub(crate) async fn drain_stage(&mut self, stage: Stage, limit: Duration, mut told: impl FnMut(&str)) {
         let of_stage = self.services.iter_mut().filter(|service| service.row.drain.stage == stage);
         for service in of_stage {
@@ -89,7 +90,7 @@ impl Process {
         }
     }
 
-    /// Drains all services: connections within one limit, work in what is left of it, then storage. `listeners` is awaited before
+    /// Drains all services: connections within one limit, work in the remaining time, then storage. Awaits `listeners` before
     /// storage.
     pub(crate) async fn drain_services(
         &mut self,
@@ -137,14 +138,14 @@ impl Process {
         parts
     }
 
-    /// Closes the store, then lets an ephemeral folder go: only now, because nothing writes any more.
+    /// Closes the store, then removes an ephemeral folder: only now, because nothing is written any more.
     pub(crate) async fn close(self) {
         self.resources.store.close().await;
         drop(self.data.into_temporary());
     }
 }
 
-/// Opens what is kept on disk, starts the services, and binds the ports. Nothing is accepted yet.
+/// Opens the stored data, starts the services, and binds the ports. No connection is accepted yet.
 pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Process> {
     let config = &plan.config;
     let mut metrics = Registry::with_prefix("chappe");
@@ -211,7 +212,7 @@ pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Proces
     })
 }
 
-/// What all services share: the journal and the registry in the data folder, bodies, requests that we make.
+/// What all services share: the journal and the registry in the data folder, body limits, the client for outgoing requests.
 fn open_resources(
     config: &Config,
     data: &OpenData,
@@ -238,7 +239,7 @@ fn open_resources(
     })
 }
 
-/// Sees to it that what was opened belongs to this data folder.
+/// Checks that the opened parts belong to this data folder.
 fn note_parts(
     data: &mut OpenData,
     resources: &Resources,
@@ -250,7 +251,7 @@ fn note_parts(
     Ok(data.note(all)?)
 }
 
-/// The services that have been started so far.
+/// The services that have started so far.
 struct Assembly<'a> {
     plan: &'a Plan,
     table: Table,
@@ -261,7 +262,7 @@ struct Assembly<'a> {
     keys: Arc<keys::MadeKeys>,
     services: Vec<RunningService>,
     parts: Vec<(DataPart, String)>,
-    /// The services by the names that routes call them by.
+    /// The services by their names in routes.
     upstreams: BTreeMap<String, UpstreamService>,
     addresses: Addresses,
     embedded: Embedded,
@@ -294,7 +295,7 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    /// The services that are to run, with their rows.
+    /// The services that will run, with their rows.
     fn wanted(&self) -> impl Iterator<Item = (&'a ConfiguredService, &'static Row)> + use<'a> {
         let (config, table) = (&self.plan.config, self.table);
         let rows =
@@ -306,7 +307,7 @@ impl<'a> Assembly<'a> {
         std::mem::take(&mut self.parts)
     }
 
-    /// Starts the services of a phase, each with its guard before it.
+    /// Starts the services of a phase, each behind its guard.
     async fn start(&mut self, phase: Phase, data: &OpenData) -> anyhow::Result<()> {
         let default_routes: Vec<(&str, &str)> = self
             .table
@@ -355,7 +356,7 @@ impl<'a> Assembly<'a> {
     }
 }
 
-/// Where other machines can connect, keys of our own for the services that have none configured.
+/// If other machines can connect, generates keys for the services that have none configured.
 fn made_keys(config: &Config, table: Table, data: &OpenData) -> Result<keys::MadeKeys, keys::KeysError> {
     let Some(exposure) = config.exposure() else { return Ok(keys::MadeKeys::new()) };
     tracing::info!("no development mode, because {exposure}: the emulators' public keys are refused");
@@ -375,7 +376,7 @@ fn made_keys(config: &Config, table: Table, data: &OpenData) -> Result<keys::Mad
     Ok(made)
 }
 
-/// The options of a service, with the key that was made for it where none is configured.
+/// The options of a service, with the generated key if none is configured.
 fn with_made_key(service: &ConfiguredService, keys: &keys::MadeKeys) -> Box<dyn SectionOptions> {
     let mut options = service.options.clone();
     if let (Some(key), Some(made)) = (options.primary_key(), keys.get(&service.id.to_string())) {
@@ -384,7 +385,7 @@ fn with_made_key(service: &ConfiguredService, keys: &keys::MadeKeys) -> Box<dyn 
     options
 }
 
-/// What people and machines are told of a service.
+/// How a service is shown to people and machines.
 fn ready(
     service: &ConfiguredService,
     table: Table,
@@ -404,7 +405,7 @@ fn title(title: &str, id: &ServiceId) -> String {
     id.name.as_ref().map_or_else(|| title.to_owned(), |name| format!("{title} {name}"))
 }
 
-/// The paths of the admin API at which the operations of a service would be that does not run, and why it does not.
+/// The paths of the admin API for the operations of a service that does not run, and the reason why it does not.
 fn switched_off(
     service: &ConfiguredService,
     table: Table,
@@ -417,7 +418,7 @@ fn switched_off(
     Some((std::iter::once(format!("/chappe/api/{}", service.id)).chain(shortcuts).collect(), why))
 }
 
-/// A service's part of the admin API.
+/// The admin API's part for one service.
 fn mounted(service: &RunningService) -> admin::Mounted {
     let own = format!("/chappe/api/{}", service.id);
     let own = service.handle.admin(&own).map(|operations| (own, operations));
@@ -452,7 +453,7 @@ fn serve(service: &RunningService, listener: Listener, guard: &Guard, config: &C
 fn listener_options(config: &Config, closes_first: bool) -> edge::Options {
     let mut options = config.edge.clone();
     if closes_first {
-        // It stops listening when the drain begins, and its calls have as long as they have behind the gateway.
+        // It closes when the drain begins; its calls have the same time as behind the gateway.
         let limit = config.drain_timeout_ms.saturating_add(options.drain_timeout_ms.get());
         options.drain_timeout_ms = limit;
     }
@@ -467,9 +468,9 @@ fn prepare_limits(limits: &[(LiveOptions, bool)], config: &Config) -> Change {
     Change::new(move || new.into_iter().for_each(|(options, new)| options.set(new)))
 }
 
-/// What all ports share. Everything that stays open has been opened by now.
+/// What all ports share. All files that stay open are open by now.
 fn quotas(options: &edge::Options, ports: usize) -> edge::Quotas {
-    // Raised before; this only asks how far.
+    // The limit was raised earlier; this only reads it.
     let files_max = edge::raise_open_files().ok().flatten();
     let quotas = edge::Quotas::of_process(files_max, ports);
     if let (Some(connections), Some(files_max)) = (quotas.connections_max(), files_max)
@@ -483,7 +484,7 @@ fn quotas(options: &edge::Options, ports: usize) -> edge::Quotas {
     quotas
 }
 
-/// Certificates: the operator's, or a development authority's in the data folder.
+/// Certificates: the operator's, or those of a development authority in the data folder.
 fn tls(section: &TlsSection, data_dir: &Path) -> anyhow::Result<(TlsConfig, Option<PathBuf>)> {
     match (&section.certificate_file, &section.key_file) {
         (Some(certificate), Some(key)) => Ok((TlsConfig::from_pem_files(certificate, key)?, None)),

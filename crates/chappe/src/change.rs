@@ -1,10 +1,10 @@
-//! [`Change`]: one part of a reload, prepared and not yet applied.
+//! [`Change`]: one part of a reload, prepared but not yet applied.
 
 use std::future::Future;
 use std::pin::Pin;
 
-/// A change of options that was checked and cannot fail any more. A reload applies all changes or, where one of them could not be
-/// prepared, none.
+/// A checked change of options that cannot fail any more. A reload applies all changes, or none if one of them could not be
+/// prepared.
 pub(crate) struct Change(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl Change {

@@ -1,5 +1,5 @@
-//! `chappe check`: finds what keeps `start` from working, without listening anywhere and without touching the data. The services are
-//! assembled on a temporary folder, and the app is loaded as at a start; no trigger is started and no function is called.
+//! `chappe check`: finds what prevents `start` from working, without listening and without changing the data. The services are
+//! assembled on a temporary folder, and the app is loaded as at a start; no trigger starts and no function is called.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::plan::Plan;
 use crate::services::{Findings, Problem, Table, missing_folder};
 use http_messages::error_chain;
 
-/// How long the services have to end.
+/// Longest time for the services to end.
 const END: Duration = Duration::from_secs(5);
 
-/// Finds everything that is wrong and can be found without the others being right.
+/// Finds all errors that can be found independently of each other.
 pub(crate) fn run(mut plan: Plan, table: Table) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     files(&mut plan, &mut findings.problems);
@@ -49,7 +49,8 @@ pub(crate) fn run(mut plan: Plan, table: Table) -> anyhow::Result<Findings> {
     Ok(findings)
 }
 
-/// Files and folders that the configuration names. What was found wrong is taken out of the plan, so that it does not hide the rest.
+/// Checks the files and folders that the configuration names. Wrong ones are removed from the plan, so that they do not hide other
+/// errors.
 fn files(plan: &mut Plan, problems: &mut Vec<Problem>) {
     let tls = &mut plan.config.tls;
     if let (Some(certificate), Some(key)) = (&tls.certificate_file, &tls.key_file)

@@ -1,8 +1,8 @@
-//! [`CommandError`]: an error of a command that has no type of its own.
+//! [`CommandError`]: an error of a command without an error type of its own.
 
 use http_messages::ErrorDescription;
 
-/// An error of a command, or the context of one: what failed, with its stable code.
+/// An error of a command, or the context of one: what failed, and its stable code.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 pub(crate) struct CommandError {

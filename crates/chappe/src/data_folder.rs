@@ -1,5 +1,5 @@
-//! The data folder: private to its owner, and complete. A folder that was used before and lacks a part is refused, never made
-//! anew.
+//! The data folder: private to its owner, and complete. If a folder that was used before lacks a part, the start fails; the part is
+//! not created again.
 
 pub(crate) mod backup;
 pub(crate) mod check;

@@ -1,4 +1,4 @@
-//! The demo's folder: the example that the binary carries is unpacked where it is missing, and its packages are installed, with
+//! The demo's folder: unpacks the example in the binary if the folder does not have it, and installs its packages with visible
 //! progress.
 
 mod files;
@@ -13,13 +13,13 @@ use tokio::process::Command;
 /// Why the demo cannot start. Says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrepareError {
-    /// The folder holds something else.
+    /// The folder contains other files.
     #[error(
         "{} is not the example: it has no host.json. Name another folder with --folder, or remove this one",
         folder.display()
     )]
     NotTheExample { folder: PathBuf },
-    /// The user has not agreed that the example is written here.
+    /// The user did not agree to write the example here.
     #[error(
         "the example is not in {} yet, and was not confirmed; use --yes to write it there, or name a folder with --folder",
         folder.display()
@@ -32,12 +32,12 @@ pub(crate) enum PrepareError {
         #[source]
         cause: std::io::Error,
     },
-    /// There is no Node.js.
+    /// Node.js is not installed.
     #[error(
         "the demo needs Node.js 20 or newer: `{program}` was not found. Install Node.js with npm and try again"
     )]
     NoNode { program: &'static str },
-    /// npm failed; its own words stand above.
+    /// npm failed; its own output is printed above.
     #[error(
         "npm could not install the packages of the example (its message is above). Check the network and the npm registry, \
          or run `npm ci` in {} yourself",
@@ -46,19 +46,19 @@ pub(crate) enum PrepareError {
     Npm { folder: PathBuf },
 }
 
-/// Where the example is in a checkout, and where it is put elsewhere unless a folder is named.
+/// The example's folder in a checkout, and its default folder elsewhere.
 pub(crate) const FOLDER: &str = "examples/live-documents";
 
 /// Whether the example may be written into a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consent {
-    /// By a flag.
+    /// A flag allows it.
     Given,
-    /// To be asked for at the terminal; without one, it is refused.
+    /// Ask at the terminal; without a terminal, it is refused.
     Ask,
 }
 
-/// Writes the example into `folder`, unless an app stands there already.
+/// Writes the example into `folder`, unless the folder already has an app.
 pub(crate) fn unpack(folder: &Path, consent: Consent) -> Result<(), PrepareError> {
     if folder.join("host.json").exists() {
         return Ok(());
@@ -84,26 +84,26 @@ pub(crate) fn unpack(folder: &Path, consent: Consent) -> Result<(), PrepareError
     write().map_err(|cause| PrepareError::Unpack { folder: folder.to_owned(), cause })
 }
 
-/// Asks at the terminal. No terminal, or any answer but yes, means no.
+/// Asks at the terminal. Without a terminal, and for any response but yes, the result is no.
 fn asked(folder: &Path) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return false;
     }
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     eprint!("Write the example, and its packages and data, into {}? [y/N] ", folder.display());
-    // Without a terminal there is no answer.
+    // Without a terminal nothing can be read.
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer).is_ok();
     read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// Installs the example's packages, where they are not there yet.
+/// Installs the example's packages if they are not installed yet.
 pub(crate) async fn install_packages(folder: &Path, pretty: bool) -> Result<(), PrepareError> {
     if packages_are_current(folder) { Ok(()) } else { install(folder, pretty).await }
 }
 
-/// npm notes what it installed in a file of its own; while that is no older than the lock file, nothing is missing.
+/// npm records what it installed in its own file; if that file is not older than the lock file, nothing is missing.
 fn packages_are_current(folder: &Path) -> bool {
     let modified = |name: &str| folder.join(name).metadata().and_then(|metadata| metadata.modified()).ok();
     match (modified("node_modules/.package-lock.json"), modified("package-lock.json")) {
@@ -130,7 +130,7 @@ async fn install(folder: &Path, pretty: bool) -> Result<(), PrepareError> {
             status = child.wait() => break status,
             _ = tick.tick(), if pretty => {
                 eprint!(".");
-                // A dot that stays in a buffer is silence, and silence is read as a hang.
+                // Flush: if the dots stay in a buffer, the process looks as if it hangs.
                 let _ = std::io::stderr().flush();
             }
         }

@@ -1,8 +1,8 @@
-//! The end of the process within its limit, whatever blocks.
+//! Ends the process within its drain limit, even if the runtime is blocked.
 //!
-//! Services drain as tasks of the runtime, and the limit is kept there as long as the runtime runs. What blocks its threads blocks
-//! the limit as well: a full pipe of log lines is enough. So a thread of its own, with a clock and signals of its own, ends the
-//! process where the runtime does not.
+//! Services drain as tasks of the runtime, which enforces the limit while it runs. If the runtime's threads are blocked, the limit
+//! is blocked too; a full pipe of log lines is enough. Therefore a separate thread with its own clock and signal handling ends the
+//! process if the runtime does not.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use anyhow::Context;
 
 use crate::signals::Signals;
 
-/// How much longer than the runtime the thread waits, so that the runtime can end in better order.
+/// How much longer than the runtime the thread waits, so that the runtime can end the process in an orderly way first.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long the last line may take to be logged.
+/// Longest time to wait until the last line is logged.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// What the process waits for, and for how long at most.
+/// What the process waits for, and the longest time that it waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
     total: Duration,
@@ -40,12 +40,12 @@ impl Limit {
         Self { total, step: Arc::new(Mutex::new("the services".to_owned())) }
     }
 
-    /// All time that draining may take.
+    /// The total time for draining.
     pub(crate) fn total(&self) -> Duration {
         self.total
     }
 
-    /// Notes what is waited for from now on, for the message.
+    /// Records what the process waits for from now on, for the message.
     pub(crate) fn step(&self, step: &str) {
         step.clone_into(&mut self.step.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -56,8 +56,8 @@ impl Limit {
         self.overdue()
     }
 
-    /// Starts the thread that ends the process when it was asked to end and has not done so in time. It lives as long as the
-    /// process. Returns when it watches.
+    /// Starts the thread that ends the process if it was asked to end and did not do so in time. The thread lives as long as the
+    /// process. Returns once the thread watches.
     pub(crate) fn guard(&self) -> anyhow::Result<()> {
         let limit = self.clone();
         let (watching, watched) = mpsc::channel();
@@ -87,11 +87,11 @@ impl Limit {
         }
     }
 
-    /// Ends the process from here: the runtime, from which `main` returns, is blocked.
+    /// Ends the process from this thread: the runtime, from which `main` returns, is blocked.
     fn end_process(&self) -> ! {
         let overdue = self.overdue();
         let (said, heard) = mpsc::channel();
-        // On a thread of its own: what blocks may be the log.
+        // On a thread of its own, because the log itself may be blocked.
         std::thread::spawn(move || {
             tracing::error!("{overdue}");
             let _ = said.send(());

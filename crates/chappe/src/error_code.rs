@@ -17,7 +17,7 @@ use crate::ports::PortsError;
 use crate::services;
 use crate::trust::TrustError;
 
-/// The description of an error: that of the outermost error with one. [`process::OTHER`] if there is none.
+/// The description of an error: that of the outermost error that has one, or [`process::OTHER`] if none has.
 pub(crate) fn describe(error: &anyhow::Error) -> &'static ErrorDescription {
     if let Some(error) = error.downcast_ref::<CommandError>() {
         return error.description;

@@ -1,6 +1,6 @@
-//! The tables of codes in `docs/errors` are those of the services: `UPDATE_EXPECT=1 cargo test -p chappe error_pages` writes them.
+//! The tables of codes in `docs/errors` come from the services: `UPDATE_EXPECT=1 cargo test -p chappe error_pages` writes them.
 //!
-//! A table stands below a line `<!-- table: NAME -->`; everything else on a page is written by hand.
+//! A table follows a line `<!-- table: NAME -->`; the rest of a page is written by hand.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +44,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors")
 }
 
-/// The page with the tables that its marker lines name, and those names.
+/// The page with the tables that its marker lines name, and the names of those tables.
 fn render<'a>(page: &'a str, tables: &[Table]) -> (String, Vec<&'a str>) {
     let mut rendered = String::new();
     let mut named = Vec::new();

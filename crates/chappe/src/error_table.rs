@@ -1,5 +1,5 @@
-//! What the errors of commands and of the process mean, by the page sections of `docs/errors/start.md`. Errors of the services have
-//! their descriptions in their crates.
+//! Descriptions of the errors of commands and of the process, by section of `docs/errors/start.md`. The crates of the services
+//! describe their own errors.
 
 pub(crate) mod configuration;
 pub(crate) mod data;

@@ -7,10 +7,10 @@ use crate::error_code;
 /// The command line, the configuration or the app is wrong (`EX_USAGE` of sysexits.h): restarting does not help.
 pub(crate) const USAGE: u8 = 64;
 
-/// A part of the process has ended without which it cannot go on (`EX_SOFTWARE` of sysexits.h): restarting helps.
+/// A part that the process cannot continue without has ended (`EX_SOFTWARE` of sysexits.h): restarting helps.
 const FAILED_PART: u8 = 70;
 
-/// Anything else: restarting may help.
+/// Any other error: restarting may help.
 const FAILED: u8 = 1;
 
 /// The error was logged.

@@ -1,14 +1,14 @@
-//! What every listener asks before a service sees the request: by which name was this process called, from which page, and who
-//! says who the caller is.
+//! What every listener checks before a service receives the request: the name by which this process was addressed, the page that
+//! sent the request, and the source of the caller's identity headers.
 //!
-//! Not its concern: keys and tokens, which each service checks itself. The guard protects what keys cannot: in development mode the
-//! keys are public, so that any web page that a developer opens could use them, through the developer's own browser.
+//! It does not check keys and tokens; each service does that itself. The guard is needed where keys do not protect: in development
+//! mode the keys are public, so that any web page that a developer opens could use them through the developer's browser.
 //!
-//! - `rules.rs`: each service's paths, and whom they are for. Data.
+//! - `rules.rs`: each service's paths and their audiences. Data.
 //! - `policy.rs`: which names and pages are admitted. Pure.
-//! - `headers.rs`: the headers by which a platform vouches for a caller, and who may send them. Pure.
+//! - `headers.rs`: the headers by which a platform identifies a caller, and who may send them. Pure.
 //!
-//! Know these first: [`Guard`], [`GuardAudience`].
+//! Start with [`Guard`] and [`GuardAudience`].
 
 pub(crate) mod error_table;
 mod headers;
@@ -35,7 +35,7 @@ use headers::TrustedProxies;
 use policy::Policy;
 pub(crate) use rules::{GuardAudience, Rules};
 
-/// Makes the guards of listeners and services. Cheap to clone.
+/// Creates the guards of listeners and services. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard(Arc<Shared>);
 
@@ -43,12 +43,12 @@ pub(crate) struct Guard(Arc<Shared>);
 struct Shared {
     development: bool,
     public_url: Option<String>,
-    /// Swapped as a whole when `[guard]` changes.
+    /// Replaced as a whole when `[guard]` changes.
     checks: RwLock<Arc<Checks>>,
     refused: Family<Labels, Counter>,
 }
 
-/// What follows from `[guard]`.
+/// The state derived from `[guard]`.
 #[derive(Debug)]
 struct Checks {
     policy: Policy,
@@ -85,7 +85,7 @@ impl Guard {
         Self(Arc::new(Shared { development, public_url, checks, refused }))
     }
 
-    /// Prepares other names and proxies, for requests that come after the change.
+    /// Prepares other names and proxies, for requests after the change.
     pub(crate) fn prepare(&self, section: &GuardSection) -> Change {
         let shared = Arc::clone(&self.0);
         let checks = Checks::new(shared.development, shared.public_url.as_deref(), section);
@@ -94,18 +94,18 @@ impl Guard {
         })
     }
 
-    /// Guards everything that comes in on one listener: the name by which this process is called, and headers that only a trusted
-    /// proxy may send.
+    /// Guards every request of one listener: checks the name by which this process is addressed, and removes headers that only a
+    /// trusted proxy may send.
     pub(crate) fn listener(&self, service: UpstreamService) -> UpstreamService {
         UpstreamService::new(Guarded { guard: self.clone(), place: Place::Listener, service })
     }
 
-    /// Guards a service by whom its paths are for, on its own port and behind the gateway alike.
+    /// Guards a service by the audiences of its paths, both on its own port and behind the gateway.
     pub(crate) fn service(&self, rules: &'static Rules, service: UpstreamService) -> UpstreamService {
         UpstreamService::new(Guarded { guard: self.clone(), place: Place::Service(rules), service })
     }
 
-    /// The answer to a request that no service is to see.
+    /// The response to a request that no service may receive.
     fn refusal(&self, place: Place, request: &mut Request<Body>) -> Option<Response<Body>> {
         let checks = Arc::clone(&self.0.checks.read().unwrap_or_else(PoisonError::into_inner));
         match place {
@@ -134,7 +134,7 @@ impl Guard {
             tracing::warn!(
                 reason = reason.text(),
                 host = request.uri().host(),
-                // Left out where there is none.
+                // The field is omitted if it is empty.
                 origin = origin.map(|origin| String::from_utf8_lossy(origin.as_bytes())).as_deref(),
                 path = request.uri().path(),
                 "a request was refused that may come from a foreign web page (said once, counted in guard_refused); docs/guard.md says which are"
@@ -158,7 +158,7 @@ enum Place {
     Service(&'static Rules),
 }
 
-/// A service with the guard before it.
+/// A service behind the guard.
 #[derive(Clone, Debug)]
 struct Guarded {
     guard: Guard,

@@ -1,5 +1,5 @@
-//! The keys of the embedded services: configured ones, the emulators' public ones while only this machine can connect, or ones
-//! made on first start.
+//! The keys of the embedded services: configured keys, the emulators' public keys while only this machine can connect, or keys
+//! generated on first start.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// Keys made on first start, by the service that accepts them; kept in the data folder.
+/// Keys generated on first start, by the service that accepts them; stored in the data folder.
 pub(crate) type MadeKeys = BTreeMap<String, String>;
 
-/// The services whose keys tell one folder from another. The list is part of the format of the manifest.
+/// The services whose keys identify a folder. The list is part of the format of the manifest.
 const IN_DIGEST: [&str; 2] = ["realtime", "documents"];
 
-/// Why keys could not be kept.
+/// Why keys could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
     /// The file cannot be read or written.
@@ -24,15 +24,15 @@ pub(crate) enum KeysError {
         #[source]
         cause: std::io::Error,
     },
-    /// The file is not ours.
+    /// The file does not contain keys.
     #[error(
         "{file} does not contain keys: {what}. Restore it from a backup; or remove it and start with --accept-loss=keys: new keys are generated, and connection strings in use become invalid"
     )]
     Content { file: String, what: String },
 }
 
-/// Reads the keys in `folder`, and makes those that are missing: `wanted` names the services, and how many random bytes each key has.
-/// The file is readable by its owner only.
+/// Reads the keys in `folder`, and generates missing ones: `wanted` names the services, and how many random bytes each key has.
+/// Only the owner can read the file.
 pub(crate) fn load_or_make(folder: &Path, wanted: &[(String, usize)]) -> Result<MadeKeys, KeysError> {
     let path = folder.join("keys.json");
     let file = path.display().to_string();
@@ -60,7 +60,7 @@ fn read(text: &str) -> Result<MadeKeys, String> {
     }
 }
 
-/// What tells the made keys of one folder from those of another; none where no keys were made.
+/// An id of the generated keys, which differs between folders; `None` if no keys were generated.
 pub(crate) fn digest(folder: &Path) -> Option<String> {
     let text = std::fs::read_to_string(folder.join("keys.json")).ok()?;
     let keys: MadeKeys = serde_json::from_str(&text).ok()?;
@@ -70,13 +70,13 @@ pub(crate) fn digest(folder: &Path) -> Option<String> {
     Some(digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Writes the app's master key where the owner of the machine finds it. Answers the file.
+/// Writes the app's master key to a file that the owner of the machine can read. Returns the file.
 pub(crate) fn tell_master_key(folder: &Path, key: &str) -> Result<PathBuf, KeysError> {
     let text = serde_json::json!({ "masterKey": key }).to_string();
     write(folder, "function-keys.json", &text)
 }
 
-/// A temporary file of mode 0600 that takes the name in one step: never half a key, never readable by others.
+/// Writes a temporary file of mode 0600 and renames it: readers see the whole key or none, and other users cannot read it.
 fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, KeysError> {
     let path = folder.join(name);
     let write = || {

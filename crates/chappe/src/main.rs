@@ -1,7 +1,7 @@
-//! The Chappe binary: command line, configuration, wiring, and the life of the process.
+//! The Chappe binary: command line, configuration, wiring, and life cycle of the process.
 //!
-//! It assembles and decides nothing: what a service does stands in its crate, which services there are in `services.rs`, and how they are
-//! connected in `wiring.rs`. Start reading at `run.rs`.
+//! It only assembles: each service is implemented in its crate, `services.rs` lists the services, and `wiring.rs` connects them.
+//! Start reading at `run.rs`.
 
 mod admin;
 mod admin_request;
@@ -45,8 +45,8 @@ use clap::Parser;
 use crate::cli::{Cli, Command, ConfigCommand, FunctionsCommand};
 use crate::plan::Plan;
 
-/// Gives memory back when thousands of clients have left. glibc keeps every page that has one small piece still in use, which after a
-/// busy hour is all of them; the numbers are in docs/dependencies.md.
+/// Returns memory to the system after thousands of clients have disconnected. glibc keeps every page that has one small allocation
+/// in use, which after a busy hour is all of them; the numbers are in docs/dependencies.md.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         Command::Start(start) => Plan::start(sections(), start.app(), &start.shared, &start.func),
         Command::Demo(demo) => Plan::demo(sections(), demo.folder.as_deref(), demo.yes, &demo.shared),
         Command::Check(check) => {
-            // A folder that is named needs neither an app nor a configuration: those may be what was lost.
+            // With a named folder neither an app nor a configuration is needed: they may have been lost.
             if let Some(Some(folder)) = &check.data {
                 return check_data(folder);
             }
@@ -111,7 +111,7 @@ fn main() -> ExitCode {
     ended(run::run(plan, services::TABLE))
 }
 
-/// Prints what a check found: each problem as an error of its own.
+/// Prints the result of a check: each problem as a separate error.
 fn checked(findings: anyhow::Result<services::Findings>) -> ExitCode {
     let findings = match findings {
         Ok(findings) => findings,
@@ -132,9 +132,9 @@ fn checked(findings: anyhow::Result<services::Findings>) -> ExitCode {
     ExitCode::from(exit::USAGE)
 }
 
-/// Help and version were asked for and go to standard output; anything else is a command line that cannot be read.
+/// Requested help and version go to standard output; any other parse error is a wrong command line.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Fails if the stream is closed; the exit code remains.
+    // Fails if the stream is closed; the exit code is still correct.
     let _ = error.print();
     if error.use_stderr() {
         print_code(&error_table::configuration::COMMAND_LINE);
@@ -142,7 +142,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }
 
-/// Reads a data folder, and prints what is damaged.
+/// Reads a data folder, and prints the damage.
 fn check_data(folder: &Path) -> ExitCode {
     let complaints = match data_folder::check::check(folder) {
         Ok(complaints) => complaints,
@@ -164,14 +164,14 @@ fn check_data(folder: &Path) -> ExitCode {
 
 fn ended(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    // Errors of a running process were logged where they happened.
+    // Errors of a running process were logged where they occurred.
     if !(error.is::<supervision::Failure>() || error.is::<drain::Overdue>() || error.is::<exit::Logged>()) {
         complain(&error);
     }
     ExitCode::from(exit::code(&error))
 }
 
-/// Prints an error: what happened, then its causes and its code, each on a line.
+/// Prints an error: what happened, then its causes and its code, one per line.
 fn complain(error: &anyhow::Error) {
     eprintln!("error: {error}");
     for cause in error.chain().skip(1) {
@@ -180,7 +180,7 @@ fn complain(error: &anyhow::Error) {
     print_code(error_code::describe(error));
 }
 
-/// Prints the code by which an error is found in docs/errors.
+/// Prints the code that identifies an error in docs/errors.
 fn print_code(description: &http_messages::ErrorDescription) {
     eprintln!("  code: {} (docs/errors)", description.code);
 }

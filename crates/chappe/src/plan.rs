@@ -1,4 +1,4 @@
-//! What is to be run, from the command line and the configuration. Nothing is started here.
+//! What the process will run, from the command line and the configuration. Nothing starts here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,35 +10,35 @@ use crate::config::{Config, ConfigError, ConfiguredService, Kept, Layers, Listen
 use crate::data_folder::DataPart;
 use crate::demo;
 
-/// Why nothing can be run.
+/// Why the process cannot run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A service cannot run as it is configured.
+    /// A service cannot run with its configuration.
     #[error("{0}")]
     Service(String),
     /// The app cannot be read.
     #[error(transparent)]
     App(#[from] functions::app::LoadAppError),
-    /// Half of a certificate.
+    /// Only a certificate or only its key is configured.
     #[error(
         "tls.certificate_file and tls.key_file belong together: name both, or neither for a development certificate"
     )]
     HalfCertificate,
-    /// A body that one option allows could never be read, because another one leaves no room for it.
+    /// A body that one option allows could never be read, because the memory limit of another option is too small.
     #[error(
         "{key} is {bytes}, but bodies.{room} leaves room for bodies of at most {bytes_max}: lower the one, or raise the other"
     )]
     NoRoomForBody {
-        /// The option that allows it.
+        /// The option that allows the body.
         key: String,
         /// Its value.
         bytes: usize,
-        /// The option of the room.
+        /// The option of the memory limit.
         room: &'static str,
-        /// The largest body that finds room.
+        /// The largest body within that limit.
         bytes_max: usize,
     },
     /// A flag of `func start` that has no meaning here.
@@ -49,47 +49,47 @@ pub(crate) enum PlanError {
     Demo(#[from] demo::PrepareError),
 }
 
-/// What shows that a file has changed: when it was written, and its length; `None` where it is not there.
+/// The state of a file, to detect changes: its modification time and its length; `None` if it does not exist.
 pub(crate) type FileState = Option<(SystemTime, u64)>;
 
-/// What a file is like now.
+/// The current state of a file.
 pub(crate) fn file_state(file: &Path) -> FileState {
     let metadata = file.metadata().ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-/// Makes the plan again, from the same command line and the sources as they are now.
+/// Creates the plan again, from the same command line and the current sources.
 pub(crate) type Replan = Arc<dyn Fn() -> Result<Plan, PlanError> + Send + Sync>;
 
-/// Everything that was decided before the first port opens.
+/// All decisions made before the first port opens.
 pub(crate) struct Plan {
     /// The folder of the function app.
     pub(crate) app: PathBuf,
     pub(crate) config: Config,
     pub(crate) replan: Replan,
-    /// The configuration file, whether it is there or not, and the files that it names whose content counts, each with its state before
-    /// it was read; a later change shows by it.
+    /// The configuration file, whether it exists or not, and the files whose content is part of the configuration, each with its
+    /// state before it was read; a later change is detected by it.
     pub(crate) watched: Vec<(PathBuf, FileState)>,
     /// The sources of the configuration.
     pub(crate) layers: Layers,
-    /// Where data is kept; none for a temporary folder.
+    /// Where data is stored; `None` for a temporary folder.
     pub(crate) data_dir: Option<PathBuf>,
-    /// Parts of the data folder of which a loss is accepted.
+    /// Parts of the data folder whose loss is accepted.
     pub(crate) accept_loss: Vec<DataPart>,
     /// Whether the ready line is JSON.
     pub(crate) json: bool,
-    /// Whether the example is to be prepared first.
+    /// Whether to prepare the example first.
     pub(crate) demo: bool,
-    /// Whether nothing is to run: no port is bound, no trigger started, and data is kept in a temporary folder.
+    /// Whether this is a check: no port is bound, no trigger starts, and data is stored in a temporary folder.
     pub(crate) only_checks: bool,
     /// Whether addresses are shown with `https`.
     pub(crate) shows_https: bool,
-    /// The environment as it was at the start; the app's settings are laid over it.
+    /// The environment at the start; the app's settings override it.
     pub(crate) environment: BTreeMap<String, String>,
 }
 
 impl Plan {
-    /// `sections` are those of the services and connectors.
+    /// `sections` are the sections of the services and connectors.
     pub(crate) fn start(
         sections: Sections,
         app: &Path,
@@ -99,7 +99,7 @@ impl Plan {
         Self::new(sections, app, shared, func, false)
     }
 
-    /// As `start`, for finding what is wrong with it.
+    /// As `start`, to find errors in it.
     pub(crate) fn check(
         sections: Sections,
         app: &Path,
@@ -110,7 +110,7 @@ impl Plan {
         Ok(Self { only_checks: true, data_dir: None, ..plan })
     }
 
-    /// As `start`, but the example is unpacked first where it is missing: its folder holds its configuration.
+    /// As `start`, but unpacks the example first if it is missing: its folder has its configuration.
     pub(crate) fn demo(
         sections: Sections,
         folder: Option<&Path>,
@@ -150,15 +150,15 @@ impl Plan {
             if let Some(language) = func.language() {
                 environment.insert("FUNCTIONS_WORKER_RUNTIME".to_owned(), language.to_owned());
             }
-            // Read again when the host starts; here only so that nothing is left behind by an app that cannot run.
+            // The host reads it again when it starts; reading it here leaves no files behind if the app cannot run.
             let loaded = match functions::app::App::load(&app, &environment) {
-                // The host waits for the next edit.
+                // The host waits for the next change of a file.
                 Err(error) if error.is_edit() && is_hot_reload_on(&layers.config()?) => {
                     functions::app::App::unreadable(&app, &environment)
                 }
                 loaded => loaded?,
             };
-            // As Core Tools do; what Chappe itself is told about its ports beats it.
+            // As Core Tools do; Chappe's own options for ports override it.
             if let Some(port) = loaded.local.http_port
                 && layers.config()?.listen("functions").is_some_and(Listen::is_default)
             {
@@ -202,7 +202,7 @@ impl Plan {
     }
 }
 
-/// Whether changes of the app are put into service while it runs.
+/// Whether the host reloads the app when its files change.
 fn is_hot_reload_on(config: &Config) -> bool {
     let options = config.services.iter().find_map(|service| {
         service.options.as_any().downcast_ref::<functions::Options>().filter(|_| service.id.is_default())
@@ -215,7 +215,7 @@ fn replan(sections: Sections, app: &Path, shared: &SharedArgs, func: &FuncArgs, 
     Arc::new(move || Plan::new(sections.clone(), &app, &shared, &func, demo))
 }
 
-/// Finds what is wrong with a configuration beyond what reading it finds.
+/// Finds errors in a configuration that reading it does not find.
 fn validate(config: &Config, layers: &Layers) -> Result<(), PlanError> {
     let wrong = |section: &str, complaint: String| match layers.origin_of(section, &complaint) {
         Some(origin) => PlanError::Service(format!("{origin}: {complaint}")),
@@ -237,7 +237,7 @@ fn validate(config: &Config, layers: &Layers) -> Result<(), PlanError> {
     check_bodies(config)
 }
 
-/// The configuration of an app from all its sources, and the environment, which is one of them. `flags` are `key=value`.
+/// The configuration of an app from all its sources, including the environment. `flags` are `key=value`.
 ///
 /// # Errors
 ///
@@ -248,7 +248,7 @@ pub(crate) fn layers(
     file: Option<&Path>,
     flags: &[String],
 ) -> Result<(Layers, BTreeMap<String, String>), ConfigError> {
-    // Variables that are not text cannot be settings.
+    // Variables that are not valid Unicode cannot be settings.
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -258,7 +258,8 @@ pub(crate) fn layers(
     Ok((layers, environment))
 }
 
-/// Where the data of an app is kept: what the command line names, or the configuration, or `.chappe` in the app's folder.
+/// Where the data of an app is stored: the folder from the command line, else from the configuration, else `.chappe` in the app's
+/// folder.
 pub(crate) fn data_dir(app: &Path, named: Option<&Path>, configured: Option<&Path>) -> PathBuf {
     let named = named.map(absolute).or_else(|| configured.map(Path::to_owned));
     named.unwrap_or_else(|| absolute(app).join(".chappe"))
@@ -268,7 +269,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Whether services of one kind are apart.
+/// Checks that services of one kind do not share what each needs for itself.
 fn check_services(config: &Config) -> Result<(), PlanError> {
     let wrong = |text: String| Err(PlanError::Service(text));
     for (at, service) in config.services.iter().enumerate() {
@@ -296,7 +297,7 @@ fn check_services(config: &Config) -> Result<(), PlanError> {
     Ok(())
 }
 
-/// Whether there is room for the largest body of each kind.
+/// Checks that the memory limit allows the largest body of each kind.
 fn check_bodies(config: &Config) -> Result<(), PlanError> {
     let memory = ("memory_bytes_max", config.bodies.body_bytes_max());
     let disk = ("disk_bytes_max", usize::try_from(config.bodies.disk_bytes_max).unwrap_or(usize::MAX));

@@ -1,6 +1,5 @@
-//! Binding the ports. A configured port that is taken ends the start: clients would talk to the program that has it. Only a
-//! default port, which is not configured, moves to a free one, and only in development: the service is still reached through the
-//! gateway and from inside the process.
+//! Binds the ports. If a configured port is in use, the start fails: clients would talk to the program that has it. Only a default
+//! port moves to a free one, and only in development: the service is still reached through the gateway and from inside the process.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -10,18 +9,18 @@ use edge::{BindError, Listener, PortOwner};
 use crate::config::{ConfiguredService, Listen, ServiceId};
 use crate::error_table::process;
 
-/// The listeners of the process, bound and not yet served. By default none.
+/// The listeners of the process, bound and not yet served. Empty by default.
 #[derive(Default)]
 pub(crate) struct Ports(BTreeMap<ServiceId, Listener>);
 
-/// Where each service can be reached, for people and for connection strings.
+/// The address of each service, for display and for connection strings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Addresses(BTreeMap<ServiceId, SocketAddr>);
 
 /// Why a service has no port.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PortsError {
-    /// The port was configured, by whatever source.
+    /// The port was configured, from any source.
     #[error(
         "{service} cannot have the address that is configured for it, {listen}; stop the program that has it, or set {} to another \
          address", service.listen_option()
@@ -32,7 +31,7 @@ pub(crate) enum PortsError {
         #[source]
         cause: Box<BindError>,
     },
-    /// The default port is taken, and clients on other machines could not learn where the service is instead.
+    /// The default port is in use, and clients on other machines could not learn the port that replaces it.
     #[error(
         "{service} cannot have its default address, {listen}, and ports move only in development mode, while nothing but this machine \
          connects; set {} to a free address, or to off", service.listen_option()
@@ -46,7 +45,7 @@ pub(crate) enum PortsError {
 }
 
 impl Ports {
-    /// Binds what the configuration names, for the services that run.
+    /// Binds the configured ports of the services that run.
     pub(crate) fn bind<'a>(
         services: impl IntoIterator<Item = &'a ConfiguredService>,
         development: bool,
@@ -64,12 +63,12 @@ impl Ports {
         Addresses(self.0.iter().map(|(id, listener)| (id.clone(), listener.local_addr())).collect())
     }
 
-    /// How many there are.
+    /// The number of listeners.
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The listener of a service, which it gives away.
+    /// Removes the listener of a service and returns it.
     pub(crate) fn remove(&mut self, id: &ServiceId) -> Option<Listener> {
         self.0.remove(id)
     }
@@ -87,12 +86,13 @@ impl Addresses {
         self.0.values().map(SocketAddr::port)
     }
 
-    /// Where a service listens.
+    /// The address on which a service listens.
     pub(crate) fn get(&self, id: &ServiceId) -> Option<SocketAddr> {
         self.0.get(id).copied()
     }
 
-    /// `http://localhost:8080`, as a person types it, or the same with another scheme: every port takes TLS as well as plain HTTP.
+    /// `http://localhost:8080`, as a person types it, or the same with another scheme: every port accepts TLS as well as plain
+    /// HTTP.
     pub(crate) fn url(scheme: &str, address: SocketAddr) -> String {
         let host = match address.ip() {
             ip if ip.is_loopback() || ip.is_unspecified() => "localhost".to_owned(),

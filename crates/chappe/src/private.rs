@@ -1,5 +1,5 @@
-//! A folder for its owner only: what the services keep holds data and keys of people who did not ask for it to be read by
-//! others on the machine.
+//! Creates folders that only their owner can read: the services store data and keys there that other users of the machine must not
+//! read.
 
 use std::fs::Metadata;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Why a folder cannot be used for data.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
-    /// Other users can read it, and it is not for us to change that.
+    /// Other users can read it, and we must not change its mode.
     #[error(
         "other users of this machine can read the data folder {} (mode {mode:o}), and {why}; run `chmod 700 {}`, or name \
          another folder with --data-dir",
@@ -19,15 +19,15 @@ pub(crate) enum FolderError {
         folder: PathBuf,
         /// Its mode.
         mode: u32,
-        /// Why it was not changed.
+        /// Why the mode was not changed.
         why: &'static str,
     },
-    /// The system refused.
+    /// The operating system returned an error.
     #[error("read or make {}", .0.display())]
     Io(PathBuf, #[source] io::Error),
 }
 
-/// Makes a folder unless it is there. One of ours, or an empty one, that others can read is taken away from them.
+/// Creates a folder if it does not exist. If others can read a folder that is empty or has only our files, its mode is corrected.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), FolderError> {
     let failed = |cause| FolderError::Io(folder.to_owned(), cause);
     if !folder.is_dir() {
@@ -37,7 +37,7 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), FolderError> {
     #[cfg(unix)]
     {
         let mode = std::os::unix::fs::PermissionsExt::mode(&folder.metadata().map_err(failed)?.permissions());
-        // Access by a group of its owner's choice is the owner's decision, as with a volume of a container.
+        // If the owner gave a group access, that is the owner's decision, as with a volume of a container.
         if mode & 0o007 == 0 {
             return Ok(());
         }
@@ -54,24 +54,24 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), FolderError> {
     Ok(())
 }
 
-/// Whether there is nothing in a folder but what we put there.
+/// Whether a folder has only files that we created.
 #[cfg(unix)]
 fn is_ours_or_empty(folder: &Path) -> io::Result<bool> {
     let is_ours = folder.join("manifest.json").exists() || folder.join("state/format").exists();
-    // Some file systems have this in every root.
+    // Some file systems have this in every root folder.
     let is_content =
         |entry: io::Result<std::fs::DirEntry>| entry.map(|entry| entry.file_name() != "lost+found");
     Ok(is_ours || !std::fs::read_dir(folder)?.map(is_content).any(|content| content.unwrap_or(true)))
 }
 
-/// Takes a folder of ours away from everybody else.
+/// Removes the access of other users to a folder that we created.
 pub(crate) fn close(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(folder, only_owner)
     }
-    // Elsewhere folders inherit the access list of the user's own.
+    // On other systems folders inherit the access list of the user's folder.
     #[cfg(not(unix))]
     {
         let _ = folder;
@@ -79,14 +79,14 @@ pub(crate) fn close(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether two files belong to one user.
+/// Whether two files have the same owner.
 pub(crate) fn have_one_owner(one: &Metadata, other: &Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         one.uid() == other.uid()
     }
-    // Elsewhere each user has a temporary folder of their own.
+    // On other systems each user has a separate temporary folder.
     #[cfg(not(unix))]
     {
         let _ = (one, other);
@@ -94,7 +94,7 @@ pub(crate) fn have_one_owner(one: &Metadata, other: &Metadata) -> bool {
     }
 }
 
-/// Makes the names in a folder durable.
+/// Makes the directory entries of a folder durable (fsync).
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     return std::fs::File::open(folder)?.sync_all();

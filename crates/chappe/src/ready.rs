@@ -1,4 +1,4 @@
-//! What is printed once everything listens: lines for people, or one line of JSON.
+//! What is printed when every port listens: lines for people, or one line of JSON.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -9,31 +9,31 @@ use serde_json::json;
 use crate::config::ServiceId;
 use crate::ports::Addresses;
 
-/// Where everything is.
+/// The addresses of all services.
 pub(crate) struct Ready {
-    /// In the order in which people read them.
+    /// In display order.
     pub(crate) services: Vec<ReadyService>,
     pub(crate) public_url: Option<String>,
-    /// None for a temporary folder.
+    /// `None` for a temporary folder.
     pub(crate) data_dir: Option<PathBuf>,
-    /// The development authority's certificate, where there is one.
+    /// The certificate of the development authority, if there is one.
     pub(crate) authority: Option<PathBuf>,
-    /// Whether people are shown addresses with `https`.
+    /// Whether addresses are shown with `https`.
     pub(crate) shows_https: bool,
 }
 
-/// A service, and where it is.
+/// A service and its address.
 pub(crate) struct ReadyService {
     pub(crate) id: ServiceId,
     pub(crate) title: String,
-    /// What people find there, such as `files, /api, /client`.
+    /// What it serves, such as `files, /api, /client`.
     pub(crate) about: String,
-    /// None where it takes no connections of its own, or does not run.
+    /// `None` if it has no port of its own, or does not run.
     pub(crate) address: Option<SocketAddr>,
 }
 
 impl Ready {
-    /// The base address of a service for people: its own port, or the gateway.
+    /// The base address of a service to show: its own port, or the gateway.
     pub(crate) fn base(&self, id: &ServiceId) -> String {
         let own = self.services.iter().find(|ready| ready.id == *id).and_then(|ready| ready.address);
         let address = own.or_else(|| self.address("gateway"));
@@ -49,7 +49,7 @@ impl Ready {
         Addresses::url(if self.shows_https { "https" } else { "http" }, address)
     }
 
-    /// The address that people open.
+    /// The address to open in a browser.
     pub(crate) fn gateway_url(&self) -> String {
         let public = self.public_url.clone();
         public
@@ -62,7 +62,7 @@ impl Ready {
         self.urls_with("http")
     }
 
-    /// The services with their addresses of one scheme. A public address is what it is: a proxy has it.
+    /// The services with their addresses of one scheme. A public address is not changed: its scheme is the proxy's.
     fn urls_with(&self, scheme: &str) -> serde_json::Value {
         let urls = self.services.iter().map(|ready| {
             let own = ready.address.map(|address| Addresses::url(scheme, address));
@@ -72,7 +72,7 @@ impl Ready {
         serde_json::Value::Object(urls.collect())
     }
 
-    /// What a machine reads: the line it waits for, and the answer of the admin API.
+    /// The machine-readable form: the ready line, and the response of the admin API.
     pub(crate) fn facts(&self) -> serde_json::Value {
         let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let (data_dir, authority) = (text(&self.data_dir), text(&self.authority));
@@ -88,7 +88,7 @@ impl Ready {
         })
     }
 
-    /// The lines that a person reads.
+    /// The lines for people.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from("\n");
         for ready in &self.services {
@@ -119,10 +119,10 @@ fn command_line() -> String {
     std::env::args().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-/// Prints and flushes: the reader of this line usually waits behind a pipe.
+/// Prints and flushes: the reader of this line usually reads from a pipe.
 pub(crate) fn print(text: &str) {
     let mut output = std::io::stdout().lock();
-    // A closed standard output is no reason to stop serving.
+    // If standard output is closed, serving continues.
     let _ = writeln!(output, "{text}").and_then(|()| output.flush());
 }
 

@@ -1,7 +1,7 @@
-//! A changed configuration, applied to a process that runs: as far as that is possible, and the rest is named.
+//! Applies a changed configuration to the running process as far as possible, and reports the options that need a restart.
 //!
-//! An option that may change says so in its doc comment (`Reloads.`), from which the schema and `docs/configuration.md` have it, and a
-//! [`ReloadPart`] applies it. A reload is atomic: every part prepares its change first, and where one cannot, nothing changes.
+//! An option that may change is marked in its doc comment (`Reloads.`), which the schema and `docs/configuration.md` show, and a
+//! [`ReloadPart`] applies it. A reload is atomic: every part prepares its change first, and if one cannot, nothing changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,7 +20,7 @@ use crate::config::{Config, ServiceId};
 use crate::plan::{FileState, Plan, PlanError, Replan, file_state};
 use crate::signals::Hangups;
 
-/// How often the files are looked at.
+/// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Applies changes of the configuration. Cheap to clone.
@@ -30,13 +30,13 @@ pub(crate) struct Reloader(Arc<Shared>);
 struct Shared {
     replan: Replan,
     current: Mutex<Current>,
-    /// Files that are looked at, with the state in which they were read last.
+    /// The checked files, each with its state when it was last read.
     watched: StdMutex<Vec<(PathBuf, FileState)>>,
     marks: Marks,
     parts: Vec<ReloadPart>,
 }
 
-/// The values that are in effect: those of the start, and those that were applied since.
+/// The values in effect: those of the start, and those applied since.
 struct Current {
     values: Table,
     services: Vec<ServiceId>,
@@ -45,27 +45,27 @@ struct Current {
 
 /// A part of the process that can apply changes of its options.
 pub(crate) struct ReloadPart {
-    /// The section whose options it applies, such as `edge` or `realtime.chat`.
+    /// The section of its options, such as `edge` or `realtime.chat`.
     pub(crate) section: String,
     pub(crate) prepare: Prepare,
 }
 
-/// Checks the options of a part and prepares the change; `Err` says why it is not possible.
+/// Checks the options of a part and prepares the change; `Err` has the reason why it is not possible.
 pub(crate) type Prepare = Box<dyn Fn(&Config) -> Result<Change, String> + Send + Sync>;
 
-/// What became of a changed configuration.
+/// The result of a reload.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Report {
     /// Options whose new values are in effect.
     pub(crate) applied: BTreeSet<String>,
-    /// Options whose new values will be in effect after a restart.
+    /// Options whose new values take effect after a restart.
     pub(crate) restart: BTreeSet<String>,
 }
 
 /// Why a changed configuration was not applied. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
-    /// It is wrong.
+    /// The configuration is wrong.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// A part cannot apply it.
@@ -90,13 +90,13 @@ impl Reloader {
         }))
     }
 
-    /// Reads the configuration again, from the sources of the start, and applies what has changed.
+    /// Reads the configuration again, from the sources of the start, and applies the changes.
     ///
     /// # Errors
     ///
-    /// If it is wrong or cannot be applied; nothing was changed then.
+    /// If it is wrong or cannot be applied; nothing changes then.
     pub(crate) async fn reload(&self) -> Result<Report, ReloadError> {
-        // One at a time: the report of each is about what it found.
+        // One at a time: each report covers the changes that it found.
         let mut current = self.0.current.lock().await;
         let result = self.reload_from(&mut current).await;
         match &result {
@@ -110,7 +110,7 @@ impl Reloader {
 
     async fn reload_from(&self, current: &mut Current) -> Result<Report, ReloadError> {
         let shared = &self.0;
-        // Before it is read: a file that changes meanwhile is read once more.
+        // Before it is read: a file that changes meanwhile is read again.
         let states = states(&self.watched());
         let plan = (shared.replan)().inspect_err(|_| self.set_watched(states))?;
         self.set_watched(plan.watched.clone());
@@ -149,14 +149,14 @@ impl Reloader {
         Ok(report)
     }
 
-    /// Reloads when the process is told to (SIGHUP), and when one of the files has changed. Never ends.
+    /// Reloads on SIGHUP, and when one of the files has changed. Never returns.
     pub(crate) async fn follow(&self, hangups: &mut Hangups, watches_files: bool) {
         let mut pending = None;
         loop {
             tokio::select! {
                 () = hangups.next() => {
                     tracing::info!("asked to reload the configuration");
-                    // Wrong or not, it was logged.
+                    // The result was logged, also if it is an error.
                     let _ = self.reload().await;
                 }
                 () = tokio::time::sleep(LOOK_EVERY), if watches_files => {
@@ -167,7 +167,7 @@ impl Reloader {
                         pending = None;
                         continue;
                     };
-                    // Reloaded when it has stopped changing: an editor may write it in pieces.
+                    // Reload after the file has stopped changing: an editor may write it in several steps.
                     if pending.as_ref() == Some(&now) {
                         tracing::info!(file = %changed.display(), "a file of the configuration has changed");
                         let _ = self.reload().await;
@@ -190,14 +190,14 @@ impl Reloader {
 }
 
 impl Shared {
-    /// The part that applies a changed option; `None` where that takes a restart.
+    /// The part that applies a changed option; `None` if the option needs a restart.
     fn part_of(&self, path: &str, services: &BTreeSet<&ServiceId>) -> Option<usize> {
         let names: Vec<(String, &str)> =
             services.iter().filter(|id| !id.is_default()).map(|id| (format!("{id}."), id.service)).collect();
         if !self.marks.reloads(&unnamed(&names, path)) {
             return None;
         }
-        // `realtime.chat.x` belongs to `realtime.chat`, although it begins with `realtime` too, and also where that does not run.
+        // `realtime.chat.x` belongs to `realtime.chat` although it also begins with `realtime`, even if that service does not run.
         let sections = self.parts.iter().map(|part| part.section.clone());
         let sections = sections.chain(names.iter().map(|(name, _)| name.trim_end_matches('.').to_owned()));
         let is_in = |section: &String| path.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'));
@@ -208,7 +208,7 @@ impl Shared {
 
 impl Current {
     fn of(config: &Config) -> Self {
-        // What cannot be read is an error of whoever uses it.
+        // The reader of the file reports the error.
         let content = |(path, file): (String, PathBuf)| Some((path, digest(&std::fs::read(file).ok()?)));
         Self {
             values: config.to_table(),
@@ -230,7 +230,7 @@ fn changed(old: &Current, new: &Current) -> BTreeSet<String> {
     changed
 }
 
-/// The values of `old`, with those of `new` where a reload applies them.
+/// The values of `old`, with those of `new` for options that a reload applies.
 fn merged(old: &Table, new: &Table, above: &str, reloads: &dyn Fn(&str) -> bool) -> Table {
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut result = Table::new();
@@ -250,7 +250,7 @@ fn merged(old: &Table, new: &Table, above: &str, reloads: &dyn Fn(&str) -> bool)
     result
 }
 
-/// The files with their states as they are now.
+/// The files with their current states.
 fn states(watched: &[(PathBuf, FileState)]) -> Vec<(PathBuf, FileState)> {
     watched.iter().map(|(file, _)| (file.clone(), file_state(file))).collect()
 }

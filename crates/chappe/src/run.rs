@@ -1,4 +1,4 @@
-//! The life of the process: start, serve, drain, end.
+//! The life cycle of the process: start, serve, drain, end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +24,13 @@ use crate::services::Table;
 use crate::signals::{Hangups, Signals};
 use crate::telemetry::{self, Exporter, LogHandle, LogStream};
 
-/// What is added to the configured times for what is stored, and for the last spans.
+/// Added to the configured limits, for storage and for the last spans.
 const STORE_DRAIN: Duration = Duration::from_secs(5);
 
-/// How long what still works may take to end where a part has failed: whatever starts the process again waits for it.
+/// Longest time for the other parts to end after a part has failed: a service manager waits for it before it restarts the process.
 const FAILED_DRAIN: Duration = Duration::from_secs(3);
 
-/// Runs until asked to end, or until a part ends without which it cannot go on.
+/// Runs until the process is asked to end, or until a part ends that it cannot continue without.
 pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
     let stream = if plan.json { LogStream::Stderr } else { LogStream::Stdout };
     let (pretty, log) = telemetry::start_logging(&plan.config.telemetry, stream);
@@ -48,12 +48,12 @@ pub(crate) fn run(plan: Plan, table: Table) -> anyhow::Result<()> {
         }
         serve(plan, table, pretty, log).await
     });
-    // A second signal means not to wait for work that blocks.
+    // After a second signal the process does not wait for blocking work.
     runtime.shutdown_background();
     match ended {
-        // These were logged where they happened, and have meanings of their own for the exit code.
+        // These were logged where they occurred, and have exit codes of their own.
         Err(error) if error.is::<Overdue>() || error.is::<Failure>() => Err(error),
-        // Among lines of JSON on the same stream, the error is one of them.
+        // If the same stream has lines of JSON, the error is one of them.
         Err(error) if !pretty && stream == LogStream::Stderr => {
             let code = error_code::describe(&error).code;
             tracing::error!(code, causes = ?error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>(), "{error}");
@@ -67,7 +67,7 @@ async fn serve(plan: Plan, table: Table, pretty: bool, log: LogHandle) -> anyhow
     let mut process = assemble(&plan, table).await?;
     let (stopping, stop) = watch::channel(false);
     let (first_stopping, first_stop) = watch::channel(false);
-    // Told to stop on its own, last of all: the spans of what drains are to leave as well.
+    // The exporter is stopped separately and last: it must also send the spans of draining services.
     let (exported, export_stop) = watch::channel(false);
     let supervisor = process.supervisor.clone();
     let exporter = exporter(&plan, &process).map(|exporter| export(&supervisor, exporter, export_stop));
@@ -76,7 +76,7 @@ async fn serve(plan: Plan, table: Table, pretty: bool, log: LogHandle) -> anyhow
     let clients_limit = Duration::from_millis(plan.config.drain_timeout_ms.get());
     let requests_limit = Duration::from_millis(plan.config.edge.drain_timeout_ms.get());
     let limit = Limit::new(clients_limit + requests_limit + STORE_DRAIN);
-    // Before anybody is told that we are ready, and may ask us to end.
+    // Watch before the ready line is printed: its reader may send a signal at once.
     let mut signals = Signals::watch();
     limit.guard()?;
     let reloading = follow_configuration(&plan, &process, log);
@@ -86,18 +86,19 @@ async fn serve(plan: Plan, table: Table, pretty: bool, log: LogHandle) -> anyhow
     let failure = end_is_due(&mut signals, &supervisor, &limit).await;
     listing.abort();
     reloading.abort();
-    // Aborted: it has nothing to finish.
+    // Aborted: it has no work to finish.
     let _ = reloading.await;
     if failure.is_none() {
         process.component.set_not_ready("draining");
     }
     supervisor.stopping();
     let drain = async {
-        // Callers of such services are to go to another process at once, as with the vendor's host; calls that run are let end.
+        // Callers of such services should go to another process immediately, as with the Azure Functions host; running calls are
+        // completed.
         let _ = first_stopping.send(true);
         let egress = process.resources.egress.clone();
         let all_listeners = async {
-            // There is no receiver only if every listener has ended already.
+            // There is no receiver only if every listener has already ended.
             let _ = stopping.send(true);
             while listeners.join_next().await.is_some() {}
         };
@@ -106,7 +107,7 @@ async fn serve(plan: Plan, table: Table, pretty: bool, log: LogHandle) -> anyhow
         process.close().await;
         if let Some(exporter) = exporter {
             limit.step("the export of spans");
-            // Fails only if the exporter has ended already; a panic of it was logged where it happened.
+            // Fails only if the exporter has already ended; its panic was logged where it occurred.
             let _ = exported.send(true);
             let _ = exporter.await;
         }
@@ -125,7 +126,7 @@ async fn serve(plan: Plan, table: Table, pretty: bool, log: LogHandle) -> anyhow
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
-/// Applies changes of the configuration until it is aborted.
+/// Applies changes of the configuration until the task is aborted.
 fn follow_configuration(plan: &Plan, process: &Process, log: LogHandle) -> JoinHandle<()> {
     let prepare_log = move |config: &Config| log.prepare(&config.telemetry);
     let mut parts = process.parts();
@@ -143,7 +144,7 @@ fn follow_configuration(plan: &Plan, process: &Process, log: LogHandle) -> JoinH
         admin.set_reload(reload);
     }
     let (supervisor, watches_files) = (process.supervisor.clone(), plan.config.reload_on_change);
-    // From here on, so that none is missed, and none ends the process.
+    // Watch from here on: no signal is missed, and none kills the process.
     let hangups = Arc::new(Mutex::new(Hangups::watch()));
     tokio::spawn(async move {
         let follow = |unit: Unit| {
@@ -157,7 +158,7 @@ fn follow_configuration(plan: &Plan, process: &Process, log: LogHandle) -> JoinH
     })
 }
 
-/// Serves each listener in a task of its own, until it is told to stop; those that close first are told by `first_stop`.
+/// Serves each listener in a task of its own until it is stopped; `first_stop` stops those that close first.
 fn listen(
     served: Vec<ServedListener>,
     stop: &watch::Receiver<bool>,
@@ -172,20 +173,20 @@ fn listen(
             let unit = format!("listener of {id}");
             let serve = |unit: Unit| async move {
                 unit.fault_point();
-                // A dropped sender means that the process is ending as well.
+                // A dropped sender also means that the process is ending.
                 let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
                 if let Err(cause) = listener.serve(service, stopped).await {
                     tracing::error!(listener = %id, %cause, "a listener cannot serve");
                 }
             };
-            // What it gives is that it ended, of which the supervisor has been told.
+            // The task's result only says that it ended, which the supervisor already knows.
             let _ = supervisor.essential(&unit, serve).await;
         });
     }
     listeners
 }
 
-/// Exports spans until it is told to stop.
+/// Exports spans until it is stopped.
 fn export(supervisor: &Supervisor, exporter: Exporter, stop: watch::Receiver<bool>) -> JoinHandle<()> {
     let supervisor = supervisor.clone();
     let run = move |unit: Unit| {
@@ -213,7 +214,7 @@ async fn end_is_due(signals: &mut Signals, supervisor: &Supervisor, limit: &Limi
     }
 }
 
-/// Says where everything is: to a machine that waits for it, to a person, or to the log.
+/// Reports the addresses: on the ready line for a machine, in lines for people, or in the log.
 fn announce(plan: &Plan, ready: &Ready, pretty: bool) {
     if plan.json {
         ready::print(&ready.facts().to_string());
@@ -226,7 +227,7 @@ fn announce(plan: &Plan, ready: &Ready, pretty: bool) {
     }
 }
 
-/// Says what the services run, once they know; and what to open, where that is the app's page.
+/// Prints what the services run, once they know it; and what to open, if that is the app's page.
 fn list(process: &Process, is_demo: bool, as_text: bool) -> impl Future<Output = ()> + Send + use<> {
     let handles: Vec<_> = process
         .services
@@ -244,7 +245,7 @@ fn list(process: &Process, is_demo: bool, as_text: bool) -> impl Future<Output =
                 ready::print(&text);
                 continue;
             }
-            // A record for each line that says something.
+            // One log record for each line that is not empty.
             for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
                 tracing::info!(target: "functions", "{line}");
             }

@@ -1,8 +1,8 @@
-//! The services of this process: one table, one row each. Every list of the binary (configuration, ports, routes, guard, keys, admin,
-//! readiness, drain) is a loop over it.
+//! The services of this process: one table with one row each. Every list of the binary (configuration, ports, routes, guard, keys,
+//! admin, readiness, drain) is a loop over it.
 //!
-//! - `row.rs`: what a row says, and the three faces of a service that runs.
-//! - one file for each service: its row, and how it starts.
+//! - `row.rs`: the fields of a row, and the three interfaces of a running service.
+//! - one file for each service: its row, and the code that starts it.
 //!
 //! To add a service: a crate with `Options` and `start(options, dependencies, metrics) -> (Service, Handle, Join)`, a file here with its
 //! row, and the row's name in [`TABLE`]. `docs/configuration.md` follows from the row (`cargo xtask reference`).
@@ -27,7 +27,7 @@ use crate::wiring;
 /// The services of a process.
 pub(crate) type Table = &'static [&'static Row];
 
-/// The services of this process, in the order in which people read them.
+/// The services of this process, in display order.
 pub(crate) static TABLE: Table =
     &[&gateway::ROW, &functions::ROW, &realtime::ROW, &documents::ROW, &admin::ROW];
 
@@ -42,7 +42,7 @@ pub(crate) fn row(table: Table, section: &Section) -> &'static Row {
     row.expect("a configured service has a row, because its section comes from the table")
 }
 
-/// A configuration that flags alone make.
+/// A configuration from flags only.
 #[cfg(test)]
 pub(crate) fn config(flags: &[String]) -> crate::config::Config {
     let none = std::collections::BTreeMap::new();

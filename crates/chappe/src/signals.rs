@@ -1,9 +1,9 @@
-//! Being asked to end: the first signal drains, the second ends at once.
+//! Signals that end the process: the first drains, the second ends it immediately.
 
 use tokio::signal;
 
-/// Watches for SIGTERM and Ctrl-C from when it is made, so that a signal that arrives before the wait is not lost, or ends the process as
-/// an unwatched one would.
+/// Watches for SIGTERM and Ctrl-C from its creation, so that a signal that arrives before the wait is not lost, and does not kill
+/// the process.
 pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: Option<signal::unix::Signal>,
@@ -11,7 +11,7 @@ pub(crate) struct Signals {
     interrupt: Option<signal::unix::Signal>,
 }
 
-/// Watches for SIGHUP, by which daemons are told to read their configuration again.
+/// Watches for SIGHUP, which asks a daemon to reload its configuration.
 pub(crate) struct Hangups {
     #[cfg(unix)]
     hangup: Option<signal::unix::Signal>,
@@ -30,7 +30,7 @@ impl Hangups {
         Self {}
     }
 
-    /// Waits for the next one; for ever where there is none.
+    /// Waits for the next signal; never returns if the platform has none.
     pub(crate) async fn next(&mut self) {
         #[cfg(unix)]
         if let Some(hangup) = &mut self.hangup {
@@ -58,7 +58,7 @@ impl Signals {
         Self {}
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(crate) async fn asked_to_end(&mut self) {
         #[cfg(unix)]
         {

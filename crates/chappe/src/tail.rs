@@ -1,4 +1,4 @@
-//! `chappe tail`: the live trace of a running process, as lines for people or as JSON.
+//! `chappe tail`: prints the live trace of a running process, as text or as JSON.
 
 use std::io::Write;
 
@@ -12,10 +12,10 @@ use crate::cli::TailArgs;
 use crate::command_error::CommandError;
 use crate::error_table::{configuration, process};
 
-/// Longest line that is taken from the process; a longer one is not one of its.
+/// Longest line that is accepted from the process; the process itself sends no longer ones.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Prints until the process ends, or until it is interrupted.
+/// Prints until the process ends, or until the command is interrupted.
 pub(crate) fn run(arguments: &TailArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -72,7 +72,7 @@ fn address(arguments: &TailArgs) -> String {
     url
 }
 
-/// Prints one line; says whether anybody still reads.
+/// Prints one line; returns whether the output is still open.
 fn print(line: &[u8], as_json: bool) -> anyhow::Result<bool> {
     let text = if as_json {
         String::from_utf8_lossy(line).trim_end().to_owned()
@@ -88,13 +88,13 @@ fn print(line: &[u8], as_json: bool) -> anyhow::Result<bool> {
     };
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => Ok(true),
-        // As `head` does when it has enough.
+        // A reader such as `head` closes the pipe when it has enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-/// One event for people; `None` for what only says that the process is there.
+/// One event as text; `None` for a keep-alive event.
 fn describe(event: &Value) -> Option<String> {
     let text = |name: &str| event[name].as_str().unwrap_or_default();
     let what = match text("event") {

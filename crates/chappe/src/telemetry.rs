@@ -1,4 +1,4 @@
-//! Logs and traces of the process: set up once, before anything else happens. Level and format may change while the process runs.
+//! Logs and traces of the process: set up once, before everything else. Level and format may change while the process runs.
 
 mod json;
 mod logs;
@@ -28,8 +28,8 @@ use logs::ToolsFormat;
 
 pub(crate) use otlp::Exporter;
 
-/// Where log lines go: standard output, as Functions Core Tools users and their scripts expect; standard error when standard
-/// output carries something a machine reads.
+/// Where log lines go: standard output, as Functions Core Tools users and their scripts expect; standard error if standard output
+/// is read by a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogStream {
     Stdout,
@@ -57,14 +57,14 @@ impl LogHandle {
         let (handle, is_text) = (self.clone(), self.stream.is_text(options.format));
         Ok(Change::new(move || {
             handle.is_text.store(is_text, Ordering::Relaxed);
-            // Fails only where the subscriber is gone, which is as old as the process.
+            // Fails only if the subscriber no longer exists; it exists as long as the process.
             let _ = handle.level.reload(filter);
         }))
     }
 }
 
-/// Starts logging; returns whether the lines are text for people. A wrong filter is logged and never fatal: a misspelt level must not
-/// stop the service.
+/// Starts logging; returns whether the lines are text for people. A wrong filter is logged and is not fatal: a misspelt level must
+/// not stop the service.
 pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> (bool, LogHandle) {
     let (filter, complaint) = match EnvFilter::builder().parse(&options.level) {
         Ok(filter) => (filter, None),
@@ -90,7 +90,7 @@ pub(crate) fn start_logging(options: &TelemetrySection, stream: LogStream) -> (b
     (is_text_now, LogHandle { level, is_text, stream })
 }
 
-/// The format that is chosen now.
+/// The current format.
 struct EitherFormat {
     is_text: Arc<AtomicBool>,
 }
@@ -131,7 +131,7 @@ impl LogStream {
     }
 }
 
-/// One of the two streams, without a box for each line.
+/// One of the two streams, without an allocation for each line.
 pub(crate) enum LogWriter {
     Stdout(io::Stdout),
     Stderr(io::Stderr),

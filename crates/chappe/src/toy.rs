@@ -1,4 +1,4 @@
-//! One more service, added by one row: everything that the binary does with services it does with this one too.
+//! Adds a service with one row: everything that the binary does with services, it does with this one.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,7 +42,7 @@ static ROW: Row = Row {
     start: |starting| Box::pin(async move { Ok(start(starting)) }),
 };
 
-/// The table of the product with one row more.
+/// The table of the product with one more row.
 static WITH_TOY: Table = &[TABLE[0], TABLE[1], TABLE[2], TABLE[3], TABLE[4], &ROW];
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl SectionOptions for Options {
     }
 }
 
-/// Requests show the key and get the greeting; the admin API tells the greeting and lets the toy become ready.
+/// Requests return the key and the greeting; the admin API returns the greeting, and can make the toy ready.
 fn start(starting: Starting<'_>) -> Started {
     let options: Options = starting.options();
     let requests = Counter::<u64>::default();
@@ -161,7 +161,7 @@ impl Running {
         Http::new(self.process.ready_line.urls()[service].as_str().expect("it listens"))
     }
 
-    /// Ends it, and says in which order.
+    /// Drains it, and returns the order in which its parts ended.
     async fn drain(mut self) -> Vec<String> {
         let order = Mutex::new(Vec::new());
         self.process.supervisor.stopping();

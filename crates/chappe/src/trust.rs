@@ -1,5 +1,5 @@
-//! `chappe trust`: where the certificate of the development authority is, and how clients are told to trust it. The same commands
-//! stand in `docs/trust.md`; a test compares the two.
+//! `chappe trust`: prints where the certificate of the development authority is, and how to make clients trust it. `docs/trust.md`
+//! has the same commands; a test compares the two.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::plan::{self, PlanError};
 use crate::ready;
 use crate::services;
 
-/// Where the authority is kept in the data folder.
+/// The authority's folder in the data folder.
 pub(crate) const FOLDER: &str = "tls";
 
 /// Why there is no development authority to trust.
@@ -21,10 +21,10 @@ pub(crate) enum TrustError {
     /// The configuration cannot be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The folder of the app does not exist, so that its name is most likely misspelt.
+    /// The folder of the app does not exist; its name is probably misspelt.
     #[error("the folder {} does not exist; name the app's folder, or the data folder with --data-dir", .0.display())]
     NoFolder(PathBuf),
-    /// The process shows a certificate of the operator's.
+    /// The process uses a certificate of the operator.
     #[error(
         "clients see the certificate in {} (tls.certificate_file), which no development authority signed; clients must trust whoever issued it",
         .0.display()
@@ -32,7 +32,8 @@ pub(crate) enum TrustError {
     OwnCertificate(PathBuf),
 }
 
-/// Prints the path of the authority's certificate, and how to trust it. The authority is made where it is missing, as `start` does.
+/// Prints the path of the authority's certificate, and how to trust it. Creates the authority if it does not exist, as `start`
+/// does.
 pub(crate) fn run(arguments: &TrustArgs) -> anyhow::Result<()> {
     if arguments.data_dir.is_none() && !arguments.app.is_dir() {
         return Err(TrustError::NoFolder(arguments.app.clone()).into());
@@ -52,19 +53,19 @@ pub(crate) fn run(arguments: &TrustArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What people read: the path, and a section for each platform. Lines to be typed are indented.
+/// The text for people: the path, and a section for each platform. Commands to type are indented.
 fn text(path: &Path) -> String {
     let path = quoted(&path.display().to_string());
     TEXT.replace("AUTHORITY", &path).trim_end().to_owned()
 }
 
-/// A word of a shell. Paths that need no quotes stay as they are.
+/// Quotes a word for a shell. Paths that need no quotes stay unchanged.
 fn quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:\\".contains(&byte);
     if word.bytes().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-/// `AUTHORITY` stands for the path.
+/// `AUTHORITY` is replaced by the path.
 const TEXT: &str = "\
 Every port of `chappe start` takes TLS too. Its certificate is signed by this development authority:
 

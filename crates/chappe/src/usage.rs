@@ -13,7 +13,7 @@ use crate::command_error::CommandError;
 use crate::error_table::configuration;
 use crate::ready;
 
-/// Asks the process and prints its report.
+/// Requests the report of the process and prints it.
 pub(crate) fn run(arguments: &UsageArgs) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
@@ -87,7 +87,7 @@ fn cell(value: &Value) -> String {
 fn csv(report: &Value) -> String {
     let (columns, rows) = rows(report);
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    // Names of functions have neither commas nor quotes.
+    // Names of functions contain neither commas nor quotes.
     rows.iter().fold(names.join(",") + "\n", |text, row| text + &row.join(",") + "\n")
 }
 

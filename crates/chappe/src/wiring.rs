@@ -1,4 +1,4 @@
-//! How triggers and bindings reach the services that they name: one list of connectors, one row each.
+//! Connects triggers and bindings with the services that they name: one list of connectors, one row each.
 //!
 //! | contract | of | implemented by | in |
 //! |---|---|---|---|

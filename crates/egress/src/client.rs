@@ -1,4 +1,4 @@
-//! [`Client`]: sends requests over connections that it keeps.
+//! [`Client`]: sends requests over pooled connections.
 
 use std::error::Error as _;
 use std::pin::Pin;
@@ -41,12 +41,12 @@ struct Shared {
     response_bytes_max: usize,
 }
 
-/// A time limit for one request, in its extensions; goes before [`Options::request_timeout_ms`].
+/// A time limit for one request, in its extensions; overrides [`Options::request_timeout_ms`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestTimeout(pub Duration);
 
 impl Client {
-    /// A client with no connections yet, which counts in `metrics`.
+    /// Creates a client without connections, which counts in `metrics`.
     ///
     /// # Errors
     ///
@@ -86,25 +86,25 @@ impl Client {
         Self { bodies, ..self }
     }
 
-    /// Sends a request with an absolute URI, and answers as soon as the head of the response is there; its body streams.
-    /// A request that was lost because its kept connection had just closed is sent again, if nothing of it was sent.
+    /// Sends a request with an absolute URI, and returns as soon as the head of the response has arrived; its body streams. A
+    /// request that failed because its pooled connection had just closed is sent again, if no part of it was sent.
     ///
-    /// A response of 101 keeps hyper's upgrade in its extensions.
+    /// A response of 101 has hyper's upgrade in its extensions.
     ///
     /// # Errors
     ///
-    /// See [`SendError`]. An answer with an error status is a response.
+    /// See [`SendError`]. A response with an error status is not an error.
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Body>, SendError> {
         let after = self.time_limit(&request);
         let response = self.within(after, self.exchange(request)).await?;
         Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
     }
 
-    /// Sends a request with an absolute URI, and answers when all of the response is there.
+    /// Sends a request with an absolute URI, and returns when the whole response has arrived.
     ///
     /// # Errors
     ///
-    /// See [`SendError`]; also where the body of the response is larger than [`Options::response_bytes_max`].
+    /// See [`SendError`]; also if the body of the response is larger than [`Options::response_bytes_max`].
     pub async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, SendError> {
         let after = self.time_limit(&request);
         let request = request.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync());
@@ -125,8 +125,8 @@ impl Client {
         self.bodies.read(body, bytes_max).await
     }
 
-    /// Closes every connection and waits until it is gone; for the end of the process. Requests that are running fail, so that
-    /// callers should have ended before.
+    /// Closes every connection and waits until it is closed; for the end of the process. Running requests fail, so callers should
+    /// end first.
     pub async fn close(&self) {
         self.shared.tasks.end().await;
     }
@@ -135,7 +135,7 @@ impl Client {
         request.extensions().get::<RequestTimeout>().map_or(self.shared.request_timeout, |limit| limit.0)
     }
 
-    /// Counts a request, and bounds it in time.
+    /// Counts a request, and limits its time.
     async fn within<T>(
         &self,
         after: Duration,
@@ -161,8 +161,8 @@ impl Client {
         if let Some(authorization) = proxy.as_ref().and_then(Intercept::basic_auth).cloned() {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
         }
-        // The connection decides which HTTP is spoken, and not what a request came in with; the same goes for the fields
-        // that HTTP/2 does not have (RFC 9113 section 8.2.2), which hyper takes out where needed.
+        // The connection determines the HTTP version, not the version of the received request; the same applies to fields that
+        // HTTP/2 does not have (RFC 9113 section 8.2.2), which hyper removes where needed.
         *request.version_mut() = Version::HTTP_11;
         self.pool.request(request).await.map_err(from_pool)
     }
@@ -193,10 +193,10 @@ impl tower::Service<Request<Body>> for Client {
     }
 }
 
-/// The least read buffer of the HTTP/1 implementation, in bytes.
+/// The smallest read buffer that the HTTP/1 implementation allows, in bytes.
 const HEAD_BYTES_MIN: u32 = 8192;
 
-/// Finds our connector's own error again inside the pool's.
+/// Finds our connector's error inside the pool's error.
 fn from_pool(error: legacy::Error) -> SendError {
     match error.source().and_then(|source| source.downcast_ref::<SendError>()) {
         Some(ours) => ours.clone(),

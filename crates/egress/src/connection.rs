@@ -21,7 +21,7 @@ pub(crate) enum Stream {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
-    /// Requests go to a proxy, which wants the whole address in each.
+    /// Requests are sent to a proxy, which requires an absolute URI in each.
     pub(crate) forwarded: bool,
     pub(crate) _open: OpenConnectionGuard,
 }

@@ -25,11 +25,11 @@ use crate::policy::AddressPolicy;
 use crate::proxy::Proxies;
 use crate::roots::Roots;
 
-/// Makes connections; cheap to clone.
+/// Opens connections; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpConnector(pub(crate) Arc<ConnectorState>);
 
-/// What connecting needs.
+/// The dependencies and limits of connecting.
 #[derive(Debug)]
 pub(crate) struct ConnectorState {
     pub(crate) proxies: Proxies,
@@ -62,9 +62,9 @@ impl tower::Service<Uri> for HttpConnector {
 }
 
 impl ConnectorState {
-    /// The proxy to which a request to `uri` is handed as it is, instead of through a tunnel.
+    /// The proxy to which a request to `uri` is sent directly, without a tunnel.
     ///
-    /// Only where every address may be reached: a proxy that resolves the name itself would not ask our policy.
+    /// Only if every address may be reached: a proxy that resolves the name itself does not apply our policy.
     pub(crate) fn forwarding_proxy(&self, uri: &Uri) -> Option<Intercept> {
         let plain = uri.scheme_str() == Some("http");
         if plain && self.addresses.permits_all() { self.proxies.find(uri) } else { None }
@@ -91,7 +91,7 @@ impl ConnectorState {
         Ok(Connection { stream, forwarded: forwarding.is_some(), _open: self.metrics.connection() })
     }
 
-    /// The addresses of a host that may be reached.
+    /// The allowed addresses of a host.
     async fn allowed_addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, SendError> {
         let found = resolve(host, port).await?;
         let permitted: Vec<_> =
@@ -115,7 +115,7 @@ impl ConnectorState {
         let target = if self.addresses.permits_all() {
             authority(host, port)
         } else {
-            // The proxy is asked for the address that the policy allowed, so that it cannot resolve another one.
+            // The CONNECT names the address that the policy allowed, so that the proxy cannot resolve another one.
             let address = self.allowed_addresses(host, port).await?;
             address.first().map_or_else(|| authority(host, port), ToString::to_string)
         };
@@ -145,7 +145,7 @@ impl ConnectorState {
     }
 }
 
-/// A connection that exists already, as the connector of a tunnel.
+/// An existing connection, as the connector of a tunnel.
 struct OnceConnector(Option<TcpStream>);
 
 impl tower::Service<Uri> for OnceConnector {
@@ -170,13 +170,13 @@ async fn connect_proxy(proxy: &Intercept, deadline: Instant) -> Result<TcpStream
     connect_any(host, port, &resolve(host, port).await?, deadline).await
 }
 
-/// The proxy's host and port, for people.
+/// The proxy's host and port, for messages.
 fn proxy_authority(proxy: &Intercept) -> String {
     let host = proxy.uri().host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     authority(host, proxy.uri().port_u16().unwrap_or(80))
 }
 
-/// `host:port`, with the brackets that an IPv6 address needs.
+/// `host:port`, with brackets around an IPv6 address.
 fn authority(host: &str, port: u16) -> String {
     match host.parse::<IpAddr>() {
         Ok(address) => SocketAddr::new(address, port).to_string(),
@@ -193,7 +193,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, SendError> {
     Ok(found)
 }
 
-/// Tries one address after another, each with its share of the time that is left.
+/// Tries one address after another, each with its share of the remaining time.
 async fn connect_any(
     host: &str,
     port: u16,
@@ -207,7 +207,7 @@ async fn connect_any(
         let share = now + deadline.saturating_duration_since(now) / tries_left;
         match timeout_at(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                // Requests are small and wait for their responses; a failure here would show again on the first write.
+                // Requests are small and wait for their responses; if this fails, the first write fails as well.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }

@@ -1,4 +1,4 @@
-//! Why a request failed, and why a client cannot be made.
+//! Why a request failed, and why a client cannot be created.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,21 +12,22 @@ use crate::error_table;
 
 /// Why a request failed. Cheap to clone.
 ///
-/// [`SendError::nothing_sent`] says whether the other side cannot have seen any of it, so that a retry cannot do anything twice.
+/// [`SendError::nothing_sent`] says whether the server cannot have received any part of it, so that a retry cannot repeat an
+/// action.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SendError {
-    /// The request's URI is not one that a client can go to.
+    /// The client cannot send to the request's URI.
     #[error("`{uri}` is not an absolute http or https address")]
     Address {
-        /// What was asked for.
+        /// The requested URI.
         uri: String,
     },
-    /// The name of the host, or of its proxy, leads nowhere.
+    /// The name of the host, or of its proxy, cannot be resolved.
     #[error("resolve {host}")]
     Resolve {
         /// The name.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         #[source]
         cause: Arc<io::Error>,
     },
@@ -38,12 +39,12 @@ pub enum SendError {
         /// The first of its addresses.
         address: IpAddr,
     },
-    /// The host, or its proxy, does not take connections.
+    /// The host, or its proxy, does not accept connections.
     #[error("connect to {host}")]
     Connect {
         /// The name and the port.
         host: String,
-        /// What the operating system says of the last address that was tried.
+        /// The operating system's error for the last address that was tried.
         #[source]
         cause: Arc<io::Error>,
     },
@@ -60,13 +61,13 @@ pub enum SendError {
     Proxy {
         /// The proxy's name and port.
         proxy: String,
-        /// Where we wanted to go.
+        /// The host and port of the tunnel.
         host: String,
         /// Why.
         #[source]
         cause: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// The host's certificate is not trusted, or no encryption was agreed on.
+    /// The host's certificate is not trusted, or no encryption was negotiated.
     #[error("secure the connection to {host}")]
     Tls {
         /// The name.
@@ -75,7 +76,7 @@ pub enum SendError {
         #[source]
         cause: Arc<io::Error>,
     },
-    /// The response did not come in time. The request may have been carried out.
+    /// The response did not arrive in time. The request may have been carried out.
     #[error("no response within {after:?}")]
     Timeout {
         /// The limit.
@@ -90,11 +91,11 @@ pub enum SendError {
     /// The budget had no capacity for the body of the response. The request was carried out.
     #[error("read the response")]
     OverBudget {
-        /// What is full.
+        /// The budget that is used up.
         #[source]
         cause: Arc<http_messages::ReadError>,
     },
-    /// The connection was lost, or the other side violates HTTP. The request may have been carried out.
+    /// The connection was lost, or the server violates HTTP. The request may have been carried out.
     #[error("exchange a request and its response")]
     Protocol {
         /// What is wrong.
@@ -104,7 +105,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether nothing of the request can have reached the other side.
+    /// Whether no part of the request can have reached the server.
     pub fn nothing_sent(&self) -> bool {
         match self {
             Self::Address { .. }
@@ -121,7 +122,7 @@ impl SendError {
         }
     }
 
-    /// What the error means, whose fault it is, and whether a retry helps.
+    /// What the error means, who caused it, and whether a retry helps.
     pub fn description(&self) -> &'static ErrorDescription {
         match self {
             Self::Address { .. } => &error_table::ADDRESS,
@@ -144,7 +145,7 @@ impl SendError {
     }
 }
 
-/// Why a client cannot be made. The text is for the operator.
+/// Why a client cannot be created. The text is for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// A proxy of a kind that is not supported.

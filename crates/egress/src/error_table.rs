@@ -1,4 +1,4 @@
-//! What each cause of a failed outgoing request means. The codes are labels of a metric; a retry is the decision of the caller, who
+//! The cause codes of failed outgoing requests. The codes are labels of a metric; the caller decides about a retry, because it
 //! knows whether the request may be carried out twice.
 
 http_messages::error_table! {

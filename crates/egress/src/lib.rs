@@ -1,11 +1,11 @@
-//! Requests that we make: upstreams, webhooks, remote services, custom handlers.
+//! Outgoing requests: to upstreams, webhooks, remote services, custom handlers.
 //!
-//! A [`Client`] keeps connections to many hosts (HTTP/1.1 and HTTP/2, plain and TLS, direct or through a proxy) and bounds
-//! each request in time and size. Where callers of ours choose the address, an [`AddressPolicy`] checks what it resolves to,
-//! so that a URL from outside cannot reach the internal network (server-side request forgery).
+//! A [`Client`] pools connections to many hosts (HTTP/1.1 and HTTP/2, plain and TLS, direct or through a proxy) and limits each
+//! request in time and size. If callers choose the address, an [`AddressPolicy`] checks the addresses that it resolves to, so that
+//! a URL from outside cannot reach the internal network (server-side request forgery).
 //!
-//! Not its concern: retries, credentials, what is said. It knows no product; [`SendError`] says what a retry needs to know.
-//! Know these first: [`Client`], [`Options`], [`SendError`]. Start reading at `client.rs`, then `connector.rs`.
+//! Not its concern: retries, credentials, content. It knows no product; [`SendError`] says what a retry needs to know.
+//! Start with [`Client`], [`Options`], [`SendError`]. Start reading at `client.rs`, then `connector.rs`.
 
 mod client;
 mod connection;

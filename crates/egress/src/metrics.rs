@@ -1,4 +1,4 @@
-//! [`Metrics`]: what clients count.
+//! [`Metrics`]: the counters of clients.
 
 use metric_set::metric_set;
 use prometheus_client::encoding::EncodeLabelSet;

@@ -1,7 +1,7 @@
 //! [`AddressPolicy`]: which addresses a client may reach. Pure.
 //!
-//! It judges the address that a name resolved to, never the name: whoever controls a name controls what it resolves to, and a
-//! check before a second resolution is no check. The connector therefore connects to the very address that was judged.
+//! It checks the address that a name resolved to, never the name: whoever controls a name controls its addresses, so a check before
+//! a second resolution would be useless. The connector therefore connects to exactly the address that was checked.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -64,7 +64,7 @@ impl AddressPolicy {
         Self { base: Base::PublicOnly, ..Self::default() }
     }
 
-    /// Whether `address` may be reached. Forms that carry an IPv4 address in an IPv6 one are judged as the former.
+    /// Whether `address` may be reached. An IPv6 address with an embedded IPv4 address is checked as the IPv4 address.
     pub fn permits(&self, address: IpAddr) -> bool {
         let address = carried(address);
         let within = |networks: &[Cidr]| networks.iter().any(|network| network.contains(address));
@@ -79,14 +79,14 @@ impl AddressPolicy {
             }
     }
 
-    /// Whether every address may be reached, so that none has to be known.
+    /// Whether every address may be reached, so that none has to be resolved.
     pub(crate) fn permits_all(&self) -> bool {
         self.base == Base::AllowAll && self.deny.is_empty()
     }
 }
 
 impl Cidr {
-    /// Whether the network holds `address`.
+    /// Whether the network contains `address`.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.network, address) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
@@ -138,8 +138,9 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// The IPv4 address inside an IPv6 one, where the form says that packets go to the former: mapped (RFC 4291 section 2.5.5.2),
-/// compatible (section 2.5.5.1, without `::` and `::1`), translated (64:ff9b::/96, RFC 6052) and 6to4 (2002::/16, RFC 3056).
+/// The IPv4 address embedded in an IPv6 one, if its form means that packets are sent to the IPv4 address: mapped (RFC 4291 section
+/// 2.5.5.2), compatible (section 2.5.5.1, without `::` and `::1`), translated (64:ff9b::/96, RFC 6052) and 6to4 (2002::/16, RFC
+/// 3056).
 fn carried(address: IpAddr) -> IpAddr {
     let IpAddr::V6(ipv6) = address else { return address };
     let bits = ipv6.to_bits();
@@ -170,7 +171,7 @@ const SPECIAL_IPV4: [([u8; 4], u8); 15] = [
     ([203, 0, 113, 0], 24),
     ([224, 0, 0, 0], 4),
     ([240, 0, 0, 0], 4),
-    // Looks public, but is the platform's own agent on every Azure machine.
+    // Looks public, but is the platform agent on every Azure machine.
     ([168, 63, 129, 16], 32),
 ];
 
@@ -181,7 +182,7 @@ const SPECIAL_IPV6: [([u16; 8], u8); 3] = [
     ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
 ];
 
-/// The part of IPv6 that is given out to the public Internet (RFC 4291 section 2.4); all the rest is special.
+/// The part of IPv6 that is allocated to the public Internet (RFC 4291 section 2.4); all other addresses are special.
 const GLOBAL_IPV6: ([u16; 8], u8) = ([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
 fn is_public(address: IpAddr) -> bool {

@@ -1,4 +1,4 @@
-//! Which proxy a request takes, if any, by the rules of `hyper-util`. Pure.
+//! Selects the proxy of a request, if any, by the rules of `hyper-util`. Pure.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -40,9 +40,9 @@ pub struct ProxyUrls {
 /// All proxies of a client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proxies {
-    /// `None` where there is no proxy.
+    /// `None` if there is no proxy.
     matcher: Option<Arc<Matcher>>,
-    /// Hosts that are reached directly on one port only, which the matcher does not know.
+    /// Hosts that are reached directly on one port only, which the matcher does not support.
     direct_on_port: Arc<[(Matcher, u16)]>,
 }
 
@@ -80,7 +80,7 @@ impl Proxies {
         Ok(Self { matcher: Some(Arc::new(matcher)), direct_on_port: direct_on_port.into() })
     }
 
-    /// The proxy for a request to `uri`; `None` where the host is reached directly.
+    /// The proxy for a request to `uri`; `None` if the host is reached directly.
     pub(crate) fn find(&self, uri: &Uri) -> Option<Intercept> {
         let matcher = self.matcher.as_ref()?;
         let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
@@ -98,17 +98,17 @@ impl Proxies {
     }
 }
 
-/// An entry of the list as the matcher reads it: `*.example.com` means `example.com` and all below it.
+/// An entry of the list as the matcher reads it: `*.example.com` means `example.com` and all names below it.
 fn name(entry: &str) -> String {
     entry.trim_start_matches("*.").trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 
-/// Intercepts every request but those to one host, so that the host is matched by the same rules as the others.
+/// Intercepts requests to every other host, so that the same rules match this host.
 fn matching_all_but(host: &str) -> Matcher {
     Matcher::builder().all("http://proxy.invalid").no(host).build()
 }
 
-/// The variables as curl and others read them.
+/// The variables that curl and other programs read.
 fn from_environment(variable: impl Fn(&str) -> Option<String>) -> ProxyUrls {
     let either = |name: &str| {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
@@ -122,7 +122,7 @@ fn from_environment(variable: impl Fn(&str) -> Option<String>) -> ProxyUrls {
     }
 }
 
-/// Checks the address of a proxy; without a scheme it is `http`. The error does not repeat it, because it may hold a password.
+/// Checks the address of a proxy; without a scheme it is `http`. The error does not repeat it, because it may contain a password.
 fn check(url: &str) -> Result<String, OptionsError> {
     let authority = match url.split_once("://") {
         Some(("http", rest)) => rest,

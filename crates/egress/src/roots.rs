@@ -1,4 +1,4 @@
-//! Which certificate authorities a client trusts, and with that its TLS configuration.
+//! The certificate authorities that a client trusts, and the TLS configuration with them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use tokio::sync::OnceCell;
 use crate::error::OptionsError;
 use crate::options::{HttpVersion, Options};
 
-/// The TLS configuration, made at the first use: reading the operating system's authorities takes tens of milliseconds, which
-/// a process that never uses TLS should not spend.
+/// The TLS configuration, created at its first use: reading the operating system's authorities takes tens of milliseconds, which a
+/// process that never uses TLS should not spend.
 #[derive(Debug)]
 pub(crate) struct Roots {
     extra: RootCertStore,
@@ -22,7 +22,7 @@ pub(crate) struct Roots {
 }
 
 impl Roots {
-    /// Reads the extra files now, so that a wrong one is told at start.
+    /// Reads the extra files now, so that a wrong file is reported at the start.
     pub(crate) fn new(options: &Options) -> Result<Self, OptionsError> {
         let mut extra = RootCertStore::empty();
         for path in &options.extra_root_files {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 pub(crate) struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
 impl Tasks {
-    /// Aborts every task and waits until it is gone.
+    /// Aborts every task and waits until it has ended.
     pub(crate) async fn end(&self) {
         let mut tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;

@@ -1,4 +1,4 @@
-//! What happens to a live request: the route is matched once, and the request goes to its target.
+//! Handles a request: matches the route once, and sends the request to its target.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + 
 /// The gateway as a service over requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// Swapped as a whole, so that a request sees either the old routes or the new ones.
+    /// Replaced as a whole, so that a request sees either the old routes or the new ones.
     compiled: Arc<RwLock<Arc<Compiled>>>,
 }
 
@@ -38,14 +38,14 @@ pub struct Handle {
     upstreams: Arc<BTreeMap<String, UpstreamService>>,
 }
 
-/// Ends the gateway. It has no tasks of its own: its requests belong to the listener, its work to the services behind it.
+/// Ends the gateway. It has no tasks of its own: its requests belong to the listener, and the services behind it own their work.
 #[derive(Debug)]
 pub struct Join(());
 
-/// What the gateway needs from outside.
+/// The dependencies of the gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Dependencies {
-    /// The services of this process, by the name that routes call them by.
+    /// The services of this process, by their names in routes.
     pub upstreams: BTreeMap<String, UpstreamService>,
 }
 
@@ -104,8 +104,8 @@ fn compile(
 }
 
 impl Handle {
-    /// Compiles other routes; calling what is returned replaces all routes at once. Requests that were matched before continue on the
-    /// old ones.
+    /// Compiles other routes; calling the returned function replaces all routes at once. Requests matched earlier continue on the
+    /// old routes.
     ///
     /// # Errors
     ///
@@ -124,13 +124,13 @@ impl Handle {
 }
 
 impl Join {
-    /// Returns at once: nothing of the gateway runs when its listener has ended.
+    /// Returns immediately: nothing of the gateway runs after its listener has ended.
     #[expect(clippy::unused_async, reason = "every service ends by the same call")]
     pub async fn drain(self) {}
 }
 
 impl Compiled {
-    /// Matches the request and begins its way; what is left to wait for is the response.
+    /// Matches the request and starts handling it; the returned future is the response.
     ///
     /// Not an `async fn`: a service's future that is made inside an `async` block loses its `'static` body type, and with
     /// it `Send` (rust-lang/rust#110338).

@@ -1,4 +1,4 @@
-//! What can be wrong with routes, and the responses that the gateway itself gives.
+//! What can be wrong with routes, and the responses that the gateway itself sends.
 
 use http::{Response, header};
 use http_messages::{Body, ErrorDescription};
@@ -36,12 +36,12 @@ pub enum RouteError {
         path: String,
         /// The service as written.
         service: String,
-        /// The services that there are.
+        /// The services that exist.
         known: String,
     },
 }
 
-/// A response of the gateway's own.
+/// A response that the gateway itself sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RouteRejection {
     NoRoute,
@@ -69,7 +69,7 @@ impl RouteRejection {
         }
     }
 
-    /// Renders the response. There is no other place that does.
+    /// Renders the response; no other code does.
     pub(crate) fn respond(self) -> Response<Body> {
         let mut response = self.description().json_response(self.message());
         if self == Self::FileMethod {

@@ -1,13 +1,12 @@
-//! The gateway decides whether a request may pass, and where to.
+//! The gateway decides whether a request may pass, and routes it.
 //!
-//! Three layers, each in a file of its own: the policy as data ([`Options`], [`Route`] in `route.rs`), matching, which is
-//! pure (`matching.rs`), and enforcement, the only part that touches a live request (`enforce.rs`).
+//! Three layers, each in a separate file: the policy as data ([`Options`], [`Route`] in `route.rs`), matching, which is pure
+//! (`matching.rs`), and enforcement, the only part that handles a live request (`enforce.rs`).
 //!
-//! Not its concern: sockets (those are `edge`'s), and what the services behind it mean. It knows them by name only, as
-//! [`UpstreamService`]s that the binary hands in; an upgrade passes through untouched, because it travels in the request's
-//! extensions.
+//! Not its concern: sockets (`edge` owns those), and what the services behind it do. It knows them by name only, as
+//! [`UpstreamService`]s that the binary passes in; an upgrade passes through unchanged, because it is in the request's extensions.
 //!
-//! Know these first: [`Options`], [`Route`], [`start`].
+//! Start with [`Options`], [`Route`], [`start`].
 
 mod enforce;
 mod error;

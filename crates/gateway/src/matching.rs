@@ -1,12 +1,12 @@
-//! Which route a path takes. Pure.
+//! Finds the route of a path. Pure.
 
-/// Paths with what stands behind them, longest first.
+/// Paths with their targets, longest first.
 #[derive(Clone, Debug)]
 pub(crate) struct Table<T> {
     rows: Vec<(String, T)>,
 }
 
-/// A match: what stands behind the route, and the rest of the path below it (empty, or starting with `/`).
+/// A match: the target of the route, and the rest of the path below it (empty, or starting with `/`).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Matched<'a, T> {
     pub(crate) target: &'a T,

@@ -1,4 +1,4 @@
-//! What the gateway counts.
+//! The counters of the gateway.
 
 use metric_set::metric_set;
 use prometheus_client::encoding::EncodeLabelSet;

@@ -1,4 +1,4 @@
-//! Files of a folder, read only. Regular files alone: to open a named pipe or a device may wait for ever.
+//! Serves the files of a folder, read only. Regular files only: opening a named pipe or a device may block forever.
 
 mod files;
 
@@ -14,11 +14,11 @@ use http_messages::Body;
 use self::files::{Content, Files, Identity};
 use crate::error::RouteRejection;
 
-/// All folders that requests may read below; they share one bound on open files. Cheap to clone.
+/// All folders that requests may read from; they share one limit on open files. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Directories(Files);
 
-/// A folder that requests may read below.
+/// A folder that requests may read from.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     root: PathBuf,
@@ -36,7 +36,7 @@ impl Directories {
 }
 
 impl Directory {
-    /// Answers with the file at `rest`, the part of the path below the route; a folder answers with its `index.html`.
+    /// Responds with the file at `rest`, the part of the path below the route; for a folder, with its `index.html`.
     pub(crate) async fn respond(&self, method: &Method, headers: &HeaderMap, rest: &str) -> Response<Body> {
         if method != Method::GET && method != Method::HEAD {
             return RouteRejection::FileMethod.respond();
@@ -63,7 +63,7 @@ impl Directory {
     }
 }
 
-/// Finds the regular file that a path below the folder means, without opening it.
+/// Finds the regular file at a path below the folder, without opening it.
 fn find(root: &Path, relative: &Path) -> io::Result<(PathBuf, Identity)> {
     let root = fs::canonicalize(root)?;
     let mut path = fs::canonicalize(root.join(relative))?;
@@ -72,11 +72,11 @@ fn find(root: &Path, relative: &Path) -> io::Result<(PathBuf, Identity)> {
         path = fs::canonicalize(path.join("index.html"))?;
         metadata = fs::metadata(&path)?;
     }
-    // A symbolic link may lead out of the folder; what it points at was not meant to be served.
+    // A symbolic link may point out of the folder; its target was not meant to be served.
     if !path.starts_with(&root) {
         return Err(io::ErrorKind::NotFound.into());
     }
-    // Nor are named pipes, devices and sockets, by whatever link.
+    // Named pipes, devices and sockets are not served either, whatever link points to them.
     let identity = Identity::of(&metadata).ok_or(io::ErrorKind::NotFound)?;
     Ok((path, identity))
 }
@@ -106,7 +106,7 @@ impl Found {
         let mut response = Response::new(content);
         let headers = response.headers_mut();
         headers.insert(header::ETAG, etag);
-        // The browser asks each time, and is told 304 where nothing changed: files on a disk change without notice.
+        // The browser revalidates each time, and receives 304 if nothing changed: files on a disk change without notice.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if unchanged {
@@ -119,7 +119,7 @@ impl Found {
     }
 }
 
-/// The file's bytes, a chunk at a time, as the reader takes them; the file is opened for the first one.
+/// The file's bytes, a chunk at a time, as the reader reads them; the file is opened for the first chunk.
 fn stream(content: Content) -> Body {
     let chunks = futures_util::stream::unfold(Some(content), |content| async move {
         let mut content = content?;
@@ -135,7 +135,7 @@ fn stream(content: Content) -> Body {
     BodyExt::boxed_unsync(StreamBody::new(chunks))
 }
 
-/// The path below the folder, or `None` where it would leave it or cannot name a file.
+/// The path below the folder, or `None` if it would leave the folder or cannot name a file.
 fn relative_path(rest: &str) -> Option<PathBuf> {
     let decoded = percent_encoding::percent_decode_str(rest.trim_start_matches('/')).decode_utf8().ok()?;
     if decoded.contains('\0') || decoded.contains('\\') {
@@ -143,7 +143,7 @@ fn relative_path(rest: &str) -> Option<PathBuf> {
     }
     let path = PathBuf::from(decoded.as_ref());
     let plain = path.components().all(|component| matches!(component, Component::Normal(_)));
-    // Names with a leading dot hold settings and secrets (`.env`, `.git`), never pages.
+    // Files whose names start with a dot contain settings and secrets (`.env`, `.git`), never pages.
     let hidden = path.components().any(|component| component.as_os_str().to_string_lossy().starts_with('.'));
     (plain && !hidden).then_some(path)
 }

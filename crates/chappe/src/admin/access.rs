@@ -1,4 +1,4 @@
-//! Who may ask the process about itself: this machine, by a name of this machine. Which pages may, the guard before it says.
+//! Checks who may call the admin API: only this machine, by one of its own names. The guard, which runs first, checks the paths.
 
 use http::{Extensions, Response, Uri};
 use http_messages::{ADMIN_NO_SUCH_PATH, Body, ErrorDescription};
@@ -15,19 +15,19 @@ pub(super) enum AdminError {
     ServiceOff,
 }
 
-/// In the extensions of a request that came in on the admin port: the operator who opened that port decides who can reach it.
+/// Extension that marks a request received on the admin port: the operator who opened that port decides who can reach it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnPort;
 
-/// Admits a request, or says why not.
+/// Admits a request, or returns why it is rejected.
 pub(super) fn admit(uri: &Uri, extensions: &Extensions) -> Result<(), AdminError> {
     if extensions.get::<OwnPort>().is_some() {
         return Ok(());
     }
     let peer = extensions.get::<edge::Peer>();
     let here = peer.is_some_and(|peer| peer.remote.ip().to_canonical().is_loopback());
-    // A page of somewhere else can make a browser on this machine connect here, under a name of its own (DNS rebinding): the
-    // name that the browser asked for gives it away.
+    // A page of another site can make a browser on this machine connect here under that site's host name (DNS rebinding). The
+    // requested host name reveals it.
     if !here || !uri.host().is_some_and(is_loopback_name) {
         return Err(AdminError::NotThisMachine);
     }
@@ -67,7 +67,7 @@ impl AdminError {
         self.respond_with(self.message())
     }
 
-    /// With a more detailed message.
+    /// Replaces the message by a more detailed one.
     pub(super) fn respond_with(self, message: &str) -> Response<Body> {
         self.description().json_response(message)
     }

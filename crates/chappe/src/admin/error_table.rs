@@ -1,7 +1,7 @@
-//! What each code of the admin API means that the process itself sends; `realtime` has those of its operations.
+//! Descriptions of the admin API's error codes that the process itself sends; `realtime` has those of its operations.
 
 http_messages::error_table! {
-    /// The errors of the process's own part of the admin API.
+    /// The errors that the process itself sends on the admin API.
     #[cfg(test)]
     pub(crate) ERRORS;
 

@@ -25,13 +25,13 @@ pub(crate) struct Service {
     state: Arc<OnceLock<Arc<State>>>,
 }
 
-/// Gives the API what it tells about, once everything has been started. Cheap to clone.
+/// Sets the services that the API reports on, after all of them have started. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Handle {
     state: Arc<OnceLock<Arc<State>>>,
 }
 
-/// Ends the API. It has no tasks of its own.
+/// Ends the API, which has no tasks of its own.
 pub(crate) struct Join(());
 
 struct State {
@@ -40,50 +40,50 @@ struct State {
     metrics: Registry,
 }
 
-/// What the API tells about, beside the metrics.
+/// What the API reports on, besides the metrics.
 pub(crate) struct Facts {
     pub(crate) ready_line: Value,
     pub(crate) supervisor: Supervisor,
     pub(crate) tracer: Tracer,
     pub(crate) services: Vec<Mounted>,
-    /// Path prefixes of the operations of services that do not run, and why they do not.
+    /// Path prefixes of the operations of services that do not run, each with the reason.
     pub(crate) off: Vec<(Vec<String>, &'static str)>,
 }
 
 /// A service's part of the API.
 pub(crate) struct Mounted {
-    /// None for a default service, whose facts stand at the top of `/chappe/api/info`.
+    /// `None` for a default service, whose fields are at the top level of `/chappe/api/info`.
     pub(crate) name: Option<String>,
-    /// Path prefixes below which its operations are.
+    /// Path prefixes of its operations.
     pub(crate) operations: Vec<(String, UpstreamService)>,
-    /// What it tells of itself in `/chappe/api/info`.
+    /// What it reports in `/chappe/api/info`.
     pub(crate) info: Info,
 }
 
-/// Reads the configuration again: what became of it as JSON, or what is wrong with it.
+/// Reloads the configuration: returns the result as JSON, or the error.
 pub(crate) type Reload =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Value, String>> + Send>> + Send + Sync>;
 
-/// Asks a service what it tells of itself.
+/// Asks a service for its report.
 pub(crate) type Info =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Map<String, Value>> + Send>> + Send + Sync>;
 
-/// Makes the API. It serves once [`Handle::open`] was called, and routes may lead to it before.
+/// Creates the API. It serves requests after [`Handle::open`] was called; routes may lead to it earlier.
 pub(crate) fn start() -> (Service, Handle, Join) {
     let state = Arc::<OnceLock<Arc<State>>>::default();
     (Service { state: Arc::clone(&state) }, Handle { state }, Join(()))
 }
 
 impl Handle {
-    /// Gives the API what it tells about. Only the first call counts.
+    /// Sets the services that the API reports on. Only the first call has an effect.
     pub(crate) fn open(&self, facts: Facts, metrics: Registry) {
-        // There is one assembly, and it opens once.
+        // There is one assembly, and it calls this once.
         let _ = self.state.set(Arc::new(State { reload: OnceLock::new(), facts, metrics }));
     }
 }
 
 impl Handle {
-    /// Lets the API reload the configuration. Only the first call counts, after [`Handle::open`].
+    /// Lets the API reload the configuration. Only the first call after [`Handle::open`] has an effect.
     pub(crate) fn set_reload(&self, reload: Reload) {
         if let Some(state) = self.state.get() {
             let _ = state.reload.set(reload);
@@ -92,13 +92,13 @@ impl Handle {
 }
 
 impl Join {
-    /// Returns at once: requests belong to the listeners.
+    /// Returns immediately: requests belong to the listeners.
     #[expect(clippy::unused_async, reason = "every service ends by the same call")]
     pub(crate) async fn drain(self) {}
 }
 
 impl State {
-    /// Begins the response; what is left to wait for is its future.
+    /// Starts the response; the returned future finishes it.
     ///
     /// Not an `async fn`: a service's future that is made inside an `async` block loses its `'static` body type, and with it `Send`
     /// (rust-lang/rust#110338).
@@ -130,7 +130,7 @@ impl State {
         Box::pin(std::future::ready(Ok(own)))
     }
 
-    /// The service whose operations are below a path.
+    /// The service that has the operations below a path.
     fn operation(&self, path: &str) -> Option<UpstreamService> {
         let operations = self.facts.services.iter().flat_map(|service| &service.operations);
         let found =
@@ -138,14 +138,14 @@ impl State {
         found.map(|(_, operation)| operation.clone())
     }
 
-    /// Why there is no service whose operations are below a path.
+    /// Why no service has the operations below a path.
     fn switched_off(&self, path: &str) -> Option<&'static str> {
         let is_below = |prefixes: &[String]| prefixes.iter().any(|prefix| covers(prefix, path));
         self.facts.off.iter().find(|(prefixes, _)| is_below(prefixes)).map(|(_, why)| *why)
     }
 
-    /// Whether every part of the process is ready, and which are not. The reasons name files and settings, so that only those who
-    /// may ask for the rest of the API read them.
+    /// Whether every part of the process is ready, and which parts are not. The reasons name files and settings, so they are sent
+    /// only to callers that may read the rest of the API.
     fn readiness(&self, with_reasons: bool) -> Response<Body> {
         let not_ready = self.facts.supervisor.not_ready();
         if not_ready.is_empty() {
@@ -222,13 +222,13 @@ impl tower::Service<Request<Body>> for Service {
     }
 }
 
-/// Whether a path is the prefix or below it.
+/// Whether a path equals the prefix or is below it.
 fn covers(prefix: &str, path: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Puts the samples of each metric together under one description, as OpenMetrics asks: services of one kind describe the same metrics,
-/// each with a label of its own.
+/// Groups the samples of each metric under one description, as OpenMetrics requires: services of one kind describe the same
+/// metrics, each with its own label.
 fn in_families(page: &str) -> String {
     let mut families: Vec<(&str, Vec<&str>, Vec<&str>)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! `chappe backup`: a copy of a data folder that can be put in its place, also while a process works with it.
+//! `chappe backup`: copies a data folder, also while a process uses it; the copy can replace the original.
 
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,14 @@ use crate::command_error::CommandError;
 use crate::error_table::data;
 use crate::private;
 
-/// Files that are copied as they are. They change in one step or never.
+/// Files that are copied unchanged. They change atomically or never.
 const PLAIN: [&str; 4] = ["manifest.json", "keys.json", "function-keys.json", ".gitignore"];
 
-/// Copies the data folder to `to`, which must not exist; it is there when the copy is complete and was checked.
+/// Copies the data folder to `to`, which must not exist; it exists once the copy is complete and was checked.
 ///
 /// # Errors
 ///
-/// If something of it is damaged or missing, or cannot be read or written.
+/// If a part is damaged or missing, or a file cannot be read or written.
 pub(crate) fn backup(folder: &Path, to: &Path) -> anyhow::Result<()> {
     copy(folder, to).map_err(|error| match error.is::<CommandError>() {
         true => error,
@@ -47,7 +47,7 @@ fn copy(folder: &Path, to: &Path) -> anyhow::Result<()> {
         documents::backup(&folder.join(&database), &beside.join(&database))
             .context("back up the documents")?;
     }
-    // What else a named service keeps: keys of apps.
+    // The other files of a named service: keys of apps.
     copy_named(folder, &beside)?;
     for name in PLAIN {
         copy_if_there(&folder.join(name), &beside.join(name))?;

@@ -1,4 +1,4 @@
-//! `chappe check --data`: reads everything in a data folder that no process has open, and says what is damaged.
+//! `chappe check --data`: reads everything in a data folder that no process has open, and reports damage.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use super::manifest::Manifest;
 use super::part::{DataPart, documents_folder};
 use http_messages::error_chain;
 
-/// Says what is wrong with the folder, each a line for people; nothing if all is sound. Changes nothing.
+/// Returns the problems of the folder, one line each; empty if it is undamaged. Changes nothing.
 pub(crate) fn check(folder: &Path) -> Result<Vec<String>, DataFolderError> {
     let manifest = Manifest::read(folder)?;
     let state = folder.join("state");
@@ -36,8 +36,8 @@ pub(crate) fn check(folder: &Path) -> Result<Vec<String>, DataFolderError> {
     Ok(complaints)
 }
 
-/// Where the document services of a data folder keep their databases, below it. The default one may be there without being listed: the
-/// list is younger.
+/// The database folders of the document services in a data folder, as relative paths. The default one may exist without being
+/// listed: the list was introduced later.
 pub(super) fn databases(manifest: &Manifest) -> impl Iterator<Item = PathBuf> {
     let named = manifest.parts().filter_map(|part| match part {
         DataPart::Documents(Some(name)) => Some(documents_folder(Some(&name))),

@@ -1,4 +1,4 @@
-//! Temporary data folders, which go with the process. One that was killed leaves its folder; the next start with a temporary
+//! Temporary data folders, removed at the end of the process. A killed process leaves its folder; the next start with a temporary
 //! folder removes it.
 
 use std::fs::{File, Metadata};
@@ -13,10 +13,10 @@ use crate::private;
 
 const PREFIX: &str = "chappe-";
 
-/// Locked for as long as the folder is in use; the system takes the lock back when the process ends in whatever way.
+/// Locked while the folder is in use; the operating system releases the lock when the process ends, for whatever reason.
 const LOCK: &str = "ephemeral.lock";
 
-/// Entries of the temporary folder that are looked at, so that a folder with very many does not keep a start waiting.
+/// Most entries of the temporary folder that are examined, so that a folder with very many does not delay a start.
 const ENTRIES_MAX: usize = 10_000;
 
 /// A temporary data folder in use.
@@ -26,7 +26,7 @@ pub(crate) struct Ephemeral {
 }
 
 impl Ephemeral {
-    /// Removes what killed processes left, and makes a folder.
+    /// Removes the folders of killed processes, and creates a folder.
     pub(crate) fn make() -> anyhow::Result<Self> {
         Self::make_in(&std::env::temp_dir())
     }

@@ -1,4 +1,4 @@
-//! [`DataFolderError`]: why the data folder is not used.
+//! [`DataFolderError`]: why the data folder cannot be used.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::part::DataPart;
 use crate::error_table::data;
 use crate::private::FolderError;
 
-/// Why the data folder is not used.
+/// Why the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DataFolderError {
     /// It cannot be created.
@@ -22,7 +22,7 @@ pub(crate) enum DataFolderError {
     /// The list of its parts cannot be read or written.
     #[error("cannot read or write {}; restore it from a backup", .0.display())]
     Manifest(PathBuf, #[source] std::io::Error),
-    /// A part is not there.
+    /// A part is missing.
     #[error(
         "the data folder {} lacks a part that it had: {} ({} is missing); nothing was changed. Restore a backup, or continue \
          without its contents ({}) with --accept-loss={part}",
@@ -33,10 +33,10 @@ pub(crate) enum DataFolderError {
         folder: PathBuf,
         /// The part.
         part: DataPart,
-        /// The file that is not there.
+        /// The missing file.
         missing: PathBuf,
     },
-    /// A part was made by another data folder.
+    /// A part was created by another data folder.
     #[error(
         "{} of the data folder {} are of another data folder (id {found} instead of {expected}); nothing was changed. Put back the \
          files that belong together, restore a backup, or accept these files with --accept-loss={part}",
@@ -47,9 +47,9 @@ pub(crate) enum DataFolderError {
         folder: PathBuf,
         /// The part.
         part: DataPart,
-        /// Its id.
+        /// The part's id.
         found: String,
-        /// The id that the list names.
+        /// The id in the list.
         expected: String,
     },
 }

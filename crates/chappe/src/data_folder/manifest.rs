@@ -1,4 +1,4 @@
-//! `manifest.json`: which parts a data folder has, each with the id that was drawn when it was made.
+//! `manifest.json`: the parts of a data folder, each with the random id that was generated when it was created.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ struct Content {
 }
 
 impl Manifest {
-    /// Reads the list. A new folder gets an empty one before anything else, so that a part that is missing later was there; a
-    /// folder of before gets one that names the parts that every folder had.
+    /// Reads the list. A new folder gets an empty list before anything else, so that a part that is listed and missing was lost; a
+    /// folder of an older version gets a list of the parts that every folder had.
     pub(super) fn read_or_make(folder: &Path) -> Result<Self, DataFolderError> {
         let path = path(folder);
         let failed = |cause| DataFolderError::Manifest(path.clone(), cause);
@@ -37,7 +37,7 @@ impl Manifest {
         }
         let mut manifest = Self { content: Content { version: 1, ..Content::default() }, is_changed: true };
         if folder.join("state").exists() || folder.join("documents").exists() {
-            // Which ids they have is seen when they are opened.
+            // Their ids are read when they are opened.
             for part in [DataPart::Journal, DataPart::Registry, DataPart::Documents(None)] {
                 manifest.content.parts.insert(part, String::new());
             }
@@ -47,7 +47,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads the list of a folder; an empty one for a folder of before.
+    /// Reads the list of a folder; empty for a folder of an older version.
     pub(super) fn read(folder: &Path) -> Result<Self, DataFolderError> {
         let path = path(folder);
         let content = match std::fs::read(&path) {
@@ -63,7 +63,7 @@ impl Manifest {
         self.content.parts.keys().cloned()
     }
 
-    /// The id of a part, where it is known.
+    /// The id of a part, if it is known.
     pub(super) fn id(&self, part: &DataPart) -> Option<&str> {
         self.content.parts.get(part).map(String::as_str).filter(|id| !id.is_empty())
     }
@@ -73,7 +73,7 @@ impl Manifest {
         self.is_changed |= before.as_deref() != Some(id);
     }
 
-    /// Writes the list durably, in one step.
+    /// Writes the list durably and atomically.
     pub(super) fn write_if_changed(&mut self, folder: &Path) -> Result<(), DataFolderError> {
         if !self.is_changed {
             return Ok(());

@@ -1,4 +1,4 @@
-//! [`OpenData`]: where a process keeps its data.
+//! [`OpenData`]: where a process stores its data.
 
 use std::path::{Path, PathBuf};
 
@@ -8,20 +8,20 @@ use super::manifest::Manifest;
 use super::part::DataPart;
 use crate::{keys, private};
 
-/// Where a process keeps its data: in a folder of its own, or in a temporary one.
+/// Where a process stores its data: in its data folder, or in a temporary one.
 pub(crate) struct OpenData {
     path: PathBuf,
-    /// None for an ephemeral process.
+    /// `None` for an ephemeral process.
     folder: Option<DataFolder>,
     temporary: Option<Ephemeral>,
 }
 
 impl OpenData {
-    /// The folder `path`, made where it is missing; a temporary one where there is no path.
+    /// The folder `path`, created if it does not exist; a temporary one if there is no path.
     ///
     /// # Errors
     ///
-    /// As [`DataFolderError`] says, or if no temporary folder can be made.
+    /// See [`DataFolderError`]; also if no temporary folder can be created.
     pub(crate) fn open(path: Option<&Path>, accepted: &[DataPart]) -> anyhow::Result<Self> {
         let Some(path) = path else {
             let temporary = Ephemeral::make()?;
@@ -35,16 +35,16 @@ impl OpenData {
         &self.path
     }
 
-    /// Whether to go on where data of a part is known to be lost.
+    /// Whether to continue although data of a part is known to be lost.
     pub(crate) fn accepts(&self, part: &DataPart) -> bool {
         self.folder.as_ref().is_some_and(|folder| folder.accepts(part))
     }
 
-    /// Sees to it that the parts that were opened are those of this folder, and notes new ones.
+    /// Checks that the opened parts belong to this folder, and records new ones.
     ///
     /// # Errors
     ///
-    /// If a part is another than the one that was there, or the list cannot be written.
+    /// If a part is not the one in the list, or the list cannot be written.
     pub(crate) fn note(&mut self, mut parts: Vec<(DataPart, String)>) -> Result<(), DataFolderError> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
         parts.extend(folder.keys());
@@ -65,11 +65,11 @@ pub(super) struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder where it is missing, keeps it from others, and sees to it that no part of it is missing.
+    /// Creates the folder if it does not exist, makes it private, and checks that no part of it is missing.
     ///
     /// # Errors
     ///
-    /// As [`DataFolderError`] says. Nothing in the folder is changed then.
+    /// See [`DataFolderError`]. Nothing in the folder is changed then.
     pub(super) fn open(path: &Path, accepted: &[DataPart]) -> Result<Self, DataFolderError> {
         make(path)?;
         let manifest = Manifest::read_or_make(path)?;
@@ -78,7 +78,7 @@ impl DataFolder {
         Ok(folder)
     }
 
-    /// Whether to go on where data of a part is known to be lost.
+    /// Whether to continue although data of a part is known to be lost.
     pub(super) fn accepts(&self, part: &DataPart) -> bool {
         self.accepted.contains(part)
     }
@@ -99,11 +99,11 @@ impl DataFolder {
         Ok(())
     }
 
-    /// Compares the parts that were opened with the list, and notes new ones.
+    /// Compares the opened parts with the list, and records new ones.
     ///
     /// # Errors
     ///
-    /// If a part is another than the one that was there, or the list cannot be written.
+    /// If a part is not the one in the list, or the list cannot be written.
     pub(super) fn note(&mut self, parts: &[(DataPart, String)]) -> Result<(), DataFolderError> {
         for (part, found) in parts {
             match self.manifest.id(part) {
@@ -121,17 +121,17 @@ impl DataFolder {
         self.manifest.write_if_changed(&self.path)
     }
 
-    /// The keys that were made, if there are any, as a part.
+    /// The generated keys, if there are any, as a part.
     pub(super) fn keys(&self) -> Option<(DataPart, String)> {
         Some((DataPart::Keys, keys::digest(&self.path)?))
     }
 }
 
-/// Makes the folder where it is missing, and keeps it from others: from other users, and from the app's repository.
+/// Creates the folder if it does not exist, and protects it from other users and from being committed to the app's repository.
 ///
 /// # Errors
 ///
-/// If it cannot be made, or others can read it.
+/// If it cannot be created, or others can read it.
 pub(crate) fn make(path: &Path) -> Result<(), DataFolderError> {
     private::make_folder(path).map_err(|error| match error {
         private::FolderError::Io(folder, cause) => DataFolderError::Make(folder, cause),
@@ -139,7 +139,7 @@ pub(crate) fn make(path: &Path) -> Result<(), DataFolderError> {
     })?;
     let ignore = path.join(".gitignore");
     if !ignore.exists() {
-        // Data beside an app must not end in its repository. A folder that cannot be written is found out by the caller.
+        // Data beside an app must not be committed to its repository. If the folder is not writable, the caller finds out.
         let _ = std::fs::write(ignore, "*\n");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! [`DataPart`]: what a data folder holds, by what is lost with it.
+//! [`DataPart`]: the parts of a data folder, divided by what is lost with each.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,21 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A part of the data folder that holds what was acknowledged.
+/// A part of the data folder that contains acknowledged data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) enum DataPart {
-    /// Kept messages, connection events.
+    /// Message history, connection events.
     Journal,
-    /// Users' groups, function keys, positions of triggers, leases.
+    /// Users' groups, function keys, trigger positions, leases.
     Registry,
-    /// Databases, containers and items of the default document service, or of the one that has this name.
+    /// Databases, containers and items of the default document service, or of the one with this name.
     Documents(Option<String>),
-    /// Account keys that were made on first start.
+    /// Account keys generated on first start.
     Keys,
 }
 
-/// A text that names no part.
+/// A text that does not name a part.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0:?} is no part of a data folder; the parts are journal, registry, documents, documents.NAME (of [documents.NAME]) and keys"
@@ -28,7 +28,7 @@ pub(crate) enum DataPart {
 pub(crate) struct UnknownPart(String);
 
 impl DataPart {
-    /// What is lost with it, for people.
+    /// What is lost with it, for display.
     pub(super) const fn holds(&self) -> &'static str {
         match self {
             Self::Journal => "kept messages and connection events",
@@ -40,7 +40,7 @@ impl DataPart {
         }
     }
 
-    /// Files that are there whenever the part is.
+    /// Files that exist whenever the part exists.
     pub(super) fn witnesses(&self) -> Vec<PathBuf> {
         match self {
             Self::Journal => vec!["state/format".into(), "state/journal".into()],
@@ -51,12 +51,12 @@ impl DataPart {
     }
 }
 
-/// Where a document service keeps its database, below the data folder.
+/// The path of a document service's database, relative to the data folder.
 pub(crate) fn documents_folder(name: Option<&str>) -> PathBuf {
     name.map_or_else(|| "documents".into(), |name| named_folder(&format!("documents.{name}")))
 }
 
-/// The folder of a named service, below the data folder.
+/// The folder of a named service, relative to the data folder.
 pub(crate) fn named_folder(service: &str) -> PathBuf {
     Path::new("instances").join(service)
 }

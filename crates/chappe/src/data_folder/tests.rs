@@ -104,7 +104,7 @@ fn a_folder_that_others_can_read_is_closed_or_refused() {
     open_to_all(&path);
     DataFolder::open(&path, &[]).expect("a folder of ours is closed");
     assert_eq!(mode(&path), 0o700);
-    // It may belong to another program: closing it could remove it there.
+    // It may belong to another program, in which case closing it could remove it there.
     let foreign = tempfile::tempdir().expect("a folder can be made");
     std::fs::write(foreign.path().join("letter"), "dear").expect("a file can be written");
     open_to_all(foreign.path());

@@ -1,4 +1,4 @@
-//! The example that the binary carries, so that the demo needs no checkout.
+//! The example included in the binary, so that the demo works without a checkout.
 
 macro_rules! example {
     ($($name:literal),* $(,)?) => {
@@ -40,7 +40,7 @@ example! {
 mod tests {
     use super::FILES;
 
-    /// A file that is added to the example and not to the list would be missing in the unpacked one.
+    /// A file that is added to the example but not to the list would be missing in the unpacked example.
     #[test]
     fn every_file_of_the_example_is_carried() {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/live-documents");

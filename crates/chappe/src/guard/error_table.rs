@@ -1,4 +1,4 @@
-//! What each code of the guard means.
+//! Descriptions of the guard's error codes.
 
 http_messages::error_table! {
     /// The errors of the guard, in the order of `docs/errors/guard.md`.

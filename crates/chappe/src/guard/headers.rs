@@ -1,4 +1,4 @@
-//! The headers by which a platform vouches for a caller or says where a caller is, and who may send them. Pure.
+//! The headers by which a platform identifies a caller or states the caller's address, and who may send them. Pure.
 
 use std::net::IpAddr;
 
@@ -7,13 +7,13 @@ use identity::{is_identity_header, is_spelling_of};
 
 use crate::config::{GuardSection, Network, Secret};
 
-/// In which a trusted proxy shows its secret. No service ever sees it.
+/// The header in which a trusted proxy sends its secret. It is removed before a service receives the request.
 const SECRET: &str = "x-chappe-proxy-secret";
 
-/// Says which addresses a request came from, the client's first. Apps take the first one for the client's.
+/// The addresses that a request came through, the client's first. Apps use the first one as the client's.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Who may vouch for callers.
+/// Who may identify callers.
 #[derive(Debug)]
 pub(super) struct TrustedProxies {
     networks: Vec<Network>,
@@ -25,9 +25,9 @@ impl TrustedProxies {
         Self { networks: section.trusted_proxies.clone(), secret: section.trusted_proxy_secret.clone() }
     }
 
-    /// Removes what the sender may not say: from a trusted proxy only the spellings that are not the plain one, because a runtime
-    /// that folds names would let them replace it. From anybody else `X-Forwarded-For` is replaced by the address that the request came
-    /// from.
+    /// Removes headers that the sender may not send. From a trusted proxy only other spellings of a header are removed, because a
+    /// runtime that normalizes names would let them replace it. From other senders `X-Forwarded-For` is replaced by the address of
+    /// the connection.
     pub(super) fn strip(&self, peer: Option<IpAddr>, headers: &mut HeaderMap) {
         if !headers.keys().any(|name| concerns_us(name.as_str())) {
             return;
@@ -82,7 +82,7 @@ fn is_forwarded_for(name: &str) -> bool {
     is_spelling_of(name, FORWARDED_FOR.as_str())
 }
 
-/// Compares digests, so that the time taken says nothing about how much of the secret was right.
+/// Compares digests, so that the duration does not reveal how much of the secret was right.
 fn is_equal(shown: &[u8], secret: &[u8]) -> bool {
     let digest = |bytes: &[u8]| ring::digest::digest(&ring::digest::SHA256, bytes);
     digest(shown).as_ref() == digest(secret).as_ref()
@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    /// What is left of the headers, by name.
+    /// The remaining headers, by name.
     fn left(proxies: &TrustedProxies, peer: &str, sent: &[(&str, &str)]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, value) in sent {
@@ -146,7 +146,7 @@ mod tests {
             let spelling = String::from_utf8(spelling).expect("it is ASCII");
             let found = left(&proxies(&[], None), "192.0.2.1", &[(&spelling, "root"), ("accept", "*/*")]);
             prop_assert_eq!(&found, &["accept"]);
-            // A trusted proxy sends the plain spelling, and no other in its shade.
+            // A trusted proxy sends the plain spelling; no other spelling is accepted beside it.
             let trusted = proxies(&["192.0.2.0/24"], None);
             let found = left(&trusted, "192.0.2.1", &[(&spelling, "root"), (which, "ada")]);
             prop_assert_eq!(&found, &[which]);

@@ -1,4 +1,4 @@
-//! Which names and pages are admitted. Pure.
+//! Decides which names and pages are admitted. Pure.
 
 use std::net::IpAddr;
 
@@ -8,20 +8,20 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use super::rules::GuardAudience;
 use crate::config::HostName;
 
-/// Names that containers have for the machine that they run on (Docker Desktop, Podman). No public name server answers for them.
+/// Names by which containers reach their host machine (Docker Desktop, Podman). No public name server resolves them.
 const HOST_OF_CONTAINERS: [&str; 3] =
     ["host.docker.internal", "gateway.docker.internal", "host.containers.internal"];
 
 /// What is admitted.
 #[derive(Debug)]
 pub(super) struct Policy {
-    /// Whether only this machine can connect: then keys are public, and the name and the page are all there is to go by.
+    /// Whether only this machine can connect: then keys are public, and only the name and the page can be checked.
     development: bool,
     /// Whether unknown names are refused.
     checks_names: bool,
     /// Configured names, in lower case.
     names: Vec<String>,
-    /// The authority under which clients reach the process through a proxy.
+    /// The public authority of this process behind a proxy.
     public: Option<Authority>,
 }
 
@@ -36,14 +36,14 @@ impl Policy {
         }
     }
 
-    /// Whether this process may be called by the name in the address. A page from elsewhere can reach a listener on loopback under a
-    /// name of its own, for which its name server then answers 127.0.0.1 (DNS rebinding); the name gives it away. An address as a
-    /// name has no name server.
+    /// Whether this process may be addressed by this name. A page from another site can reach a listener on loopback through its
+    /// own host name, if its name server then returns 127.0.0.1 (DNS rebinding); the host name reveals it. An IP address involves
+    /// no name server.
     pub(super) fn admits_host(&self, target: &Uri) -> bool {
         !self.checks_names || target.host().is_some_and(|host| self.is_known(host) || is_address(host))
     }
 
-    /// Whether a page, if one asks, may ask for a path of this audience.
+    /// Whether the page that sent a request, if any, may call a path of this audience.
     pub(super) fn admits_page(
         &self,
         audience: GuardAudience,
@@ -63,7 +63,8 @@ impl Policy {
         if origins.peek().is_some() {
             return origins.all(|origin| self.admits_origin(audience, origin, target));
         }
-        // Browsers name no origin with a GET that no script sees the answer of, but say how far away the page is.
+        // Browsers send no origin with a GET whose response no script reads, but state the relation of the sites
+        // (`Sec-Fetch-Site`).
         match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
             None | Some(b"same-origin" | b"none") => true,
             Some(b"same-site") if audience == GuardAudience::App => true,
@@ -82,7 +83,7 @@ impl Policy {
                 && (self.is_known(authority.host()) || is_loopback(authority.host())))
     }
 
-    /// Whether a name is one of this machine, or was configured.
+    /// Whether a name is one of this machine, or configured.
     fn is_known(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');
         let is = |name: &str| name.eq_ignore_ascii_case(host);
@@ -98,8 +99,7 @@ impl Policy {
     }
 }
 
-/// A link that was followed, or an address that was typed, in a window of its own: the page that it stood on sees nothing of the
-/// answer.
+/// A followed link or a typed address, as a top-level navigation: the page with the link cannot read the response.
 fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     let says = |name: &str, value: &str| headers.get(name).is_some_and(|found| found == value);
     method.is_safe() && says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document")

@@ -1,24 +1,24 @@
-//! Whom a service's paths are for; the rules themselves stand in the rows of `services/`, and `docs/guard.md` shows them.
+//! The audiences of a service's paths; the rules are in the rows of `services/`, and `docs/guard.md` shows them.
 
 use percent_encoding::percent_decode_str;
 
-/// Who calls a path. The order is that of strictness.
+/// Who may call a path, in order of strictness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum GuardAudience {
-    /// Anybody, probes among them.
+    /// Every caller, including probes.
     Anyone,
-    /// Pages in browsers, of any origin: a token, a function key or the app's own CORS settings decide.
+    /// Pages of any origin in browsers: a token, a function key or the app's CORS settings decide.
     Browser,
-    /// Programs with a key. A page on this machine may be one; a page from elsewhere is not, while the keys are public.
+    /// Programs with a key. A page from this machine may be one; a page from another site may not, while the keys are public.
     App,
-    /// The operator of the process: tools, and pages that it serves itself. No other page, while nothing but the place proves who
-    /// asks.
+    /// The operator of the process: tools, and pages that the process itself serves. Other pages are refused while the address is
+    /// the only proof of the caller's identity.
     Person,
-    /// The same, whatever the mode: nothing but the place ever proves who asks.
+    /// The operator in every mode: the address is always the only proof of the caller's identity.
     Operator,
 }
 
-/// Paths of one service, as prefixes on whole segments in lower case, and the audience of all others.
+/// Path prefixes of one service, on whole segments and in lower case, and the audience of all other paths.
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) paths: &'static [(&'static str, GuardAudience)],
@@ -26,8 +26,8 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Whom a path is for. Of the path as written and as a lenient service might read it (decoded, without empty and dot segments)
-    /// the stricter one counts, so that no spelling opens a door.
+    /// The audience of a path. Both the path as written and the path as a lenient service might read it (decoded, without empty and
+    /// dot segments) are checked; the stricter audience applies, so that no spelling bypasses a rule.
     pub(crate) fn audience(&self, path: &str) -> GuardAudience {
         self.of(&path.to_ascii_lowercase()).max(self.of(&lenient(path)))
     }
@@ -41,7 +41,7 @@ impl Rules {
     }
 }
 
-/// The path decoded, in lower case, with dot segments resolved and empty ones left out.
+/// The path decoded, in lower case, with dot segments resolved and empty ones removed.
 fn lenient(path: &str) -> String {
     let decoded = percent_decode_str(path).decode_utf8_lossy().to_lowercase().replace('\\', "/");
     let mut segments: Vec<&str> = Vec::new();
@@ -72,7 +72,7 @@ mod tests {
             ("functions", "/administrators", GuardAudience::Browser),
             ("functions", "/api/cards", GuardAudience::Browser),
             ("realtime", "/client/negotiate", GuardAudience::Browser),
-            // Paths are matched without case.
+            // Paths are compared without case.
             ("realtime", "/Client/", GuardAudience::Browser),
             ("realtime", "/api/v1/hubs/chat", GuardAudience::App),
             ("realtime", "/server/", GuardAudience::App),

@@ -1,4 +1,4 @@
-//! Which options a reload applies.
+//! Tests which options a reload applies.
 
 use super::*;
 use crate::services;
@@ -30,7 +30,7 @@ fn values_that_need_a_restart_stay_as_they_are() {
     assert_eq!(removed, old, "a section that is gone keeps what needs a restart");
 }
 
-/// What a reload merges is read again as if it were the file.
+/// The values that a reload merges are read like the file.
 #[test]
 fn the_values_of_a_configuration_are_read_back_as_they_were() {
     let flags = [

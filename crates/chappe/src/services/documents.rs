@@ -23,7 +23,7 @@ pub(super) static ROW: Row = Row {
     section: Section::of::<documents::Options>("documents", Some(8081), Some("documents")),
     title: "Documents",
     routes: &[],
-    // Everything is signed with the account key.
+    // Every request is signed with the account key.
     rules: Some(&Rules { paths: &[], others: GuardAudience::App }),
     made_key_bytes: Some(64),
     phase: Phase::Storage,
@@ -48,7 +48,7 @@ fn describe(error: &documents::Error) -> &'static ErrorDescription {
     }
 }
 
-/// How old the date of a signature may be where strangers may have seen it, in seconds: as the public document service.
+/// Longest age of a signature's date if other machines can connect, in seconds: the limit of Azure Cosmos DB.
 const SIGNATURE_AGE_MAX_S: NonZeroU64 = NonZeroU64::new(15 * 60).expect("not zero");
 
 impl SectionOptions for documents::Options {
@@ -111,7 +111,7 @@ impl ServiceHandle for documents::Handle {
 
 #[async_trait]
 impl ServiceJoin for documents::Join {
-    /// Behind the limit of the whole process only: what was acknowledged is worth waiting for.
+    /// Only the limit of the whole process applies: acknowledged writes must be stored.
     async fn drain(self: Box<Self>, _: Duration) {
         documents::Join::drain(*self).await;
     }

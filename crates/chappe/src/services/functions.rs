@@ -30,7 +30,7 @@ pub(super) static ROW: Row = Row {
     section: Section::of::<functions::Options>("functions", Some(7071), Some("functions")).with_app(),
     title: "Functions",
     routes: &["/api", "/runtime"],
-    // Functions are the app's, and so are their keys and CORS. Administration asks for no key in development mode.
+    // The app configures its own function keys and CORS. Administration needs no key in development mode.
     rules: Some(&Rules {
         paths: &[("/admin", GuardAudience::Person), ("/runtime", GuardAudience::App)],
         others: GuardAudience::Browser,
@@ -48,7 +48,7 @@ pub(super) static ROW: Row = Row {
     start: |starting| Box::pin(start(starting)),
 };
 
-/// Longest that an app may take to load while it is checked; above what its worker is given for each step.
+/// Longest time for an app to load during a check; longer than the worker's limit for each step.
 const LOAD_MAX: Duration = Duration::from_secs(200);
 
 impl SectionOptions for functions::Options {
@@ -67,7 +67,7 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     options.ignored_dirs = vec![data_dir.to_owned()];
     options.development = development;
     options.runs_triggers = !starting.only_checks;
-    // Core Tools ask for no keys on a developer's machine; anywhere else a function without its key is an open door.
+    // Core Tools need no keys on a developer's machine; on other machines a function without its key would be open to everybody.
     options.enable_auth |= !development;
     let asks_for_keys = options.enable_auth;
     let connectors = wiring::connectors(
@@ -105,7 +105,7 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     })
 }
 
-/// Where the host keeps files of its own: the data folder, or a folder in it where it is one of several.
+/// Where the host stores its own files: the data folder, or a folder in it if there are several hosts.
 fn own_folder(id: &ServiceId, data_dir: &Path) -> anyhow::Result<PathBuf> {
     if id.is_default() {
         return Ok(data_dir.to_owned());
@@ -115,11 +115,11 @@ fn own_folder(id: &ServiceId, data_dir: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
-/// How connection strings name the services of this process.
+/// How connection strings refer to the services of this process.
 fn here(starting: &Starting<'_>) -> Here {
     let reachable = |service: &ConfiguredService| Reachable {
         id: service.id.clone(),
-        // The emulators' ports stand for the default services.
+        // The emulators' ports refer to the default services.
         emulator_port: service.section.port.filter(|_| service.id.is_default()),
         gateways: gateways_to(service, starting),
     };
@@ -127,7 +127,7 @@ fn here(starting: &Starting<'_>) -> Here {
     Here::new(services, starting.addresses.clone(), starting.config.public_url.as_deref())
 }
 
-/// The gateways that lead to a service by the path where its clients expect it.
+/// The gateways that route to a service at the path that its clients expect.
 fn gateways_to(service: &ConfiguredService, starting: &Starting<'_>) -> Vec<ServiceId> {
     let Some(target) = service.target() else { return Vec::new() };
     let of_section =
@@ -144,7 +144,7 @@ fn gateways_to(service: &ConfiguredService, starting: &Starting<'_>) -> Vec<Serv
     starting.config.services.iter().filter(leads).map(|gateway| gateway.id.clone()).collect()
 }
 
-/// Tells the functions host who calls; it knows nothing of connections.
+/// Passes the caller to the functions host, which knows nothing of connections.
 fn with_client_address(mut request: Request<Body>) -> Request<Body> {
     if let Some(peer) = request.extensions().get::<edge::Peer>() {
         let client = functions::ClientAddress(peer.remote.ip());
@@ -153,7 +153,7 @@ fn with_client_address(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// If function keys are required, the owner of the machine must be able to read the first one.
+/// If function keys are required, the owner of the machine must be able to read the master key.
 async fn tell_master_key(functions: &Handle, data_dir: &Path, development: bool) -> anyhow::Result<()> {
     let file = keys::tell_master_key(data_dir, &functions.master_key().await?)?;
     if !development && functions.has_void_keys().await? {
@@ -181,8 +181,8 @@ impl ServiceHandle for Handle {
         Map::from_iter([("workers".to_owned(), json!(self.worker_pids()))])
     }
 
-    /// The functions, once the worker has told, and the settings that they use. An app that fails at first has said so in the log, and
-    /// is listed when it runs.
+    /// The functions, once the worker has reported them, and the settings that they use. An app that fails at first has logged its
+    /// error, and is listed once it runs.
     async fn listing(&self, base: &str) -> Option<String> {
         if !self.started().await {
             return None;
@@ -191,7 +191,7 @@ impl ServiceHandle for Handle {
         Some(text + &settings_text(&self.settings_used()).unwrap_or_default())
     }
 
-    /// What keeps functions from running.
+    /// What prevents functions from running.
     async fn check(&self) -> Findings {
         let mut findings = Findings::default();
         let app = self.app();
@@ -208,7 +208,7 @@ impl ServiceHandle for Handle {
             Ok(Ok(())) => check_functions(self, &mut findings),
             Ok(Err(error)) => {
                 let text = error_chain(&error);
-                // The worker names the first of the packages that were named above.
+                // The worker's error names the first of the packages reported above.
                 let is_told =
                     |package: &String| text.contains(&format!("the package '{package}' is not installed"));
                 if !packages.iter().any(is_told) {
@@ -228,7 +228,7 @@ impl ServiceHandle for Handle {
     }
 }
 
-/// Functions in error, and settings that are missing.
+/// Functions in error, and missing settings.
 fn check_functions(functions: &Handle, findings: &mut Findings) {
     let settings = functions.settings_used();
     let missing: Vec<_> = settings.iter().filter(|setting| !setting.is_set).collect();
@@ -239,7 +239,7 @@ fn check_functions(functions: &Handle, findings: &mut Findings) {
         let lacks_setting = missing.iter().any(|setting| setting.functions.contains(&function.name));
         match function.state {
             FunctionState::Ready | FunctionState::Disabled => findings.functions.push(function.name),
-            // Said with the setting, once for all functions that need it.
+            // Reported with the setting, once for all functions that need it.
             FunctionState::InError { .. } if lacks_setting => {}
             FunctionState::InError { code, reason } => {
                 let text = format!("the function '{}' is in error: {reason}", function.name);
@@ -256,7 +256,7 @@ fn check_functions(functions: &Handle, findings: &mut Findings) {
     }
 }
 
-/// The settings that the app's functions use, for people: with their names, and never with their values.
+/// The names of the settings that the app's functions use, for display; never their values.
 fn settings_text(settings: &[functions::SettingUse]) -> Option<String> {
     let names = |is_set: bool| -> Vec<&str> {
         settings

@@ -63,7 +63,7 @@ fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     })
 }
 
-/// A gateway that runs, with what its configured routes are completed by.
+/// A running gateway, with the values that complete its configured routes.
 struct Handle {
     gateway: gateway::Handle,
     defaults: Vec<(&'static str, &'static str)>,
@@ -86,11 +86,11 @@ impl ServiceJoin for gateway::Join {
     }
 }
 
-/// What people find at the gateway: files where a route leads to a folder that is there, and the services that run.
+/// What the gateway serves: files if a route's folder exists, and the services that run.
 fn about(configured: &Options, starting: &Starting<'_>) -> String {
     let files = configured.folders().iter().any(|(_, folder)| folder.is_dir());
     let files = files.then_some("files");
-    // One route of each service is enough to tell what is there.
+    // One route per service is enough here.
     let mut told = Vec::new();
     let routes = starting.default_routes.iter().filter_map(|(path, target)| {
         let is_first = !told.contains(target);
@@ -100,7 +100,7 @@ fn about(configured: &Options, starting: &Starting<'_>) -> String {
     files.into_iter().chain(routes).collect::<Vec<_>>().join(", ")
 }
 
-/// The configured routes, and those that every gateway has unless one of them takes the same path.
+/// The configured routes, and the default routes of every gateway whose paths are not configured.
 fn with_default_routes(
     configured: &Options,
     defaults: &[(&'static str, &'static str)],
@@ -128,7 +128,7 @@ fn with_default_routes(
     Options { routes }
 }
 
-/// What is said of a route that leads to a folder which is not there, by `check` and at the start.
+/// The warning, in `check` and at the start, for a route whose folder does not exist.
 pub(crate) fn missing_folder(route: &str, folder: &Path) -> String {
     format!(
         "[[gateway.routes]]: the route {route:?} leads to the folder {}, which does not exist; make it, or correct `directory`",

@@ -23,7 +23,7 @@ pub(super) static ROW: Row = Row {
     section: Section::of::<realtime::Options>("realtime", Some(8888), Some("realtime")),
     title: "Realtime",
     routes: &["/client"],
-    // Clients connect from pages of any origin, as with the emulator and the service: their token says who they are.
+    // Clients connect from pages of any origin, as with the emulator and Azure SignalR: their token identifies them.
     rules: Some(&Rules { paths: &[("/client", GuardAudience::Browser)], others: GuardAudience::App }),
     made_key_bytes: Some(32),
     phase: Phase::Storage,
@@ -43,7 +43,7 @@ fn describe(error: &StartError) -> &'static ErrorDescription {
     }
 }
 
-/// This process among those of a cluster: a single node is a cluster of one.
+/// The cluster node of this process: a single node is a cluster of one.
 const NODE: NodeId = NodeId(0);
 
 impl SectionOptions for realtime::Options {
@@ -62,7 +62,8 @@ impl SectionOptions for realtime::Options {
         self.check().map_err(|error| format!("[{section}]: {}", error_chain(&error)))
     }
 
-    /// The identity of the machine, where the configuration names no other: App Service tells by two variables where its tokens are.
+    /// The identity of the machine if the configuration names no other: App Service sets two variables with the address of its
+    /// tokens.
     fn variables(&self) -> &'static [(&'static str, &'static str)] {
         match (&self.upstream.identity_endpoint, &self.upstream.identity_header) {
             (None, None) => &[
@@ -143,7 +144,7 @@ impl ServiceHandle for realtime::Handle {
 #[async_trait]
 impl ServiceJoin for realtime::Join {
     async fn drain(self: Box<Self>, limit: Duration) {
-        // Its parts take the limit for each of them.
+        // Each of its parts has the limit for itself.
         if tokio::time::timeout(limit, realtime::Join::drain(*self, limit)).await.is_err() {
             tracing::warn!(
                 "the realtime service did not drain in time: what it still had to tell is cut off"

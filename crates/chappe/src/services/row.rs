@@ -1,4 +1,4 @@
-//! [`Row`]: everything that the process knows of a service before it runs, and the three faces of one that runs.
+//! [`Row`]: everything that the process knows of a service before it runs, and the three interfaces of a running service.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -22,29 +22,29 @@ use crate::guard::Rules;
 use crate::ports::Addresses;
 use crate::wiring::Embedded;
 
-/// A service of this process. A new one is one crate and one row.
+/// A service of this process. A new service needs one crate and one row.
 pub(crate) struct Row {
     /// Its section in `chappe.toml`, and its default port.
     pub(crate) section: Section,
-    /// Its name among the lines that a person reads at the start.
+    /// Its name in the lines printed at the start.
     pub(crate) title: &'static str,
-    /// Paths that every gateway leads to it unless they are configured otherwise. `section.target` is its name in routes.
+    /// Paths that every gateway routes to it unless they are configured otherwise. `section.target` is its name in routes.
     pub(crate) routes: &'static [&'static str],
-    /// Whom its paths are for; `None`: its requests are guarded further in.
+    /// The audience of its paths; `None`: the service guards its own requests.
     pub(crate) rules: Option<&'static Rules>,
-    /// How long the key is that is made for it on first start, in bytes, where other machines can connect; `None`: it has no key.
+    /// Length in bytes of the key generated for it on first start if other machines can connect; `None`: it has no key.
     pub(crate) made_key_bytes: Option<usize>,
-    /// When it is started.
+    /// When it starts.
     pub(crate) phase: Phase,
-    /// How it ends.
+    /// How it drains.
     pub(crate) drain: Drain,
-    /// Operations that the admin API has at `/chappe/api/<name>` too, not only at `/chappe/api/<service>/<name>`.
+    /// Operations that the admin API also has at `/chappe/api/<name>`, in addition to `/chappe/api/<service>/<name>`.
     pub(crate) admin_shortcuts: &'static [&'static str],
-    /// Marks requests that came in on its own port.
+    /// Marks requests received on its own port.
     pub(crate) on_own_port: fn(UpstreamService) -> UpstreamService,
-    /// Whether it is to run; `Err` says why not, and what to do.
+    /// Whether it runs; `Err` has the reason why it does not, and what to do.
     pub(crate) runs: fn(&Config) -> Result<(), &'static str>,
-    /// The description of an error of its start; `None` for an error of another service.
+    /// The description of an error of its start; `None` if the error is another service's.
     pub(crate) describe: fn(&(dyn Error + 'static)) -> Option<&'static ErrorDescription>,
     pub(crate) start: StartFunction,
 }
@@ -53,35 +53,35 @@ pub(crate) struct Row {
 pub(crate) type StartFunction =
     for<'a> fn(Starting<'a>) -> std::pin::Pin<Box<dyn Future<Output = anyhow::Result<Started>> + 'a>>;
 
-/// When a service is started; within a phase, in the order of the table.
+/// When a service starts; within a phase, in the order of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Before ports are bound: what it keeps on disk may turn out to be damaged or in use.
+    /// Before ports are bound: its stored data may be damaged or in use.
     Storage,
     /// When the addresses of all services are known.
     Apps,
-    /// When every service that it leads to has been started.
+    /// When every service that it routes to has started.
     Front,
 }
 
-/// How a service ends.
+/// How a service drains.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
     pub(crate) stage: Stage,
-    /// Whether its listener closes when the drain begins, so that callers go to another process at once, and not with the others.
+    /// Whether its listener closes at the start of the drain, before the others, so that callers go to another process immediately.
     pub(crate) closes_listener_first: bool,
-    /// What the log calls it while it is waited for.
+    /// Its name in the log while the process waits for it.
     pub(crate) what: &'static str,
 }
 
-/// When a service drains; within a stage, in the order in which they were started.
+/// When a service drains; within a stage, in the order in which services started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// Clients are told to come back before the listeners close, so that none of them meets a refused port first.
+    /// Clients are asked to reconnect before the listeners close, so that their first attempt is not refused.
     Connections,
-    /// Work that is under way ends, in what is left of the time for connections.
+    /// Running work ends, in the remaining time for connections.
     Work,
-    /// After the listeners have closed: nothing writes any more.
+    /// After the listeners have closed: nothing is written any more.
     Storage,
 }
 
@@ -93,91 +93,92 @@ pub(crate) struct Resources {
     pub(crate) bodies: Budget,
 }
 
-/// What a service is started with.
+/// What a service needs to start.
 pub(crate) struct Starting<'a> {
     pub(crate) id: &'a ServiceId,
-    /// Its options, with the key that was made for it.
+    /// Its options, with the key generated for it.
     pub(crate) options: Box<dyn SectionOptions>,
     pub(crate) config: &'a Config,
     /// The folder of the function app.
     pub(crate) app: &'a Path,
-    /// The environment as it was at the start.
+    /// The environment at the start.
     pub(crate) environment: &'a BTreeMap<String, String>,
-    /// Whether nothing is to run: the app is only looked at.
+    /// Whether this is a check: the app is loaded, and nothing runs.
     pub(crate) only_checks: bool,
     pub(crate) data: &'a OpenData,
     pub(crate) resources: &'a Resources,
-    /// The supervisor, by whose parts this service is told from others of its kind.
+    /// The supervisor; its parts distinguish this service from others of its kind.
     pub(crate) supervisor: Supervisor,
     pub(crate) metrics: &'a mut Registry,
-    /// The services that were started before, guarded, by the names that routes call them by.
+    /// The services that started earlier, guarded, by their names in routes.
     pub(crate) upstreams: &'a BTreeMap<String, UpstreamService>,
-    /// The routes that every gateway has, as path and name.
+    /// The default routes of every gateway, as path and name.
     pub(crate) default_routes: &'a [(&'static str, &'static str)],
     pub(crate) addresses: &'a Addresses,
-    /// The services that triggers and bindings reach without a socket.
+    /// The services that triggers and bindings call without a socket.
     pub(crate) embedded: &'a mut Embedded,
-    /// The admin API, from when it has been started.
+    /// The admin API, after it has started.
     pub(crate) admin: &'a mut Option<admin::Handle>,
 }
 
 impl Starting<'_> {
-    /// The options, of their own type.
+    /// The options as their concrete type.
     pub(crate) fn options<O: Clone + 'static>(&self) -> O {
         let options = self.options.as_any().downcast_ref::<O>();
         options.expect("a row starts with the options that its section reads").clone()
     }
 }
 
-/// A service that runs, by its three faces: for requests, for callers in this process, and for the end.
+/// A running service, by its three interfaces: for requests, for callers in this process, and for draining.
 pub(crate) struct Started {
     pub(crate) service: UpstreamService,
     pub(crate) handle: Arc<dyn ServiceHandle>,
     pub(crate) join: Box<dyn ServiceJoin>,
     /// Its parts of the data folder, with their ids.
     pub(crate) parts: Vec<(DataPart, String)>,
-    /// What people find there, beside its address.
+    /// What it serves, shown beside its address.
     pub(crate) about: String,
 }
 
-/// What the process asks of a service that runs.
+/// What the process asks of a running service.
 #[async_trait]
 pub(crate) trait ServiceHandle: Send + Sync {
-    /// Its operations, mounted at a path of the admin API; `None` where it has none.
+    /// Its operations, mounted at a path of the admin API; `None` if it has none.
     fn admin(&self, _mount: &str) -> Option<UpstreamService> {
         None
     }
 
-    /// What `/chappe/api/info` tells of it.
+    /// What it reports in `/chappe/api/info`.
     async fn info(&self) -> Map<String, Value> {
         Map::new()
     }
 
-    /// Prepares the options that may change while it runs. `options` were validated, have the key that was made for the service, and
-    /// differ from those of the start only in options that are marked as reloadable.
+    /// Prepares the options that may change while it runs. `options` were validated, include the key generated for the service, and
+    /// differ from those of the start only in options marked as reloadable.
     ///
     /// # Errors
     ///
-    /// If they cannot be applied; nothing is changed.
+    /// If they cannot be applied; nothing changes then.
     fn prepare(&self, _options: &dyn SectionOptions) -> Result<Change, String> {
         Err("this service has no options that may change while it runs".to_owned())
     }
 
-    /// Waits until it is known what it runs, and lists that for people; `base` is its address. `None` where there is nothing to list.
+    /// Waits until the service knows what it runs, and lists that for people; `base` is its address. `None` if there is nothing to
+    /// list.
     async fn listing(&self, _base: &str) -> Option<String> {
         None
     }
 
-    /// Finds what is wrong with what it would run.
+    /// Checks what it would run, and returns the problems.
     async fn check(&self) -> Findings {
         Findings::default()
     }
 }
 
-/// Ends a service.
+/// Drains a service.
 #[async_trait]
 pub(crate) trait ServiceJoin: Send {
-    /// Returns when it has ended, for connections and work after `limit` at the latest.
+    /// Returns when it has ended; connections and work end after `limit` at the latest.
     async fn drain(self: Box<Self>, limit: Duration);
 }
 
@@ -190,10 +191,10 @@ pub(crate) struct Problem {
     pub(crate) text: String,
 }
 
-/// What `chappe check` finds.
+/// The result of `chappe check`.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// What is wrong; each says what to do.
+    /// The problems; each says what to do.
     pub(crate) problems: Vec<Problem>,
     /// The functions that can run.
     pub(crate) functions: Vec<String>,

@@ -1,5 +1,6 @@
-//! Log lines as JSON: one object a line, with the fields of the event and of its spans. A field that holds JSON becomes an object
-//! or a list in the line, not text with escaped quotes; the message stays text, so that a collector finds one type there.
+//! Log lines as JSON: one object per line, with the fields of the event and of its spans. A field whose text is JSON becomes an
+//! object or a list in the line, not a string with escaped quotes; the message stays a string, so that it has the same type in
+//! every line.
 
 use std::fmt::{self, Write as _};
 use std::time::SystemTime;
@@ -17,7 +18,7 @@ use super::timestamp::Timestamp;
 /// The JSON format.
 pub(super) struct JsonFormat;
 
-/// Keys that every line has; a field of the same name is written as `field.NAME`.
+/// Keys that every line has; a field with one of these names is written as `field.NAME`.
 const KEYS: [&str; 3] = ["timestamp", "level", "target"];
 
 impl<S, N> FormatEvent<S, N> for JsonFormat
@@ -53,9 +54,9 @@ where
 /// Writes the fields of an event.
 struct EventFields<'a> {
     writer: Writer<'a>,
-    /// The names that have been written.
+    /// The names already written.
     names: Vec<&'static str>,
-    /// The text of one field, before it is known whether it is JSON.
+    /// The text of one field, before it is checked for JSON.
     text: String,
     result: fmt::Result,
 }
@@ -140,7 +141,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// The object or list that a text is, if it is one.
+/// The object or list that a text contains, if it is JSON.
 fn nested(text: &str) -> Option<Value> {
     if !text.starts_with(['{', '[']) {
         return None;

@@ -1,4 +1,4 @@
-//! Log lines as Functions Core Tools users know them: `[2026-01-01T00:00:00.000Z] Executed 'Functions.x' (Succeeded, …)`.
+//! Log lines in the format of Functions Core Tools: `[2026-01-01T00:00:00.000Z] Executed 'Functions.x' (Succeeded, …)`.
 
 use std::fmt::{self, Debug};
 use std::time::SystemTime;
@@ -45,7 +45,7 @@ where
         let mut message = Message { writer: writer.by_ref(), result: Ok(()) };
         event.record(&mut message);
         message.result?;
-        // Lines of functions stand alone, as Functions Core Tools print them; other lines and warnings have their fields behind them.
+        // Lines of functions have no fields, as in Functions Core Tools; other lines and warnings end with their fields.
         if !metadata.target().starts_with("functions") || metadata.level() <= &Level::WARN {
             let mut fields = EventFields { writer: writer.by_ref(), names: Vec::new(), result: Ok(()) };
             event.record(&mut fields);
@@ -60,7 +60,7 @@ where
     }
 }
 
-/// Writes the message of an event, and nothing else of it.
+/// Writes the message of an event without its other fields.
 struct Message<'a> {
     writer: Writer<'a>,
     result: fmt::Result,
@@ -81,7 +81,7 @@ impl Visit for Message<'_> {
 /// Writes the fields of an event, without its message.
 struct EventFields<'a> {
     writer: Writer<'a>,
-    /// The names that have been written.
+    /// The names already written.
     names: Vec<&'static str>,
     result: fmt::Result,
 }

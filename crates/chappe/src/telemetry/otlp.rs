@@ -1,7 +1,7 @@
 //! Export of spans to a collector: OTLP over HTTP with protobuf bodies.
 //!
-//! The message numbers are those of `opentelemetry/proto/trace/v1/trace.proto` and
-//! `collector/trace/v1/trace_service.proto`, version 1. Only what we fill in is declared; a collector skips the rest.
+//! The field numbers are those of `opentelemetry/proto/trace/v1/trace.proto` and `collector/trace/v1/trace_service.proto`, version
+//! 1. Only the fields that we set are declared; the others are optional.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use prost::Message;
 use tokio::sync::watch;
 use trace::{SpanRecord, Tracer};
 
-/// Spans in one request.
+/// Most spans in one request.
 const BATCH_SPANS_MAX: usize = 512;
-/// How long spans wait for company.
+/// How long a span waits for others before a batch is sent.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long to leave a collector alone that did not answer.
+/// How long to wait before the next request to a collector that did not respond.
 const BACK_OFF: Duration = Duration::from_secs(10);
 
-/// Sends what a [`Tracer`] recorded to a collector until it is told to stop.
+/// Sends the spans that a [`Tracer`] recorded to a collector until it is stopped.
 #[derive(Clone)]
 pub(crate) struct Exporter {
     tracer: Tracer,
@@ -29,7 +29,7 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    /// An exporter to `endpoint`, the collector's base address (`/v1/traces` is added).
+    /// Creates an exporter to `endpoint`, the collector's base address (`/v1/traces` is added).
     pub(crate) fn new(tracer: Tracer, client: egress::Client, endpoint: &str) -> Self {
         let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         Self { tracer, client, endpoint, cursor: 0, failing: false }
@@ -50,8 +50,7 @@ impl Exporter {
         }
     }
 
-    /// Sends one batch; answers whether more may be waiting. A batch that fails is sent again later, as long as the ring
-    /// still holds it.
+    /// Sends one batch; returns whether more may be waiting. A batch that fails is sent again later, if the ring still contains it.
     async fn export_batch(&mut self) -> bool {
         let exported = self.tracer.since(self.cursor, BATCH_SPANS_MAX);
         if exported.missed > 0 {

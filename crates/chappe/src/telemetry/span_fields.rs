@@ -1,7 +1,7 @@
-//! [`SpanFields`]: keeps the fields of `tracing` spans as values, so that each log line can carry those of its spans.
+//! [`SpanFields`]: stores the fields of `tracing` spans as values, so that each log line can include those of its spans.
 //!
-//! A line of an invocation has its `function`, `invocation`, `trace_id` and `span_id`; a line of a connection its `hub` and
-//! `connection`. The event's own field hides one of the same name of a span, and an inner span's field that of an outer span.
+//! A line of an invocation has its `function`, `invocation`, `trace_id` and `span_id`; a line of a connection has its `hub` and
+//! `connection`. An event's field hides a span's field of the same name, and an inner span's field hides that of an outer span.
 
 use std::fmt;
 
@@ -16,10 +16,10 @@ use tracing_subscriber::fmt::{FmtContext, FormatFields};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 
-/// The layer that keeps them.
+/// The layer that stores them.
 pub(super) struct SpanFields;
 
-/// Keeps the format layer from formatting the fields of spans a second time.
+/// Prevents the format layer from formatting the fields of spans a second time.
 pub(super) struct NoSpanText;
 
 /// The fields of one span, in its extensions.

@@ -1,4 +1,4 @@
-//! Lines of both formats, from events in spans.
+//! Log lines in both formats, from events in spans.
 
 use std::cell::Cell;
 use std::sync::Mutex;
@@ -22,7 +22,7 @@ impl Write for Written {
     }
 }
 
-/// The lines that `log` writes; the format is text from when `is_text` says so.
+/// The lines that `log` writes; the format is text while `is_text` is set.
 fn lines(is_text: &Arc<AtomicBool>, log: impl FnOnce()) -> Vec<String> {
     let written = Written::default();
     let writer = written.clone();
@@ -42,7 +42,7 @@ fn json_lines(log: impl FnOnce()) -> Vec<Value> {
     lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// Lines of text, without the time at their beginning.
+/// Lines of text, without the timestamp.
 fn text_lines(log: impl FnOnce()) -> Vec<String> {
     let lines = lines(&Arc::new(AtomicBool::new(true)), log);
     lines.iter().map(|line| line.split_once("] ").expect("a time").1.to_owned()).collect()
@@ -85,7 +85,7 @@ fn a_field_named_like_a_key_of_every_json_line_gets_a_prefix() {
     assert_eq!((&lines[0]["level"], &lines[0]["field.level"]), (&"INFO".into(), &"high".into()));
 }
 
-/// The value of a field that contains ` hub=`, or has a name that ends in `hub`, is no field `hub`.
+/// A field whose value contains ` hub=`, or whose name ends in `hub`, is not a field `hub`.
 #[test]
 fn only_a_field_of_the_same_name_hides_the_field_of_a_span_in_text() {
     let lines = text_lines(|| {

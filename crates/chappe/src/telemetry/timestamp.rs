@@ -16,7 +16,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The proleptic Gregorian date of a day counted from 1970-01-01: years that begin in March, so that the leap day is last.
+/// The proleptic Gregorian date of a day counted from 1970-01-01. Years are counted from March, so that the leap day comes last.
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

@@ -1,7 +1,7 @@
 //! The connector for `cosmosDBTrigger` and `cosmosDB`: the bindings of Azure Cosmos DB.
 //!
-//! It calls the document service of this process where the connection string names this process, and sends requests over the network
-//! otherwise.
+//! It calls the document service of this process if the connection string names this process, and otherwise sends requests over the
+//! network.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,13 +39,13 @@ impl SectionOptions for connect_cosmosdb::Options {
 
 fn create(creating: &Creating<'_>) -> CosmosDb {
     let mut options: connect_cosmosdb::Options = creating.options();
-    // Survives restarts: a process that was killed finds its own leases again and need not wait.
+    // Survives restarts: a process that was killed finds its own leases again and does not wait for them to expire.
     options.instance = format!("chappe-{}", creating.data_dir.display());
     let resolver = resolver(Arc::clone(&creating.here), creating.embedded, creating.egress, &options);
     CosmosDb::new(resolver, options, creating.bodies.clone())
 }
 
-/// Decides between the two by the connection string.
+/// Selects the client by the connection string.
 fn resolver(
     here: Arc<Here>,
     embedded: &Embedded,
@@ -74,7 +74,7 @@ fn resolver(
     })
 }
 
-/// A document service of this process, which tells of changes by itself.
+/// A document service of this process, which reports changes without polling.
 fn in_process(service: documents::Service, handle: &documents::Handle) -> AccountTransport {
     let hints = handle.hints();
     let hints: ChangeHints = Arc::new(move |database: &str, container: &str| {

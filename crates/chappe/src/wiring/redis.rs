@@ -1,6 +1,6 @@
 //! The connector for `redisPubSubTrigger`, `redisListTrigger`, `redisStreamTrigger` and `redis`: the bindings of Redis.
 //!
-//! It always connects to a server: there is none in this process.
+//! It always connects to a server: this process has none.
 
 use std::io;
 use std::path::Path;
@@ -22,13 +22,15 @@ fn create(creating: &Creating<'_>) -> Redis {
     let mut options: connect_redis::Options = creating.options();
     match host_id(creating.data_dir) {
         Ok(id) => options.instance = format!("chappe-{id}"),
-        // The random name stays: entries that a killed process left come again after their lock, not at once.
+        // The name stays random: entries that a killed process did not finish are delivered again after their lock expires, not
+        // immediately.
         Err(error) => tracing::warn!(%error, "the file host-id of the data folder cannot be used"),
     }
     Redis::new(options)
 }
 
-/// A name of this host that survives restarts. Not the path of the data folder: containers on several machines have the same one.
+/// A name of this host that survives restarts. The path of the data folder is no such name: containers on several machines have the
+/// same path.
 fn host_id(data_dir: &Path) -> io::Result<String> {
     let path = data_dir.join("host-id");
     match std::fs::read_to_string(&path) {

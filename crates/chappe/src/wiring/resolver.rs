@@ -1,4 +1,4 @@
-//! Whether a connection string names a service of this process, decided in this one place by what the string says.
+//! Decides by its content whether a connection string names a service of this process. No other code decides this.
 
 use std::net::SocketAddr;
 
@@ -12,17 +12,17 @@ use crate::ports::Addresses;
 pub(crate) struct Here {
     services: Vec<Reachable>,
     addresses: Addresses,
-    /// Where clients reach this process, when a proxy stands in front of it; without a slash at the end.
+    /// The public address of this process behind a proxy, without a trailing slash.
     public_url: Option<String>,
 }
 
-/// A service of this process, as connection strings name it beside its own address.
+/// A service of this process, with the other addresses by which connection strings can name it.
 #[derive(Clone, Debug)]
 pub(crate) struct Reachable {
     pub(crate) id: ServiceId,
-    /// Where the public emulator of this service listens: an app's unedited `local.settings.json` names this port.
+    /// The port of the public emulator of this service, which the unedited `local.settings.json` of an app names.
     pub(crate) emulator_port: Option<u16>,
-    /// The gateways by which its clients come.
+    /// The gateways through which its clients connect.
     pub(crate) gateways: Vec<ServiceId>,
 }
 
@@ -32,8 +32,8 @@ impl Here {
         Self { services, addresses, public_url }
     }
 
-    /// The service of a section that an endpoint names: by a name of this machine with the port on which the service listens or on which
-    /// its emulator would, or by the public name.
+    /// The service of a section that an endpoint names: by a name of this machine with the port of the service or of its emulator,
+    /// or by the public name.
     pub(crate) fn named_by(&self, endpoint: &str, section: &str) -> Option<&ServiceId> {
         let uri: Uri = endpoint.parse().ok()?;
         let mut services = self.services.iter().filter(|service| service.id.service == section);
@@ -57,15 +57,15 @@ impl Here {
         is_this_machine(host, own) && port_is_ours
     }
 
-    /// The base address for clients of a realtime service: the public one where it is configured, because only the operator knows what a
-    /// proxy in front of us is called. Otherwise, for clients that reached us at `origin`, that origin, unless another service than this
-    /// one or its gateway listens there: then the service's own port under the same host name.
+    /// The base address for clients of a realtime service: the public address if it is configured, because only the operator knows
+    /// the name of a proxy in front of this process. Otherwise it is `origin`, by which the client reached this process, unless a
+    /// service other than this one or its gateway listens there: then it is the service's own port under the same host name.
     pub(crate) fn client_base(&self, id: &ServiceId, origin: Option<&Uri>, configured: &str) -> String {
         let configured = configured.trim_end_matches('/');
         let gateways = self.services.iter().find(|service| service.id == *id);
         let gateways = gateways.map(|service| service.gateways.as_slice()).unwrap_or_default();
         if let Some(public) = &self.public_url {
-            // It leads to the default gateway, and with it to what lies behind.
+            // The public address leads to the default gateway, and to the services that it routes to.
             let leads_here = id.is_default() || gateways.iter().any(ServiceId::is_default);
             return if leads_here { public.clone() } else { configured.to_owned() };
         }
@@ -73,7 +73,7 @@ impl Here {
         let scheme = origin.scheme_str().unwrap_or("http");
         let Some(host) = origin.host() else { return configured.to_owned() };
         let Some(port) = origin.port_u16() else {
-            // A proxy in front of us, on its scheme's own port.
+            // A proxy in front of this process, on the default port of its scheme.
             return format!("{scheme}://{host}");
         };
         let leads_here = self.port(id) == Some(port) || gateways.iter().any(|id| self.port(id) == Some(port));

@@ -1,4 +1,4 @@
-//! [`ConnectorRow`]: what the process knows of a connector, and what it creates one with.
+//! [`ConnectorRow`]: what the process knows of a connector, and the dependencies to create one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,36 +10,36 @@ use http_messages::Budget;
 use super::resolver::Here;
 use crate::config::{ConnectorSection, SectionOptions, ServiceId};
 
-/// A connector of this process. A new one is one crate and one row.
+/// A connector of this process. A new connector needs one crate and one row.
 pub(crate) struct ConnectorRow {
     /// Its section in `chappe.toml`, `[connect.<name>]`, with the type of its options.
     pub(crate) section: ConnectorSection,
     pub(crate) create: for<'a> fn(Creating<'a>) -> Arc<dyn Connector>,
 }
 
-/// What a connector is created with, for each functions host.
+/// What is needed to create a connector, for each functions host.
 pub(crate) struct Creating<'a> {
-    /// Its options, as they are configured.
+    /// Its options, as configured.
     pub(crate) options: &'a dyn SectionOptions,
-    /// Which connection strings name a service of this process.
+    /// Determines which connection strings name a service of this process.
     pub(crate) here: Arc<Here>,
     pub(crate) embedded: &'a Embedded,
     /// Sends requests to services of other processes.
     pub(crate) egress: &'a egress::Client,
-    /// Bounds the bytes of response bodies.
+    /// Limits the bytes of response bodies.
     pub(crate) bodies: &'a Budget,
     pub(crate) data_dir: &'a Path,
 }
 
 impl Creating<'_> {
-    /// The options, of their own type.
+    /// The options as their concrete type.
     pub(crate) fn options<O: Clone + 'static>(&self) -> O {
         let options = self.options.as_any().downcast_ref::<O>();
         options.expect("a row creates its connector with the options that its section reads").clone()
     }
 }
 
-/// The services of this process that triggers and bindings reach without a socket.
+/// The services of this process that triggers and bindings call without a socket.
 #[derive(Default)]
 pub(crate) struct Embedded {
     pub(crate) realtime: BTreeMap<ServiceId, realtime::Handle>,

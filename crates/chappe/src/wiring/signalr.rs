@@ -1,7 +1,7 @@
 //! The connector for `signalRTrigger`, `signalRConnectionInfo` and `signalR`: the bindings of Azure SignalR Service.
 //!
-//! It calls the realtime service of this process where the connection string names this process, and sends requests over the network
-//! otherwise.
+//! It calls the realtime service of this process if the connection string names this process, and otherwise sends requests over the
+//! network.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl SectionOptions for connect_signalr::Options {
     }
 }
 
-/// The connector, with the resolver that decides between the two.
+/// The connector, with the resolver that selects the service by the connection string.
 fn signalr_connector(
     here: Arc<Here>,
     realtime: BTreeMap<ServiceId, realtime::Handle>,
@@ -56,7 +56,7 @@ fn signalr_connector(
     SignalR::new(in_process, egress, options)
 }
 
-/// Lets the functions of a host handle the events of the realtime services of this process that their connection strings name.
+/// Lets the functions of a host handle the events of those realtime services of this process that their connection strings name.
 pub(crate) fn connect_triggers(embedded: &Embedded, functions: &functions::Handle) {
     for (id, realtime) in &embedded.realtime {
         let upstream = EmbeddedFunctions { service: id.to_string(), functions: functions.clone() };
@@ -70,7 +70,7 @@ struct EmbeddedFunctions {
     functions: functions::Handle,
 }
 
-/// The extension of `signalRTrigger`.
+/// The extension for `signalRTrigger`.
 const EXTENSION: &str = "signalr";
 
 #[async_trait::async_trait]
@@ -91,12 +91,12 @@ impl InProcessUpstream for EmbeddedFunctions {
     }
 }
 
-/// The realtime service of this process, as one connection string names it.
+/// A realtime service of this process, as one connection string names it.
 struct EmbeddedSignalR {
     id: ServiceId,
     realtime: realtime::Handle,
     here: Arc<Here>,
-    /// The client endpoint in the connection string, for invocations that no HTTP request caused.
+    /// The client endpoint in the connection string, for invocations without an HTTP request.
     client_url: String,
 }
 
@@ -153,7 +153,7 @@ impl SignalRService for EmbeddedSignalR {
         match &change.member {
             GroupMember::Connection(id) => match ConnectionId::parse(id) {
                 Ok(connection) => self.change_connection(&hub, connection, &change.action).await,
-                // An id that this service never assigned is in no group.
+                // An id that this service never assigned belongs to no group.
                 Err(_) => Ok(()),
             },
             GroupMember::User(id) => self.change_user(&hub, &UserId::new(id), &change.action).await,
@@ -198,8 +198,8 @@ impl EmbeddedSignalR {
     }
 }
 
-/// The receivers in the engine's terms; `None` for a connection id that this service never assigned: a send to an absent
-/// connection is not an error, as in Azure SignalR.
+/// Converts the receivers to the engine's type; `None` for a connection id that this service never assigned: a send to a connection
+/// that does not exist is not an error, as in Azure SignalR.
 fn target_of(recipient: &Recipient) -> Option<Target> {
     Some(match recipient {
         Recipient::All => Target::All,

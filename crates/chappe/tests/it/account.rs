@@ -1,11 +1,11 @@
-//! A client of the document service that signs its requests as SDKs do, at a date long ago unless it is told another one.
+//! A client of the document service that signs its requests as SDKs do, with an old date unless another one is set.
 
 use identity::DEVELOPMENT_COSMOS_KEY;
 use identity::master_key::{MasterKey, SignedParts, sign};
 use testkit::{ChildProcess, Http, HttpResponse};
 
 pub(crate) const DATE: &str = "sun, 01 nov 2026 08:00:00 gmt";
-/// Path of the items of the container that [`Account::container`] makes.
+/// Path of the items of the container that [`Account::container`] creates.
 pub(crate) const ITEMS: &str = "/dbs/d/colls/c/docs";
 
 pub(crate) struct Account {
@@ -15,12 +15,12 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// With the key that the public emulator documents.
+    /// With the public key of the emulator.
     pub(crate) fn of(process: &ChildProcess) -> Self {
         Self::with_key(process, DEVELOPMENT_COSMOS_KEY)
     }
 
-    /// With that key, at a service of another name than `documents`.
+    /// With the emulator's key, at a service with another name than `documents`.
     pub(crate) fn named(process: &ChildProcess, service: &str) -> Self {
         Self { http: process.http(service), ..Self::of(process) }
     }
@@ -33,7 +33,7 @@ impl Account {
         }
     }
 
-    /// The same, signing at another date.
+    /// A copy that signs with another date.
     pub(crate) fn at(self, date: &str) -> Self {
         Self { date: date.to_owned(), ..self }
     }
@@ -56,7 +56,7 @@ impl Account {
         self.http.send(verb, path, &headers, body.into()).await
     }
 
-    /// Makes an empty database and container.
+    /// Creates an empty database and container.
     pub(crate) async fn container(&self) {
         let made = [
             ("/dbs", r#"{"id":"d"}"#),
@@ -68,7 +68,7 @@ impl Account {
         }
     }
 
-    /// Writes an item with so many bytes beside its id.
+    /// Writes an item with this number of bytes besides its id.
     pub(crate) async fn put(&self, id: &str, bytes: usize) -> anyhow::Result<HttpResponse> {
         let item = format!(r#"{{"id":"{id}","v":"{}"}}"#, "v".repeat(bytes));
         self.send("POST", ITEMS, Some(id), item).await

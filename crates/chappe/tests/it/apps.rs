@@ -1,4 +1,4 @@
-//! Folders that hold no app that can run: each is told what is missing. None of these needs a worker.
+//! Folders without an app that can run: each error names what is missing. None of these tests needs a worker.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-/// A host in development mode waits for the next edit.
+/// In development mode the host waits for the next change of a file.
 #[tokio::test]
 async fn a_start_with_broken_files_waits_for_the_next_edit() {
     let folder = app(&[
@@ -31,7 +31,7 @@ async fn a_start_with_broken_files_waits_for_the_next_edit() {
     let answer = process.http("functions").get("/api/x").await.expect("it answers");
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("host.json: not valid JSON"), "{}", answer.text());
-    // What is wrong next is said next.
+    // The next error is reported next.
     std::fs::write(folder.path().join("host.json"), "{\"version\": \"1.0\"}").expect("a file can be written");
     let told = async {
         let mut tick = tokio::time::interval(std::time::Duration::from_millis(50));
@@ -134,7 +134,7 @@ fn the_demo_refuses_a_folder_with_something_else() {
     assert_eq!(left, 1, "nothing was added to it");
 }
 
-/// Nobody is at the terminal of a test.
+/// A test has no terminal to confirm at.
 #[test]
 fn the_demo_writes_nothing_into_the_current_folder_unasked() {
     let folder = app(&[]);
@@ -150,7 +150,7 @@ async fn the_demo_with_yes_writes_the_example() {
     let path = format!("PATH={}", folder.path().display());
     let arguments = [path.as_str(), BINARY, "demo", "--yes", "--ephemeral"];
     let (code, text) = ChildProcess::fail("env", folder.path(), &arguments).await.expect("it can be run");
-    // Without npm it ends here.
+    // Without npm the demo ends here.
     assert_eq!(code, Some(64), "{text}");
     assert!(folder.path().join("examples/live-documents/host.json").exists(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Large and unfinished bodies against the built binary: what they cost it.
+//! Large and unfinished bodies against the built binary: the memory that they use.
 
 use testkit::{ChildProcess, Http, RawSocket};
 use tokio::time::{Instant, sleep};
@@ -56,7 +56,7 @@ fn expected(bytes: usize) -> String {
     format!("200 {bytes} {}", bytes * usize::from(b'x') % 1_000_003)
 }
 
-/// Most memory that the process ever held; where the system tells it.
+/// The highest memory use of the process so far, if the system reports it.
 fn assert_peak(process: &ChildProcess, bytes_max: usize) {
     if let Some(peak) = process.peak_resident_bytes() {
         assert!(peak <= bytes_max as u64, "{} MiB", peak / MIB as u64);
@@ -68,7 +68,7 @@ async fn large_uploads_reach_a_function_without_room_in_memory() {
     let (process, _folder) = start(&[]).await;
     let http = process.http("functions");
     assert_eq!(upload(&http, 1000).await, expected(1000));
-    // 160 MiB in all; the debug build holds about 45 MiB at rest.
+    // 160 MiB in total; an idle debug build uses about 45 MiB.
     let uploads: Vec<_> = (0..8)
         .map(|_| {
             let http = process.http("functions");
@@ -95,7 +95,7 @@ async fn unfinished_uploads_cost_little_and_end() {
         socket.send(&vec![b'x'; 15 * MIB]).await.expect("it is taken");
         unfinished.push(socket);
     }
-    // Others are served meanwhile.
+    // Other requests are served meanwhile.
     assert_eq!(upload(&http, 1000).await, expected(1000));
     for mut socket in unfinished {
         let answer = socket.text_to_end().await.expect("it ends");

@@ -1,11 +1,11 @@
-//! `chappe check` finds what keeps `start` from working. The apps need no packages: they register functions with the platform's own
-//! module.
+//! `chappe check` finds what prevents `start` from working. The apps need no packages: they register functions with the platform's
+//! own module.
 
 use std::path::Path;
 
 use crate::configuration::check;
 
-/// An app in a folder of its own, with these files.
+/// An app with these files in a folder of its own.
 fn app(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let always = [

@@ -1,4 +1,4 @@
-//! Wrong input of all kinds gets a clear answer, before a port is bound.
+//! Each kind of wrong input is reported with a clear error, before a port is bound.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use testkit::ChildProcess;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
-/// Runs the binary in `folder` and expects it to end with `code`, saying every one of `words`.
+/// Runs the binary in `folder` and expects that it exits with `code` and prints each of `words`.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn check(folder: &Path, arguments: &[&str], code: i32, words: &[&str]) {
     let (found, text) = ChildProcess::fail(BINARY, folder, arguments).await.expect("the binary can be run");
@@ -59,7 +59,7 @@ fn an_upstream_that_cannot_work_is_refused() {
     let arguments = ["check", "--no-functions", "--set", template];
     let folder = tempfile::tempdir().expect("a folder can be made");
     check(folder.path(), &arguments, 64, &["[realtime]", "upstream template 1", "{user}", "{hub}"]);
-    // A file is looked for beside the one that names it.
+    // Paths are relative to the file that names them.
     let folder = folder_with("chappe.toml", "[realtime.upstream]\ntemplates_file = \"settings.json\"\n");
     check(folder.path(), &["check", "--no-functions"], 64, &["settings.json", "No such file"]);
     let settings = r#"{"UpstreamSettings":{"Templates":[{"UrlTemplate":"http://localhost:7071/x"}]}}"#;
@@ -95,7 +95,7 @@ fn a_command_line_that_cannot_be_read_ends_with_64() {
     check(folder.path(), &["--version"], 0, &["chappe"]);
 }
 
-/// A flag of `func start` that means nothing here is refused before anything starts, and the text says what does the same.
+/// A flag of `func start` without a meaning here is refused before anything starts, and the error names the equivalent.
 #[test]
 fn a_flag_of_core_tools_without_a_meaning_names_what_does_the_same() {
     let folder = tempfile::tempdir().expect("a folder can be made");

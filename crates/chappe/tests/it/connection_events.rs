@@ -1,6 +1,7 @@
-//! `kill -9` while clients come and go: an upstream that was told of a client hears its end, sooner or later.
+//! `kill -9` while clients connect and disconnect: an upstream that received a client's connected event receives its disconnected
+//! event, sooner or later.
 //!
-//! `CHAPPE_SOAK_KILLS` sets how often the process is killed; `CHAPPE_SEED` repeats a run's choices.
+//! `CHAPPE_SOAK_KILLS` sets the number of kills; `CHAPPE_SEED` repeats the choices of a run.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -46,10 +47,10 @@ impl Chance {
     }
 }
 
-/// What the upstream was told, in order.
+/// The events that the upstream received, in order.
 #[derive(Default)]
 struct Told {
-    /// By connection: how often it came and went, and whether going was the last that was heard.
+    /// By connection: the number of connected and disconnected events, and whether the last event was disconnected.
     connections: HashMap<String, (u32, u32, bool)>,
 }
 
@@ -63,13 +64,13 @@ impl Told {
         }
     }
 
-    /// Connections that came and of whose going nothing was heard.
+    /// Connections with a connected event and no disconnected event.
     fn left(&self) -> usize {
         self.connections.values().filter(|(came, _, has_gone)| *came > 0 && !has_gone).count()
     }
 }
 
-/// An upstream that fails now and then, and says what it took or refused.
+/// An upstream that fails at intervals, and reports which events it accepted or refused.
 struct Upstream {
     address: String,
     told: Arc<Mutex<Told>>,
@@ -92,7 +93,7 @@ impl Upstream {
             };
             let (connection, event) = (header("x-asrs-connection-id"), header("x-asrs-event"));
             shared.lock().expect("no test panics here").take(connection, &event);
-            // The test has ended where nobody hears it.
+            // The send fails only if the test has ended.
             let _ = hear.send(());
             let status =
                 if chance.below(8) == 0 { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT };
@@ -128,13 +129,13 @@ async fn start(folder: &Path, upstream: &Upstream) -> ChildProcess {
     ChildProcess::start(BINARY, folder, &arguments).await.expect("it starts after every kill")
 }
 
-/// Comes and goes until the process is gone.
+/// Connects and disconnects until the process is killed.
 async fn come_and_go(authority: String, may_stay: bool, chance: Chance) {
     loop {
         let token = token("http://localhost/client/?hub=chat", Some("ada"));
         let path = format!("{CLIENT_PATH}?hub=chat&access_token={token}");
         let Ok(mut client) = HubClient::connect(&authority, &path, HubProtocol::Json).await else { return };
-        // Some say goodbye, some just go, some stay until the kill.
+        // Some close the connection, some just drop it, some stay until the kill.
         match chance.below(4) {
             0 => {
                 let said = client.send(b"{\"type\":7}\x1e").await;
@@ -184,7 +185,7 @@ async fn whoever_was_told_of_a_client_hears_its_end_after_kills() {
     process.terminate().await.expect("it can be asked to end");
     let (code, log) = process.wait().await.expect("it ends");
     assert_eq!(code, Some(0), "{log}");
-    // What was told is not remembered any more.
+    // Delivered events are no longer stored.
     let store =
         state_embedded::Store::open(folder.path().join("data/state"), &state_embedded::Options::default());
     let store = store.expect("the store can be opened");
@@ -197,7 +198,7 @@ async fn whoever_was_told_of_a_client_hears_its_end_after_kills() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_are_read_from_the_admin_api() {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    // A port of ours that refuses connections.
+    // A port of the test that refuses connections.
     let closed = tokio::net::TcpSocket::new_v4().expect("a socket can be made");
     closed.bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
     let address = closed.local_addr().expect("a bound socket has an address").to_string();

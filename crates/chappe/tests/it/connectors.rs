@@ -1,4 +1,4 @@
-//! Options of connectors, from `[connect.<name>]` in the file to what functions do.
+//! Options of connectors, from `[connect.<name>]` in the file to the behaviour of functions.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,7 +28,7 @@ core.registerFunction({ name: 'send', bindings: { req: http('send'),
     () => ({ json: JSON.stringify({ target: 'news', arguments: [] }) }));
 ";
 
-/// Answers its first request with 503, later ones with 202; gives the address.
+/// Responds to the first request with 503, to later ones with 202; returns the address.
 async fn busy_service() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("a bound listener has an address").to_string();
@@ -36,7 +36,7 @@ async fn busy_service() -> String {
         for status in ["503 Service Unavailable", "202 Accepted", "202 Accepted"] {
             let Ok((mut stream, _)) = listener.accept().await else { return };
             let mut request = vec![0; 64 * 1024];
-            // One read is enough: head and body of the small request arrive together or the rest is not needed.
+            // One read is enough: head and body of the small request arrive together, or the body is not needed.
             let _ = stream.read(&mut request).await;
             let response = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             let _ = stream.write_all(response.as_bytes()).await;

@@ -1,4 +1,4 @@
-//! The data folder when things go wrong: killed again and again, full, newer, not ours to write.
+//! The data folder under faults: repeated kills, a full disk, a newer version, a folder that is not writable.
 
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,7 @@ async fn what_was_acknowledged_survives_ten_kills() {
             account.container().await;
         }
         assert_eq!(lost(&account, &acknowledged).await, None, "after {round} kills");
-        // Writers go on until the kill takes their connections away.
+        // Writers continue until the kill closes their connections.
         let enough = tokio::sync::Semaphore::new(0);
         let write = async |writer: usize| {
             let mut stored = Vec::new();
@@ -50,7 +50,7 @@ async fn what_was_acknowledged_survives_ten_kills() {
     assert_eq!(lost(&Account::of(&process), &acknowledged).await, None, "after the last kill");
 }
 
-/// The first of these items that is not there.
+/// The first of these items that does not exist.
 async fn lost<'a>(account: &Account, ids: &'a [String]) -> Option<&'a str> {
     for id in ids {
         if !account.has(id).await {
@@ -73,7 +73,7 @@ fn a_newer_format_is_refused_with_what_to_do() {
     check(folder.path(), &[&ARGUMENTS[..], &["--gateway-port", "0"]].concat(), 1, &words);
 }
 
-/// A process that stored three items and was killed.
+/// Starts a process, stores three items, and kills it.
 async fn killed(folder: &Path) {
     let process = ChildProcess::start(BINARY, folder, &ARGUMENTS).await.expect("it starts");
     let account = Account::of(&process);
@@ -141,7 +141,7 @@ fn a_data_folder_that_is_a_file_is_refused_with_what_to_do() {
     check(folder.path(), &ARGUMENTS, 1, &["data", "--data-dir"]);
 }
 
-/// Puts a small file system under the process's data folder, in a mount namespace of its own.
+/// Mounts a small file system at the process's data folder, in a separate mount namespace.
 const ON_A_SMALL_DISK: &str = "mount -t tmpfs -o size=24m none data && exec \"$0\" \"$@\"";
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn a_full_disk_refuses_writes_and_recovers_when_there_is_room() {
     for id in 0..stored {
         assert!(account.has(&id.to_string()).await, "{id} is readable on a full disk");
     }
-    // Deleting works without any room, and what it frees can be used.
+    // Deleting works on a full disk, and the freed space can be used.
     for id in ["0", "1", "2"] {
         let deleted = account.delete(id).await.expect("it answers");
         assert_eq!(deleted.status, 204, "{}", deleted.text());
@@ -220,7 +220,7 @@ async fn an_ephemeral_process_leaves_nothing_behind() {
                 made.expect("it is there").and_then(|entry| entry.metadata()).expect("it is there");
             assert_eq!(metadata.permissions().mode() & 0o777, 0o700, "nobody else looks in");
         }
-        // A second request ends it at once, in the middle of the first.
+        // A second signal ends it immediately, in the middle of the first request.
         for _ in 0..times {
             process.terminate().await.expect("it can be asked to end");
         }
@@ -253,7 +253,7 @@ async fn the_folder_of_a_killed_ephemeral_process_is_removed_by_the_next_start()
     assert_eq!(left(), 0);
 }
 
-/// Writers go on while the copy is made; what they were told before it began is in it.
+/// Writers continue while the copy is made; writes acknowledged before it started are in the copy.
 #[tokio::test]
 async fn a_backup_of_a_running_process_holds_what_was_acknowledged_before_and_can_be_restored() {
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -279,7 +279,7 @@ async fn a_backup_of_a_running_process_holds_what_was_acknowledged_before_and_ca
     let copy = async {
         let arguments = ["backup", "copy", "--data-dir", "data"];
         let copied = ChildProcess::fail(BINARY, folder.path(), &arguments).await.expect("it ends");
-        // The writer holds the other end.
+        // The writer has the other end.
         let _ = is_copied.0.send(true);
         copied
     };

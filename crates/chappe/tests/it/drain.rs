@@ -1,4 +1,4 @@
-//! The process ends within its limit, whatever blocks it.
+//! The process ends within its limit, even if a part of it is blocked.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -13,15 +13,15 @@ use crate::realtime::token;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
-/// The limits of both parts; five seconds are added for what is stored.
+/// The limits of both parts; five seconds are added for storage.
 const SETTINGS: [&str; 4] = ["--set", "drain_timeout_ms=500", "--set", "edge.drain_timeout_ms=500"];
 
-/// What the process may take in all, with time for a busy machine.
+/// The longest total time, including a reserve for a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_does_not_drain_is_named_and_the_process_ends() {
-    // A collector that takes connections and never answers.
+    // A collector that accepts connections and never responds.
     let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("telemetry.otlp_endpoint=http://{}", collector.local_addr().expect("bound"));
     let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
@@ -39,7 +39,7 @@ async fn a_part_that_does_not_drain_is_named_and_the_process_ends() {
     let arguments: Vec<&str> =
         ["start", "--no-functions", "--ephemeral", "--set", &endpoint].into_iter().chain(SETTINGS).collect();
     let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
-    // Something to export.
+    // A span to export.
     let authorization = format!("Bearer {}", token("http://localhost/api/v1/hubs/chat", None));
     let traced = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let fields = [
@@ -60,7 +60,7 @@ async fn a_part_that_does_not_drain_is_named_and_the_process_ends() {
     silence.abort();
 }
 
-/// Starts the binary with a log that nobody reads.
+/// Starts the binary with a log pipe that is not read.
 fn start_unread(folder: &Path) -> (Child, String) {
     let ports = ["gateway", "realtime", "documents"].map(|name| format!("listen.{name}=localhost:0"));
     let ports = ports.iter().flat_map(|port| ["--set", port]);
@@ -85,7 +85,7 @@ fn start_unread(folder: &Path) -> (Child, String) {
 fn a_runtime_that_is_blocked_does_not_keep_the_process() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let (mut child, address) = start_unread(folder.path());
-    // Until nothing is answered any more, because every thread waits for the log to be read.
+    // Until no request is answered any more, because every thread blocks on the full log pipe.
     let request = b"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let (began, mut unanswered) = (Instant::now(), Vec::new());
     while unanswered.len() < 20 {
@@ -107,7 +107,7 @@ fn a_runtime_that_is_blocked_does_not_keep_the_process() {
     match end.recv_timeout(LIMIT) {
         Ok(code) => assert_eq!(code.expect("it can be waited for"), Some(1)),
         Err(_late) => {
-            // It is a child of ours that nobody has waited for, so the number is still its own.
+            // The test has not yet waited for this child, so its process id is still valid.
             let _ = Command::new("kill").args(["-KILL", &id]).status();
             panic!("it still runs");
         }

@@ -1,4 +1,4 @@
-//! What changes when other machines can connect, and what the development certificate opens.
+//! What changes when other machines can connect, and which requests are then refused.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
@@ -9,7 +9,7 @@ use crate::realtime::token;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
-/// An address of this machine that is not loopback, if it has one. Nothing is sent.
+/// An address of this machine that is not loopback, if it has one. No packet is sent.
 fn outer_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
@@ -17,7 +17,7 @@ fn outer_address() -> Option<IpAddr> {
     (!address.is_loopback() && !address.is_unspecified()).then_some(address)
 }
 
-/// What the emulators' public keys get: of the document service, and of the realtime service.
+/// The statuses for requests signed with the emulators' public keys: of the document service and of the realtime service.
 async fn public_keys(process: &ChildProcess) -> (u16, u16) {
     let documents = Account::of(process).send("GET", "/dbs", None, "").await.expect("it answers");
     let authorization = format!("Bearer {}", token("http://localhost/api/v1/hubs/chat", None));
@@ -66,7 +66,7 @@ async fn beyond_loopback_public_keys_are_refused_and_own_ones_are_made() {
         .map(|bytes| serde_json::from_slice(&bytes).expect("keys are JSON"))
         .expect("keys were made");
     let made = || Account::with_key(&process, keys["documents"].as_str().expect("a key"));
-    // A signature that was seen long ago opens nothing any more.
+    // A signature with an old date is no longer accepted.
     let old = made().send("GET", "/dbs", None, "").await.expect("it answers");
     assert_eq!(old.status, 403, "{}", old.text());
     let text = old.text();

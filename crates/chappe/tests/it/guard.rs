@@ -1,4 +1,5 @@
-//! Requests that a foreign web page can make a developer's browser send, and headers that only a platform may set, on every port.
+//! Requests that a page of another site can make a developer's browser send, and headers that only a platform may set, on every
+//! port.
 
 use testkit::{ChildProcess, Http, HttpResponse, PATIENCE};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -73,7 +74,7 @@ fn is_refused(answer: &HttpResponse, code: &str) {
     assert!(!answer.headers.contains_key("access-control-allow-origin"), "a foreign page may not read it");
 }
 
-/// The status of an answer to a head that is sent as it stands.
+/// The status of the response to a request head that is sent unchanged.
 async fn status(http: &Http, head: &str) -> String {
     let mut stream = TcpStream::connect(http.authority()).await.expect("it listens");
     stream.write_all(head.as_bytes()).await.expect("the head is taken");
@@ -93,7 +94,7 @@ fn upgrade(path: &str, host: &str, origin: &str) -> String {
 #[tokio::test]
 async fn a_foreign_page_cannot_administer_the_functions_host() {
     let app = app();
-    // The app lets every origin read: administration must not follow.
+    // The app's CORS settings allow every origin; administration must not.
     let process = start(app.path(), &["functions.cors_origins=[\"*\"]"]).await;
     let functions = process.http("functions");
     let key =
@@ -124,7 +125,7 @@ async fn a_foreign_page_cannot_administer_the_functions_host() {
     is_refused(&send(&functions, "OPTIONS", "/admin/host/keys/mine", &preflight).await, "guard-foreign-page");
     assert_eq!(key(functions.get(MASTER).await.expect("it answers")), before, "nothing was planted");
     assert_eq!(functions.get("/admin/host/keys/mine").await.expect("it answers").status, 404);
-    // What the browser serves to itself, and programs, may.
+    // Requests of the page that the process serves, and of programs, are allowed.
     let own = format!("http://{}", functions.authority());
     assert_eq!(send(&functions, "POST", MASTER, &[("origin", own.as_str())]).await.status, 200);
 }
@@ -184,7 +185,7 @@ async fn a_foreign_page_cannot_use_the_public_keys_of_the_services() {
     }
     let server = upgrade("/server/?hub=chat", "localhost", "https://evil.example");
     assert_eq!(status(&realtime, &server).await, "403");
-    // A page of this machine is one of the developer's programs.
+    // A page from this machine counts as one of the developer's programs.
     let local = ("origin", "http://localhost:3000");
     let answer = documents.send("GET", "/dbs", &[("authorization", &get), date, local], "").await;
     assert_eq!(answer.expect("it answers").status, 200);
@@ -227,7 +228,7 @@ async fn pages_call_functions_as_the_cors_settings_say() {
             (answer.status.as_u16(), &answer.headers["access-control-allow-origin"]),
             (200, &page.1.parse().expect("a value"))
         );
-        // As with Core Tools, a page of another origin is answered and cannot read it.
+        // As with Core Tools, a page of another origin gets a response that it cannot read.
         let other = send(&http, "GET", "/api/headers", &[EVIL]).await;
         assert_eq!(other.status, 200, "{}", other.text());
         assert!(!other.headers.contains_key("access-control-allow-origin"));
@@ -369,7 +370,7 @@ async fn headers_that_vouch_for_a_caller_enter_from_a_trusted_proxy_only() {
 #[tokio::test]
 async fn a_refused_request_is_logged_with_what_it_said_and_nothing_else() {
     let app = app();
-    // By a name of its own and without an origin; then from a page.
+    // First through a host name of the attacker and without an origin; then from a page.
     let process = start(app.path(), &["telemetry.format=json"]).await;
     let functions = process.http("functions");
     is_refused(

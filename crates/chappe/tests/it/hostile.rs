@@ -1,5 +1,5 @@
-//! Floods against the built binary: what thousands do at a time is bounded, ends by itself, and leaves nothing behind, and those
-//! who keep the rules notice nothing.
+//! Floods against the built binary: what thousands of connections use is bounded and released by itself, and clients that follow
+//! the rules are not affected.
 
 mod floods;
 mod noise;
@@ -26,7 +26,7 @@ async fn start(folder: &Path, settings: &[&str]) -> ChildProcess {
     ChildProcess::start(BINARY, folder, &arguments).await.expect("it starts")
 }
 
-/// A WebSocket of the hub `chat` that has not shaken hands.
+/// A WebSocket of the hub `chat` that has not sent the handshake.
 async fn opened(process: &ChildProcess) -> RawSocket {
     let path = format!("/client/?hub=chat&access_token={}", token("http://localhost/client/?hub=chat", None));
     let realtime = process.http("realtime");
@@ -35,7 +35,7 @@ async fn opened(process: &ChildProcess) -> RawSocket {
     socket
 }
 
-/// A client that keeps the rules, alone in its hub, and proves that the service does.
+/// A client that follows the rules, alone in its hub, and shows that the service works.
 struct Witness {
     client: HubClient,
     hub: String,
@@ -49,7 +49,7 @@ impl Witness {
         Self { client: connect(process, &hub, None, HubProtocol::Json).await, hub, sent: 0 }
     }
 
-    /// A message is sent over REST and arrives.
+    /// Sends a message over REST and checks that it arrives.
     async fn is_served(&mut self, process: &ChildProcess) {
         let path = format!("/api/v1/hubs/{}", self.hub);
         let authorization = format!("Bearer {}", token(&format!("http://localhost{path}"), None));
@@ -63,13 +63,13 @@ impl Witness {
     }
 }
 
-/// Connections that the process counts.
+/// The number of connections in the metrics of the process.
 async fn connections(process: &ChildProcess) -> u64 {
     let info = process.http("gateway").get("/chappe/api/info").await.and_then(|answer| answer.json());
     info.expect("it answers")["connections"].as_u64().expect("a number")
 }
 
-/// Memory in megabytes, for messages and bounds.
+/// Memory in megabytes, for messages and limits.
 fn megabytes(process: &ChildProcess) -> Option<u64> {
     process.anonymous_bytes().map(|bytes| bytes / (1024 * 1024))
 }

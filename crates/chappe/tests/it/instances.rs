@@ -7,7 +7,7 @@ use crate::guard::app;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 
-/// The same app, with another answer.
+/// The same app, with another response.
 fn other_app() -> tempfile::TempDir {
     let app = app();
     let file = app.path().join("app.js");

@@ -46,7 +46,7 @@ async fn a_first_sigterm_drains_and_tells_clients_to_come_back() {
     assert!(log.contains("drained"), "{log}");
 }
 
-/// A configured port that something else has ends the start: clients would talk to that program.
+/// If a configured port is in use, the start fails: clients would talk to the program that has it.
 #[tokio::test]
 async fn a_configured_port_that_is_taken_ends_the_start() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound");

@@ -1,4 +1,4 @@
-//! The binary from outside: one integration binary, because each one links the whole program again.
+//! Tests of the binary from outside: one integration binary, because each one links the whole program again.
 
 mod account;
 mod apps;

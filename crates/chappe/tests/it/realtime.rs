@@ -1,4 +1,4 @@
-//! The realtime service behind both of its doors: its own port and the gateway.
+//! The realtime service on both of its ports: its own port and the gateway.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use testkit::{ChildProcess, HubClient};
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 pub(crate) const CLIENT_PATH: &str = "/client/";
 
-/// A token signed with the emulator's public key, as every local connection string has it.
+/// A token signed with the emulator's public key, which every local connection string contains.
 pub(crate) fn token(audience: &str, user: Option<&str>) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let key = AccessKey::new(DEVELOPMENT_SIGNALR_KEY).expect("the constant is not empty");
@@ -55,7 +55,7 @@ async fn a_broadcast_over_rest_reaches_clients_of_the_gateway() {
     let body = json!({ "Target": "all", "Arguments": [] }).to_string();
     let answer = process.http("realtime").send("POST", path, &headers, body).await.expect("it answers");
     assert_eq!(answer.status, 202, "{}", answer.text());
-    // Bob's first message is the broadcast: what went to alice alone never reached him.
+    // Bob's first message is the broadcast: the message to alice was not sent to him.
     assert_eq!(bob.next_json().await.expect("a message")["target"], "all");
     assert_eq!(alice.next_json().await.expect("a message")["target"], "all");
 }
@@ -74,7 +74,7 @@ async fn account_keys_change_through_the_admin_api_while_a_client_stays() {
         gateway.send("POST", KEYS, &headers, r#"{"renew":["primary"]}"#).await.expect("it answers")
     };
     let good = || token(&format!("http://localhost{KEYS}"), None);
-    // Neither without a key's signature, nor under the name of another machine.
+    // Refused: without a key's signature, and with the name of another machine.
     assert_eq!(rotate("x".to_owned(), "localhost").await.status, 401);
     assert_eq!(rotate(good(), "chappe.example").await.status, 403);
     let keys = rotate(good(), "localhost").await.json().expect("both keys");

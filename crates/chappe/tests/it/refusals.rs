@@ -1,4 +1,4 @@
-//! Wrong requests through the built binary: each is told what is wrong, and the process goes on.
+//! Wrong requests to the built binary: each response says what is wrong, and the process continues.
 
 use identity::{AccessKey, Algorithm, Claims, DEVELOPMENT_SIGNALR_KEY};
 use testkit::{ChildProcess, PATIENCE};
@@ -55,7 +55,7 @@ async fn tokens_that_prove_nothing_are_401_with_the_reason() {
         identity::sign(&Claims::new(), &audience(HUB), from, to, &key, Algorithm::Hs256)
     };
     let far = 4_000_000_000;
-    // {"alg":"none","typ":"JWT"} . {"aud":"http://localhost/api/v1/hubs/chat","exp":4000000000} . nothing
+    // {"alg":"none","typ":"JWT"} . {"aud":"http://localhost/api/v1/hubs/chat","exp":4000000000} . no signature
     let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.\
                     eyJhdWQiOiJodHRwOi8vbG9jYWxob3N0L2FwaS92MS9odWJzL2NoYXQiLCJleHAiOjQwMDAwMDAwMDB9.";
     let swapped = token(&audience("/api/v1/hubs/other"), None);
@@ -101,7 +101,7 @@ async fn documents_that_are_none_are_400_and_wrong_keys_401() {
     assert!(answer.text().contains("check the account key"), "{}", answer.text());
 }
 
-/// Sends far more than is taken, then reads the answer: whoever closes too early takes it away from the client.
+/// Sends far more than is read, then reads the response: a server that closes too early destroys it.
 async fn flood(authority: &str, head: &str, length: &str) -> String {
     let mut stream = TcpStream::connect(authority).await.expect("it listens");
     let head = format!("{head}{length}\r\nconnection: close\r\n\r\n");

@@ -1,4 +1,4 @@
-//! A configuration that changes while the process runs.
+//! Changes of the configuration while the process runs.
 
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -118,7 +118,7 @@ async fn one_option_that_cannot_be_applied_keeps_all_others_as_they_were() {
     assert!(log.contains("was not reloaded and nothing was changed") && !log.contains("\n["), "{log}");
 }
 
-/// Sends a message to the hub over REST and waits until the client has it.
+/// Sends a message to the hub over REST and waits until the client receives it.
 async fn still_receives(process: &ChildProcess, client: &mut HubClient) {
     let path = "/api/v1/hubs/chat";
     let authorization = format!("Bearer {}", token(&format!("http://localhost{path}"), None));
@@ -153,7 +153,7 @@ async fn limits_of_listeners_and_the_log_format_change_and_a_client_stays_connec
     assert!(text.contains("] the configuration was reloaded applied=edge.head_bytes_max"), "{text}");
 }
 
-/// Writes a certificate for localhost with its key to the files that the configuration names; gives a copy of the certificate.
+/// Writes a certificate for localhost and its key to the configured files; returns a copy of the certificate.
 fn write_certificate(folder: &Path, copy: &str) -> PathBuf {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("it can be made");
     for (name, text) in [
@@ -166,7 +166,7 @@ fn write_certificate(folder: &Path, copy: &str) -> PathBuf {
     folder.join(copy)
 }
 
-/// Whether the process shows a certificate, on a new connection.
+/// Whether the process uses a certificate on a new connection.
 async fn shows(process: &ChildProcess, certificate: &Path) -> bool {
     let options = egress::Options {
         native_roots: false,
@@ -192,7 +192,7 @@ async fn a_new_certificate_is_shown_when_only_its_files_change() {
     let new = write_certificate(folder.path(), "new.pem");
     let new_key = std::fs::read(folder.path().join("key.pem")).expect("it is there");
 
-    // Half of the renewal: the certificate without its key.
+    // Half of a renewal: the certificate without its key.
     std::fs::write(folder.path().join("key.pem"), old_key).expect("it can be written");
     let (code, error) = reload(&process).await;
     let text = error["error"]["message"].as_str().expect("a text");
@@ -288,7 +288,7 @@ async fn limits_of_the_realtime_service_change_and_other_clients_stay_connected(
         (&json!(applied), &json!(["realtime.engine.shards"]))
     );
     assert_eq!(broadcast_with(&process, DEVELOPMENT_SIGNALR_KEY).await, 413, "the body is too large now");
-    // Two connections are allowed: one more, which may send two messages a second.
+    // Two connections are allowed: the new one may send two messages a second.
     let mut second = connect(&process, "chat", None, HubProtocol::Json).await;
     for _ in 0..10 {
         second.send(b"{\"type\":6}\x1e").await.expect("it is connected");
@@ -298,7 +298,7 @@ async fn limits_of_the_realtime_service_change_and_other_clients_stay_connected(
         closed["error"].as_str().is_some_and(|text| text.contains("more than 2 messages a second")),
         "{closed}"
     );
-    // The first one was connected before, and has no rate.
+    // The first connection was opened before the change, and has no rate limit.
     for _ in 0..10 {
         first.send(b"{\"type\":6}\x1e").await.expect("it is connected");
     }
@@ -310,7 +310,7 @@ async fn limits_of_the_realtime_service_change_and_other_clients_stay_connected(
     still_receives(&process, &mut first).await;
 }
 
-/// An upstream that answers 200 to everything, and notes the paths.
+/// An upstream that responds with 200 to every request, and records the paths.
 async fn upstream(notes: mpsc::UnboundedSender<String>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("a bound listener has an address").to_string();
@@ -356,7 +356,7 @@ async fn upstream_templates_and_their_file_change_for_clients_that_are_connected
         client.send(call).await.expect("it is connected");
         loop {
             let path = timeout(PATIENCE, noted.recv()).await.expect("in time").expect("a request");
-            // Connection events come to the same upstream.
+            // Connection events are sent to the same upstream.
             if path.ends_with("/hello") {
                 return path;
             }
@@ -379,7 +379,7 @@ async fn upstream_templates_and_their_file_change_for_clients_that_are_connected
     assert_eq!(next_call(&mut noted).await, "/first/hello");
 }
 
-/// Waits until a name of the process is admitted.
+/// Waits until a host name of the process is admitted.
 async fn is_admitted(gateway: &Http, name: &str) {
     let began = Instant::now();
     while status(gateway, "/healthz", &[("host", name)]).await != 200 {

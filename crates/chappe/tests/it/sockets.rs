@@ -1,4 +1,4 @@
-//! Clients that break the rules of the WebSocket, or of patience, beside others that do not.
+//! Clients that violate the WebSocket protocol or are too slow, beside clients that follow the rules.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn start(folder: &std::path::Path, settings: &[&str]) -> ChildProcess {
     ChildProcess::start(BINARY, folder, &arguments).await.expect("it starts")
 }
 
-/// A socket of the hub `chat` after the answer 101, before the handshake.
+/// A socket of the hub `chat` after the 101 response, before the handshake.
 async fn upgraded(process: &ChildProcess) -> TcpStream {
     let token = token("http://localhost/client/?hub=chat", None);
     let request = format!(
@@ -38,7 +38,7 @@ async fn upgraded(process: &ChildProcess) -> TcpStream {
     stream
 }
 
-/// What the service still says before it closes.
+/// What the service sends before it closes.
 async fn last_words(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it closes").expect("no reset");
@@ -99,7 +99,7 @@ async fn a_client_that_never_reads_does_not_hold_up_the_others() {
     let path = "/api/v1/hubs/chat";
     let authorization = format!("Bearer {}", token(&format!("http://localhost{path}"), None));
     let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
-    // More than the buffers of both sockets hold.
+    // More than the buffers of both sockets can store.
     for number in 0..64 {
         let body = json!({ "target": "x", "arguments": [number, "v".repeat(500_000)] }).to_string();
         let answer = process.http("realtime").send("POST", path, &headers, body).await.expect("it answers");
@@ -107,7 +107,7 @@ async fn a_client_that_never_reads_does_not_hold_up_the_others() {
         let arguments = timeout(Duration::from_secs(10), reader.arguments_of("x")).await;
         assert_eq!(arguments.expect("in time").expect("a message")[0], number);
     }
-    // The lazy one is gone; its socket still holds what was sent before.
+    // The slow client is disconnected; its socket still has what was sent before.
     let info = process.http("gateway").get("/chappe/api/info").await.and_then(|answer| answer.json());
     assert_eq!(info.expect("it answers")["connections"], 1);
 }

@@ -1,4 +1,4 @@
-//! What the process does when one of its threads or tasks panics. The variable that orders a panic exists in builds for tests only.
+//! What the process does when one of its threads or tasks panics. The variable that triggers a panic exists in test builds only.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 const HUB: &str = "/api/v1/hubs/chat";
 const PORTS: [&str; 4] = ["gateway", "functions", "realtime", "documents"];
 
-/// The handshake of a client of JSON, as a WebSocket message.
+/// The handshake of a JSON client, as a WebSocket message.
 const HANDSHAKE: &[u8] = b"\x81\xa0\0\0\0\0{\"protocol\":\"json\",\"version\":1}\x1e";
 
 fn panics(unit: &str) -> String {
@@ -46,7 +46,7 @@ async fn ends_with_70(process: ChildProcess, unit: &str) {
 async fn a_shard_that_panics_ends_the_process_with_a_message() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path(), "shard 0", &["--set", "realtime.engine.shards=1"]).await;
-    // Whether this one is answered is a race with the end.
+    // Whether this request is answered depends on whether the process ends first.
     let _ = send(&process).await;
     ends_with_70(process, "shard 0").await;
     let again = start(folder.path(), "nothing", &[]).await;
@@ -108,7 +108,7 @@ async fn while_a_failed_process_drains_it_says_that_it_is_not_ready() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let more = ["--set", "realtime.engine.close_timeout_ms=30000"];
     let process = start(folder.path(), "documents writer", &more).await;
-    // A client that never answers a close holds the drain, for as long as a failed process has.
+    // A client that never answers a close frame delays the drain, up to the limit for a failed process.
     let (realtime, gateway) = (process.http("realtime"), process.http("gateway"));
     let path = format!("/client/?hub=chat&access_token={}", token("http://localhost/client/?hub=chat", None));
     let (mut client, head) = RawSocket::upgrade(realtime.authority(), &path, "").await.expect("it answers");
@@ -116,7 +116,7 @@ async fn while_a_failed_process_drains_it_says_that_it_is_not_ready() {
     client.send(HANDSHAKE).await.expect("it is taken");
     assert_eq!(gateway.get("/readyz").await.expect("it answers").status, 200);
     let began = Instant::now();
-    // The write that meets the panic.
+    // The write that triggers the panic.
     let _ = Account::of(&process).send("POST", "/dbs", None, r#"{"id":"d"}"#).await;
     let mut answer = gateway.get("/readyz").await.expect("the gateway still listens");
     while answer.status == 200 {
@@ -148,7 +148,7 @@ async fn tasks_without_which_nothing_goes_on_end_the_process() {
     }
 }
 
-/// Waits until the process says that a part was started again, once.
+/// Waits until the process reports once that a part was restarted.
 async fn is_restarted(process: &ChildProcess, unit: &str) {
     let line = format!("chappe_supervision_restarted_total{{component=\"{unit}\"}} 1");
     let began = Instant::now();
@@ -176,7 +176,7 @@ async fn function_keys_are_followed_again_after_a_panic() {
         assert!(began.elapsed() < PATIENCE, "it does not become ready");
         sleep(Duration::from_millis(20)).await;
     }
-    // Keys are asked for as before, and those that are made are known.
+    // Keys are required as before, and generated keys are accepted.
     let keys = "/admin/host/keys";
     assert_eq!(functions.get(keys).await.expect("it answers").status, 401);
     let file = std::fs::read(app.path().join("data/function-keys.json")).expect("the master key is told");
@@ -190,7 +190,7 @@ async fn function_keys_are_followed_again_after_a_panic() {
 
 #[tokio::test]
 async fn spans_are_exported_again_after_a_panic() {
-    // A collector that takes everything.
+    // A collector that accepts everything.
     let collector = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("http://{}", collector.local_addr().expect("it is bound"));
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -220,7 +220,7 @@ async fn what_loses_nothing_is_started_again_and_counted() {
     let account = Account::of(&process);
     account.container().await;
     assert_eq!(account.put("1", 10).await.expect("it answers").status, 201);
-    // Readers share one queue, so the one that panics is met sooner or later.
+    // Readers share one queue, so the request reaches the one that panics sooner or later.
     let gateway = process.http("gateway");
     let restarted = |unit: &str| format!("chappe_supervision_restarted_total{{component=\"{unit}\"}} 1");
     let mut page = String::new();

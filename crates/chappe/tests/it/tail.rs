@@ -52,7 +52,7 @@ async fn what_happens_is_printed_while_it_happens() {
 
 #[tokio::test]
 async fn a_process_that_is_not_there_is_said_with_what_to_do() {
-    // A port that was free a moment ago, and that nobody listens on.
+    // A port that was free a moment ago, and on which no program listens.
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port();
     let mut tail = Command::new(BINARY);

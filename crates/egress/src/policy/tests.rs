@@ -38,7 +38,7 @@ fn public_means_the_internet() {
         "2001:db8::1",
         "2001::1",
         "64:ff9b:1::1",
-        // The same places in other clothes.
+        // The same addresses in other forms.
         "::ffff:127.0.0.1",
         "::ffff:10.0.0.1",
         "::127.0.0.1",

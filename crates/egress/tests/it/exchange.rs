@@ -1,4 +1,4 @@
-//! Requests, their limits, and the connections they leave behind.
+//! Requests, their limits, and the connections that remain after them.
 
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
@@ -45,7 +45,7 @@ async fn bodies_stream_and_the_client_is_a_service() {
     let server = Server::start().await;
     let body = Full::new(Bytes::from("hello")).map_err(|never| match never {}).boxed_unsync();
     let mut request = Request::post(format!("http://{}/", server.address)).body(body).expect("a request");
-    // What came in with HTTP/2 goes out with what the connection speaks.
+    // A request received over HTTP/2 is sent with the version of the outgoing connection.
     *request.version_mut() = http::Version::HTTP_2;
     let response = client(&options()).oneshot(request).await.expect("a response");
     assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "hello");
@@ -53,7 +53,7 @@ async fn bodies_stream_and_the_client_is_a_service() {
 
 #[tokio::test]
 async fn a_server_that_never_answers_is_given_up() {
-    // Connections queue in the kernel; nobody ever accepts them.
+    // Connections queue in the kernel; they are never accepted.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let uri = format!("http://{}/", listener.local_addr().expect("bound"));
     let limit = NonZeroU64::new(30).expect("not zero");
@@ -77,7 +77,7 @@ async fn an_answer_that_is_too_large_is_refused() {
     assert_eq!(text(&client, &uri(1000)).await.len(), 1000);
     let error = client.call(get(&uri(1001))).await.expect_err("it is too large");
     assert!(matches!(error, SendError::BodyTooLarge { bytes_max: 1000 }), "{error:?}");
-    // Streams are their reader's affair.
+    // A streamed body is limited by its reader.
     let request = Request::get(uri(1001)).body(empty()).expect("a request");
     let response = client.send(request).await.expect("a response");
     assert_eq!(response.into_body().collect().await.expect("a body").to_bytes().len(), 1001);
@@ -114,7 +114,7 @@ async fn failures_say_whether_anything_was_sent() {
     let error = client.call(get(&format!("http://{free}/"))).await.expect_err("nobody listens");
     assert!(matches!(&error, SendError::Connect { host, .. } if *host == free.to_string()), "{error:?}");
     assert!(error.nothing_sent());
-    // A label has at most 63 bytes (RFC 1035 section 2.3.4), so that no resolver need be asked.
+    // A label has at most 63 bytes (RFC 1035 section 2.3.4), so that no resolver needs to be queried.
     let name = format!("{}.test", "a".repeat(64));
     let error = client.call(get(&format!("http://{name}/"))).await.expect_err("no such name");
     assert!(matches!(&error, SendError::Resolve { host, .. } if *host == name), "{error:?}");
@@ -123,7 +123,7 @@ async fn failures_say_whether_anything_was_sent() {
         assert_eq!(error.to_string(), format!("`{uri}` is not an absolute http or https address"));
         assert!(error.nothing_sent());
     }
-    // A server that takes a request and leaves may have carried it out.
+    // A server that receives a request and closes may have carried it out.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {

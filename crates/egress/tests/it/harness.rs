@@ -1,4 +1,4 @@
-//! Servers to talk to, and clients that talk to nobody else.
+//! Test servers, and clients that connect to them only.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,14 +21,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// No test waits longer than this for anything.
+/// No test waits longer than this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A server that answers what it sees, or for `/bytes/<n>` so many bytes.
+/// A server that responds with the request it received, or for `/bytes/<n>` with n bytes.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) connections: Arc<AtomicUsize>,
-    /// Where TLS: the certificate to trust.
+    /// With TLS: the certificate to trust.
     pub(crate) root: Option<PathBuf>,
     _dir: tempfile::TempDir,
 }
@@ -38,7 +38,7 @@ impl Server {
         Self::start_with(None, tempfile::tempdir().expect("a folder")).await
     }
 
-    /// With a certificate for localhost and far.test that signs itself.
+    /// With a self-signed certificate for localhost and far.test.
     pub(crate) async fn start_tls(protocols: &[&[u8]]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let made = rcgen::generate_simple_self_signed(["localhost", "far.test"].map(str::to_owned))
@@ -107,11 +107,11 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         };
         Ok::<_, Infallible>(Response::new(Full::new(response)))
     });
-    // An error is the client's leave.
+    // The client closed the connection.
     let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// Options that look at nothing outside the test.
+/// Options that do not depend on the environment of the test.
 pub(crate) fn options() -> Options {
     Options { proxy: ProxyChoice::Off, native_roots: false, ..Options::default() }
 }

@@ -1,4 +1,4 @@
-//! The features of `egress`, tried against servers in the same process.
+//! The features of `egress`, tested against servers in the same process.
 
 mod exchange;
 mod harness;

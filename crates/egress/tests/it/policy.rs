@@ -1,4 +1,4 @@
-//! Nobody reaches our own network through a client that is told to keep to the public one.
+//! A client that is restricted to the public Internet cannot reach the internal network.
 
 use egress::{AddressPolicy, Options, SendError};
 
@@ -24,7 +24,7 @@ async fn what_a_list_allows_is_reached() {
     let allow = vec!["127.0.0.0/8".parse().expect("a network")];
     let addresses = AddressPolicy { allow, ..AddressPolicy::public_only() };
     let client = client(&Options { addresses, ..options() });
-    // The name has two addresses where there is IPv6; only the one that is allowed is tried.
+    // With IPv6 the name has two addresses; only the allowed one is tried.
     let seen = text(&client, &format!("http://localhost:{}/", server.address.port())).await;
     assert!(seen.starts_with("GET /"), "{seen}");
 }

@@ -1,4 +1,4 @@
-//! The way out through a proxy.
+//! Requests through a proxy.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Server, client, get, options, text};
 
-/// A proxy that leads every tunnel to one server, and notes what it was asked for.
+/// A proxy that connects every tunnel to one server, and records the requested targets.
 struct Tunneller {
     url: String,
     heads: Arc<Mutex<Vec<String>>>,
@@ -31,7 +31,7 @@ async fn tunneller(server: &Server, response: &'static str) -> Tunneller {
             if response.starts_with("HTTP/1.1 200") {
                 tokio::spawn(async move {
                     let mut server = TcpStream::connect(target).await.expect("the server is there");
-                    // An error is either side's leave.
+                    // One of the two sides closed the connection.
                     let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
                 });
             }
@@ -55,7 +55,7 @@ async fn https_takes_a_tunnel_and_checks_the_certificate_itself() {
     let proxy = tunneller(&server, "HTTP/1.1 200 Connection established\r\n\r\n").await;
     let root = server.root.clone().expect("a certificate");
     let client = client(&Options { extra_root_files: vec![root], ..through(None, Some(&proxy.url)) });
-    // These names exist for the proxy only; the certificate is for the first.
+    // Only the proxy resolves these names; the certificate is for the first.
     let seen = text(&client, "https://far.test/x").await;
     assert!(seen.starts_with("GET /x ") && seen.ends_with("login=None"), "{seen}");
     let error = client.call(get("https://other.test:444/")).await.expect_err("the certificate is another's");
@@ -67,12 +67,12 @@ async fn https_takes_a_tunnel_and_checks_the_certificate_itself() {
 
 #[tokio::test]
 async fn http_is_forwarded_with_the_whole_address() {
-    // To a forwarding proxy a request is a request; this server shows what it got.
+    // A forwarding proxy receives the request itself; this server returns what it received.
     let server = Server::start().await;
     let client = client(&through(Some(&format!("http://a:b@{}", server.address)), None));
     let seen = text(&client, "http://far.test/x").await;
     assert_eq!(seen, "GET http://far.test/x HTTP/1.1 host=Some(\"far.test\") login=Some(\"Basic YTpi\")");
-    // Ourselves, and who is listed, are reached directly.
+    // This host and listed hosts are reached directly.
     let seen = text(&client, &format!("http://{}/x", server.address)).await;
     assert!(seen.starts_with("GET /x ") && seen.ends_with("login=None"), "{seen}");
 }
@@ -86,7 +86,7 @@ async fn a_policy_holds_behind_a_proxy() {
     let client = client(&Options { addresses, ..through(Some(&proxy.url), None) });
     let error = client.call(get("http://10.0.0.1/")).await.expect_err("it is refused");
     assert!(matches!(error, SendError::Refused { .. }), "{error:?}");
-    // Plain requests take a tunnel as well, to the address that was judged.
+    // Plain requests use a tunnel as well, to the address that was checked.
     let seen = text(&client, "http://192.0.2.1/x").await;
     assert!(seen.starts_with("GET /x "), "{seen}");
     let heads = proxy.heads.lock().expect("not poisoned");

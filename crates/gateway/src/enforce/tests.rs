@@ -1,4 +1,4 @@
-//! The gateway seen from outside: a request in, a text out.
+//! The gateway from outside: a request in, a text out.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ fn body(text: String) -> Body {
     Full::from(text).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A service that says what reached it.
+/// A service that returns the request it received.
 fn echo() -> UpstreamService {
     UpstreamService::new(service_fn(|request: Request<Body>| async move {
         let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();

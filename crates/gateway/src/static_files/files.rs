@@ -1,8 +1,8 @@
-//! [`Files`]: reads files in chunks, with a bound on descriptors and on the threads that a slow disk can hold.
+//! [`Files`]: reads files in chunks, with a limit on descriptors and on the threads that a slow disk can block.
 //!
-//! A response is sent at the pace of its reader, and a reader may stop. So a response owns no descriptor: it names a file, and
-//! asks for the next chunk. A handle is kept between two chunks while there are few; the one that was used least recently is
-//! closed first, and its response opens the file again when its reader goes on.
+//! A response is sent as fast as its reader reads, and a reader may stop. So a response owns no descriptor: it names a file, and
+//! requests the next chunk. While there are few, a handle stays open between two chunks; the least recently used one is closed
+//! first, and its response opens the file again when its reader continues.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
@@ -15,16 +15,17 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-/// Most operations on files at a time. Each takes a thread and at most one descriptor, also while a network file system hangs.
+/// Most operations on files at a time. Each uses a thread and at most one descriptor, also while a network file system hangs.
 const OPERATIONS_MAX: usize = 16;
 
-/// Most handles that are kept open between two chunks.
+/// Most handles that stay open between two chunks.
 const IDLE_MAX: usize = 16;
 
 /// Longest time that a request waits for one of the [`OPERATIONS_MAX`].
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The first chunk of a response, in bytes. Each next one is twice as large: many readers that stop after the head cost little.
+/// The first chunk of a response, in bytes. Each next one is twice as large: many readers that stop after the head use little
+/// memory.
 const FIRST_CHUNK_BYTES: usize = 8 * 1024;
 
 /// The largest chunk, in bytes.
@@ -37,12 +38,12 @@ pub(super) struct Files(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     operations: Arc<Semaphore>,
-    /// Handles that no operation uses now, the least recently used first, by their response's number.
+    /// Handles that no operation uses now, by the number of their response, the least recently used first.
     idle: Mutex<VecDeque<(u64, File)>>,
     answers: AtomicU64,
 }
 
-/// What tells a file from another one that takes its place.
+/// Distinguishes a file from another one that replaces it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) bytes: u64,
@@ -59,12 +60,12 @@ pub(super) struct Content {
     identity: Identity,
     offset: u64,
     chunk_bytes: usize,
-    /// Says to an operation that is still running whether anybody wants the handle back.
+    /// Tells a running operation whether the handle is still needed.
     wanted: Arc<()>,
 }
 
 impl Identity {
-    /// `None` for whatever is not a regular file.
+    /// `None` if it is not a regular file.
     pub(super) fn of(metadata: &Metadata) -> Option<Self> {
         metadata.is_file().then(|| Self {
             bytes: metadata.len(),
@@ -83,11 +84,11 @@ impl Files {
         }))
     }
 
-    /// Runs `operation`, which may block, on a thread for that.
+    /// Runs `operation`, which may block, on a blocking thread.
     ///
     /// # Errors
     ///
-    /// Those of the operation, and `TimedOut` where the others before it do not end.
+    /// Those of the operation, and `TimedOut` if the earlier operations do not end.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -99,14 +100,14 @@ impl Files {
         })?;
         let permit = permit.expect("the semaphore is never closed");
         let running = tokio::task::spawn_blocking(move || {
-            // Held by the thread and not by the request, which may be gone long before a blocked thread is.
+            // Owned by the thread and not by the request, which may end long before a blocked thread does.
             let _permit = permit;
             operation()
         });
         running.await.map_err(io::Error::other)?
     }
 
-    /// The content of the regular file at `path`, which must still be `identity` when it is read. Opens nothing yet.
+    /// The content of the regular file at `path`, which must still be `identity` when it is read. Opens no file yet.
     pub(super) fn content(&self, path: PathBuf, identity: Identity) -> Content {
         let number = self.0.answers.fetch_add(1, Ordering::Relaxed);
         Content {
@@ -131,7 +132,7 @@ impl Files {
         let evicted = if idle.len() < IDLE_MAX { None } else { idle.pop_front() };
         idle.push_back((number, file));
         drop(idle);
-        // Closed outside the lock: closing may wait for the disk.
+        // Closed after the lock is released: closing may wait for the disk.
         drop(evicted);
     }
 
@@ -141,8 +142,8 @@ impl Files {
 }
 
 impl Content {
-    /// The next chunk, `None` at the end. A response whose file was replaced or cut short ends in an error: its length was
-    /// announced, and half of one file with half of another is neither.
+    /// The next chunk, `None` at the end. If the file was replaced or truncated, the response ends with an error: its length was
+    /// announced, and parts of two files must not be mixed.
     pub(super) async fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         let (offset, left) = (self.offset, self.identity.bytes - self.offset);
         if left == 0 {
@@ -179,10 +180,10 @@ impl Drop for Content {
     }
 }
 
-/// Opens a file that was looked at before.
+/// Opens a file that was checked before.
 fn open(path: &PathBuf, identity: &Identity) -> io::Result<File> {
     let same = |metadata: &Metadata| Identity::of(metadata).as_ref() == Some(identity);
-    // Looked at before it is opened, because to open a named pipe waits for its writer.
+    // Checked before it is opened, because opening a named pipe waits for its writer.
     if same(&fs::metadata(path)?) {
         let file = File::open(path)?;
         if same(&file.metadata()?) {

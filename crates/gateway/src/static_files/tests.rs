@@ -1,4 +1,4 @@
-//! Files as a hostile disk and slow readers see them.
+//! Static files with a failing disk and slow readers.
 
 use std::path::Path;
 use std::process::Command;
@@ -32,7 +32,7 @@ async fn chunk(body: &mut Body) -> Option<Result<Bytes, String>> {
     Some(frame.map(|frame| frame.into_data().expect("data")).map_err(|error| error.to_string()))
 }
 
-/// How many descriptors of this process lead to `path`; `None` where the system does not tell.
+/// How many descriptors of this process refer to `path`; `None` if the system does not report it.
 fn descriptors_of(path: &Path) -> Option<usize> {
     let open = std::fs::read_dir("/proc/self/fd").ok()?;
     let leads_there = |link: std::io::Result<std::path::PathBuf>| link.is_ok_and(|link| link == path);
@@ -49,7 +49,7 @@ async fn named_pipes_are_not_served_and_block_nothing() {
     pipe(&root.join("deep/index.html"));
     std::os::unix::fs::symlink(root.join("pipe"), root.join("link")).expect("a link can be made");
     let directory = Directories::new().at(root);
-    // More often than threads may block.
+    // More often than the limit of blocked threads.
     for _ in 0..40 {
         for path in ["pipe", "link", "deep", "deep/index.html"] {
             assert_eq!(get(&directory, path).await.0, StatusCode::NOT_FOUND, "{path}");
@@ -100,7 +100,7 @@ async fn a_file_that_is_replaced_or_cut_short_ends_its_answer_in_an_error() {
     std::fs::write(&file, vec![b'a'; 300_000]).expect("a file can be written");
     let directory = Directories::new().at(root.clone());
     let mut bodies = Vec::new();
-    // The first ones lose their handles to those that follow.
+    // The first responses lose their handles to later ones.
     for _ in 0..20 {
         let mut body = get(&directory, "large.bin").await.1;
         assert!(chunk(&mut body).await.is_some_and(|first| first.is_ok()));
@@ -113,11 +113,11 @@ async fn a_file_that_is_replaced_or_cut_short_ends_its_answer_in_an_error() {
     let replaced = replaced.map(|chunk| chunk.len()).expect_err("it is another file");
     assert!(replaced.contains("changed while it was being sent"), "{replaced}");
     assert!(chunk(&mut bodies[0]).await.is_none(), "nothing follows an error");
-    // One that still has its handle reads the file it began.
+    // A response that still has its handle reads the file that it opened.
     while let Some(next) = chunk(&mut newest).await {
         assert!(next.expect("it can be read").iter().all(|byte| *byte == b'a'));
     }
-    // A file of which the end is missing.
+    // A file that was truncated.
     let mut body = get(&directory, "large.bin").await.1;
     assert!(chunk(&mut body).await.is_some_and(|first| first.is_ok()));
     std::fs::write(&file, "b").expect("a file can be written");

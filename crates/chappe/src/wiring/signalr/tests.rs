@@ -1,5 +1,5 @@
-//! The `signalR` output against the contract suite of sinks, embedded and remote, and `signalRConnectionInfo` by connecting with
-//! its value. The realtime service is the real one, behind a real listener.
+//! Runs the contract suite of sinks against the `signalR` output, embedded and remote, and tests `signalRConnectionInfo` by
+//! connecting with its value. The realtime service is real, behind a real listener.
 
 use std::net::SocketAddr;
 
@@ -24,13 +24,13 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 const HUB: &str = "board";
 
-/// A realtime service of its own, with one connected client.
+/// A realtime service for one test, with one connected client.
 struct Bench {
     realtime: realtime::Handle,
     address: SocketAddr,
     /// The numbers that the client received; a marker message shows that every earlier message has arrived.
     client: Mutex<(HubClient, Vec<u64>)>,
-    /// Dropped last: it closes the state.
+    /// Dropped last, because dropping it closes the state.
     _store: state_embedded::Store,
     /// Dropping it stops the listener.
     _stop: watch::Sender<bool>,
@@ -181,7 +181,7 @@ async fn the_embedded_output_keeps_the_contract_of_sinks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_remote_output_keeps_the_contract_of_sinks() {
     let bench = Bench::start().await;
-    // No address is known, so the connection string names another host.
+    // No address of this process is known, so the connection string names another host.
     let here = Arc::new(Here::new(Vec::new(), Addresses::default(), None));
     check_sink(&Output { bench, here }).await;
 }

@@ -1,4 +1,4 @@
-//! Many at a time.
+//! Many connections at a time.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ fn flood() -> usize {
     std::env::var("CHAPPE_SOAK_FLOOD").ok().and_then(|text| text.parse().ok()).unwrap_or(1_500)
 }
 
-/// Memory that one round of a flood may leave behind, in megabytes: the allocator keeps pages in pieces.
+/// Memory that one round of a flood may leave in use, in megabytes: the allocator keeps partly used pages.
 const LEFT_MB_MAX: u64 = 16;
 
-/// Opens so many.
+/// Opens this number of connections.
 async fn open_many(process: &ChildProcess, count: usize) -> Vec<RawSocket> {
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {
@@ -31,7 +31,7 @@ async fn half_open_handshakes_by_the_thousand_end_and_leave_nothing() {
     let folder = tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.handshake_timeout_ms=3000"]).await;
     let mut witness = Witness::connect(&process).await;
-    // The first round fills pools and tables, which exist once.
+    // The first round fills pools and tables, which are allocated once.
     let mut before = None;
     for round in 0..3 {
         let sockets = open_many(&process, flood()).await;
@@ -62,7 +62,7 @@ async fn handshakes_that_never_finish_are_half_open_too() {
     let process = start(folder.path(), &["realtime.engine.handshake_timeout_ms=1500"]).await;
     let mut witness = Witness::connect(&process).await;
     let mut sockets = open_many(&process, 50).await;
-    // A frame that is announced, a record that goes on, pings: all of it is life, and none of it a handshake.
+    // An announced frame, an unfinished record, pings: the client is active, but sends no handshake.
     let (announced, never_ending) = (b"\x81\xfe\x0f\x00\0\0\0\0{".to_vec(), b"\x81\x81\0\0\0\0{".to_vec());
     let ping = b"\x89\x80\0\0\0\0".to_vec();
     for (number, socket) in sockets.iter_mut().enumerate() {
@@ -111,7 +111,7 @@ async fn connections_that_never_say_anything_are_closed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_out_of_descriptors_keeps_those_it_has() {
     let folder = tempdir().expect("a folder can be made");
-    // A shell sets the bound, which nobody but the administrator can raise again.
+    // A shell sets the limit, which only the administrator can raise again.
     let start = ["start", "--no-functions", "--ephemeral", "--set", "edge.head_timeout_ms=3000"];
     let ports = ["gateway", "realtime", "documents"].map(|name| format!("listen.{name}=localhost:0"));
     let ports = ports.iter().flat_map(|port| ["--set", port]);
@@ -122,18 +122,18 @@ async fn a_process_out_of_descriptors_keeps_those_it_has() {
     let mut witness = Witness::connect(&process).await;
     let realtime = process.http("realtime");
     let mut sockets = Vec::new();
-    // More than the process may open files.
+    // More connections than the process may open files.
     for _ in 0..300 {
         sockets.push(RawSocket::connect(realtime.authority()).await.expect("the kernel accepts"));
     }
     let before = process.cpu_ticks();
-    // A newcomer takes the place of one that says nothing, and so has its answer at once, or as soon as one has been silent for a
-    // moment: nothing stopped accepting.
+    // A new connection replaces a silent one, and so gets its response immediately, or as soon as one has been silent for a moment:
+    // accepting never stops.
     let request = b"GET /client/ HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let answered = async {
         loop {
             let mut newcomer = RawSocket::connect(realtime.authority()).await.expect("the kernel accepts");
-            // Where there is no place, it is closed, maybe before it has sent anything.
+            // If no connection can be replaced, the new one is closed, perhaps before it has sent anything.
             let sent = newcomer.send(request).await.is_ok();
             let answer = newcomer.text_to_end().await.expect("it ends");
             if sent && !answer.is_empty() {
@@ -147,7 +147,7 @@ async fn a_process_out_of_descriptors_keeps_those_it_has() {
     if let (Some(before), Some(after)) = (before, process.cpu_ticks()) {
         assert!(after - before < 150, "{} hundredths of a second for doing nothing", after - before);
     }
-    // While the silent ones are there, newcomers are served on each port, and so is who was there before.
+    // While the silent connections are open, each port serves new connections, and the earlier client is served too.
     let mut newcomer = Witness::connect(&process).await;
     newcomer.is_served(&process).await;
     for name in ["gateway", "documents"] {
@@ -171,7 +171,7 @@ async fn a_flood_of_pings_ends_the_one_who_never_reads() {
     let ping = [b"\x89\xfd\0\0\0\0".as_slice(), &[b'p'; 125]].concat();
     let thousand = ping.repeat(1_000);
     let mut taken = 0;
-    // 64 MB of answers, if anybody held them.
+    // 64 MB of responses, if they were all in memory.
     while taken < 500 && flooding.send(&thousand).await.is_ok() {
         taken += 1;
         if taken % 50 == 0 {
@@ -181,7 +181,7 @@ async fn a_flood_of_pings_ends_the_one_who_never_reads() {
     assert!(taken < 500, "it was cut long before");
     witness.is_served(&process).await;
     assert_eq!(connections(&process).await, 1);
-    // One that reads has every answer.
+    // A client that reads receives every response.
     let mut reading = opened(&process).await;
     reading.send(HANDSHAKE).await.expect("it is taken");
     assert_eq!(reading.heard().await.expect("an answer"), "text {}\u{1e}");
@@ -197,7 +197,7 @@ async fn a_flood_of_pings_ends_the_one_who_never_reads() {
 /// Connections that send a head without an end.
 const ENDLESS: usize = 400;
 
-/// What each may cost, in bytes: the beginning of a head that is kept, twice as its buffer grows, and its task in a debug build.
+/// Most memory for each, in bytes: the stored beginning of a head, twice because its buffer grows, and its task in a debug build.
 const ENDLESS_BYTES_MAX: u64 = 128 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +213,7 @@ async fn heads_without_an_end_cost_no_more_than_their_beginning() {
     for _ in 0..ENDLESS {
         sockets.push(RawSocket::connect(realtime.authority()).await.expect("it is accepted"));
     }
-    // Less than is read and dropped before the answer, so that all of them stay; 160 MB in all.
+    // Less than is read and dropped before the response, so that all of them stay open; 160 MB in total.
     let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx-long: {}", "a".repeat(400_000));
     for socket in &mut sockets {
         socket.send(head.as_bytes()).await.expect("it is taken");
@@ -226,7 +226,7 @@ async fn heads_without_an_end_cost_no_more_than_their_beginning() {
         }
         _ => println!("memory not checked: this system does not tell"),
     }
-    // Each of them is answered at its end.
+    // Each of them gets a response when its head ends.
     for mut socket in sockets {
         socket.send(b"\r\norigin: http://page.example\r\n\r\n").await.expect("it is taken");
         let answer = socket.text_to_end().await.expect("it ends").to_ascii_lowercase();

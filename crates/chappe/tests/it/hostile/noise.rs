@@ -1,11 +1,11 @@
-//! Bytes that mean nothing, at every door.
+//! Random bytes on every port.
 
 use tempfile::tempdir;
 use testkit::RawSocket;
 
 use super::{HANDSHAKE, Witness, opened, start};
 
-/// Bytes that look random and are the same in each run.
+/// Pseudo-random bytes that are the same in each run.
 struct Noise(u64);
 
 impl Noise {
@@ -29,7 +29,7 @@ async fn noise_at_every_door_stops_nobody() {
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     for name in ["realtime", "gateway", "documents"] {
         let http = process.http(name);
-        // What begins as a request, as TLS and as HTTP/2 gets further in.
+        // Bytes that start like a request, like TLS or like HTTP/2 are parsed further.
         let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         for start in [
             &b""[..],
@@ -40,7 +40,7 @@ async fn noise_at_every_door_stops_nobody() {
         ] {
             for size in [1, 100, 5_000, 100_000] {
                 let mut socket = RawSocket::connect(http.authority()).await.expect("it is accepted");
-                // It may have had enough before it has all of it.
+                // The server may close before it has received all bytes.
                 let _ = socket.send(&[start, &noise.bytes(size)].concat()).await;
                 let _ = socket.finish().await;
                 socket.text_to_end().await.expect("it ends");
@@ -55,13 +55,13 @@ async fn noise_at_every_door_stops_nobody() {
         }
         let mut bytes = noise.bytes(1 + round * 10);
         if round % 4 < 2 {
-            // Legal as a frame, with noise in it.
+            // A valid frame with random content.
             let length = (bytes.len().min(65_535) as u16).to_be_bytes();
             bytes = [&[0x82, 0xfe, length[0], length[1], 0, 0, 0, 0], &bytes[..]].concat();
         }
         let _ = socket.send(&bytes).await;
         let _ = socket.finish().await;
-        // Whatever it hears, it keeps the rules, and it ends.
+        // Whatever the server receives, its response is valid and the connection ends.
         while !["end", "reset"].contains(&socket.heard().await.expect("it hears").as_str()) {}
         if round % 50 == 0 {
             witness.is_served(&process).await;

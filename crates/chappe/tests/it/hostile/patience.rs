@@ -1,4 +1,4 @@
-//! Slow ones, and silent ones.
+//! Slow clients and silent clients.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, interval, timeout};
 use super::{HANDSHAKE, Witness, connections, opened, start};
 use crate::realtime::token;
 
-/// Sends a byte now and then until the other side closes; answers what it said.
+/// Sends a byte at intervals until the other side closes; returns what it sent.
 async fn trickle(socket: &mut RawSocket, bytes: &[u8]) -> String {
     let mut ticks = interval(Duration::from_millis(20));
     let began = Instant::now();
@@ -37,13 +37,13 @@ async fn requests_that_trickle_are_cut_off() {
     let realtime = process.http("realtime");
     let gateway = process.http("gateway");
     for authority in [realtime.authority(), gateway.authority()] {
-        // A head whose fields never end: no answer, for there was no question.
+        // A head whose fields never end gets no response, because there is no complete request.
         let mut head = RawSocket::connect(authority).await.expect("it is accepted");
         head.send(b"POST /client/negotiate?hub=chat HTTP/1.1\r\nhost: localhost\r\n")
             .await
             .expect("it is taken");
         assert_eq!(trickle(&mut head, b"a: b\r\n").await, "");
-        // The body of a negotiate request is not awaited at all.
+        // The body of a negotiate request is not read at all.
         let negotiate = token("http://localhost/client/?hub=chat", None);
         let mut body = RawSocket::connect(authority).await.expect("it is accepted");
         let request = format!(
@@ -54,13 +54,13 @@ async fn requests_that_trickle_are_cut_off() {
         let answer = trickle(&mut body, b"x").await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
-    // Nor is that of a request whose token does not open the door.
+    // The body of a request with an invalid token is not read either.
     let refused = "POST /api/v1/hubs/chat HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n";
     let mut socket = RawSocket::connect(realtime.authority()).await.expect("it is accepted");
     socket.send(refused.as_bytes()).await.expect("it is taken");
     let answer = trickle(&mut socket, b"x").await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
-    // That of an app is, while it comes.
+    // The body of a request to an app is read, while it arrives fast enough.
     let app = token("http://localhost/api/v1/hubs/chat", None);
     for length in ["content-length: 100000", "transfer-encoding: chunked"] {
         let request = format!(
@@ -86,7 +86,8 @@ async fn a_client_that_falls_silent_is_cut_and_one_that_pings_is_not() {
         assert_eq!(socket.heard().await.expect("an answer"), "text {}\u{1e}");
     }
     let ping = b"\x81\x8b\0\0\0\0{\"type\":6}\x1e";
-    // Clients older than pings never send one, and may listen for ever; who began to ping is missed when it stops.
+    // Clients older than pings never send one, and may stay connected; a client that has sent a ping is disconnected when its pings
+    // stop.
     silent.send(ping).await.expect("it is taken");
     let pings = async {
         let mut ticks = interval(Duration::from_millis(200));
@@ -116,7 +117,7 @@ async fn one_that_never_reads_harms_nobody_of_its_group() {
     let folder = tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.pending_bytes_max=262144"]).await;
     let mut witness = Witness::connect(&process).await;
-    // Lazy clients of the witness's own hub: every message goes to them as well.
+    // Clients of the witness's hub that do not read: every message is sent to them as well.
     let hub = witness.hub.clone();
     let own = token(&format!("http://localhost/client/?hub={hub}"), None);
     let path = format!("/client/?hub={hub}&access_token={own}");

@@ -1,4 +1,4 @@
-//! Clients that ask for much and read nothing.
+//! Clients that request much and read nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use super::{BINARY, Witness, megabytes};
 /// Connections of the attacker.
 const CONNECTIONS: usize = 8;
 
-/// Requests on each, as many as there may be.
+/// Requests on each connection: the limit.
 const STREAMS: usize = 200;
 
-/// Files that the process may open: far fewer than there are requests.
+/// Most files that the process may open: far fewer than there are requests.
 const FILES: usize = 400;
 
-/// Memory that the attack may take, in megabytes: about ten kilobytes for each answer of 20 MB, and what tasks take in a debug build.
+/// Most memory for the attack, in megabytes: about ten kilobytes for each 20 MB response, and the tasks of a debug build.
 const MEMORY_MB_MAX: u64 = 64;
 
 const LARGE_BYTES: usize = 20 * 1024 * 1024;
@@ -42,7 +42,8 @@ async fn start(folder: &Path) -> ChildProcess {
     ChildProcess::start_as_configured("/bin/sh", folder, &arguments).await.expect("it starts")
 }
 
-/// Asks on one connection as often as it may, grants nothing, and answers pings until every stream was reset. Says how many were.
+/// Sends as many requests on one connection as the limit allows, grants no window, and answers pings until every stream was reset.
+/// Returns how many were.
 async fn attack(authority: String) -> usize {
     let mut client = RawHttp2::connect(&authority, 0).await.expect("it is accepted");
     for _ in 0..STREAMS {
@@ -59,7 +60,7 @@ async fn attack(authority: String) -> usize {
     reset
 }
 
-/// A request on each port is answered, soon.
+/// A request on each port is answered promptly.
 async fn every_port_answers(ports: &[(&str, Http)]) {
     for (path, http) in ports {
         let answer = timeout(Duration::from_secs(5), http.get(path)).await.expect("it answers in time");
@@ -105,7 +106,7 @@ async fn http2_streams_without_progress_starve_nobody() {
     let metrics = gateway.get("/metrics").await.expect("it answers").text();
     let cut = "chappe_edge_answers_cut_total{listener=\"gateway\",reason=\"Stalled\"} 1600";
     assert!(metrics.contains(cut), "{metrics}");
-    // One that reads has all of the same file.
+    // A client that reads receives all of the same file.
     let answer = gateway.get("/files/large.bin").await.expect("it answers");
     assert_eq!(answer.body.len(), LARGE_BYTES);
     let log = process.kill().await.expect("it can be killed");
