@@ -1,8 +1,8 @@
-//! [`Activity`]: what a connection is doing, so that its clocks run only when they should.
+//! [`Activity`]: the state of a connection, so that each timeout runs only when it applies.
 //!
-//! hyper has one time-out for "the head is late" and "the connection is idle"; a browser keeps idle connections for minutes,
-//! while a head that trickles in is an attack. So we note the phase ourselves: the transport says when bytes arrive, the front
-//! when a request begins and ends.
+//! hyper has one timeout for "the head is late" and "the connection is idle"; a browser keeps idle connections for minutes, while a
+//! head that arrives byte by byte is an attack. So we record the phase ourselves: the transport reports when bytes arrive, and the
+//! connection's service when a request starts and ends.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use crate::head::HeadTooLarge;
 
-/// What one connection is doing; shared by its transport, its front, its driver and the listener.
+/// The state of one connection; shared by its transport, its service, its driver and the listener.
 #[derive(Debug)]
 pub(crate) struct Activity {
     state: Mutex<State>,
-    /// Whether the newest request was answered before its body was read to its end.
+    /// Whether the newest request got its response before its body was read to its end.
     unread: AtomicBool,
-    /// The number of the newest request whose body a service has and has not read to its end, or 0: what arrives is no head then, also
-    /// where the request was answered already.
+    /// The number of the newest request whose body a service has and has not read to its end, or 0: arriving bytes then belong to
+    /// no head, even if the response was already sent.
     body_of: AtomicU64,
     /// Requests with bodies so far.
     bodies: AtomicU64,
@@ -26,19 +26,19 @@ pub(crate) struct Activity {
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// On HTTP/2 arriving bytes may be a ping, and say nothing about a head.
+    /// On HTTP/2 arriving bytes may be a ping, and do not show that a head arrives.
     multiplexed: bool,
     /// Whether the peer has sent anything.
     spoke: bool,
-    /// Whether the peer has sent a whole request.
+    /// Whether the peer has sent a complete request.
     asked: bool,
-    /// Whether it was found that the peer has sent nothing yet. Until then it may have, and it is us who have not looked.
+    /// Whether a check found that the peer has sent nothing yet. Until then it may have sent bytes that we have not read.
     listening: bool,
-    /// A TLS handshake is under way, for which the peer may have to wait for us.
+    /// A TLS handshake is running, in which the peer may have to wait for us.
     securing: bool,
-    /// Since when the peer, of which no request has come, could have sent one.
+    /// Since when the peer could have sent a request; no request has arrived since.
     since: Instant,
-    /// What is wrong with the head that is about to be a request.
+    /// The limit that the head of the next request exceeds.
     too_large: Option<HeadTooLarge>,
 }
 
@@ -46,9 +46,9 @@ struct State {
 enum Phase {
     /// A head is expected or arriving since then.
     Head(Instant),
-    /// Nothing is asked since then.
+    /// No request is running since then.
     Idle(Instant),
-    /// So many requests are running.
+    /// This number of requests is running.
     Running(usize),
     /// The listener evicted it: the connection is about to be closed.
     Evicted,
@@ -61,7 +61,7 @@ pub(crate) enum Deadline {
     Head(Instant),
     /// The connection may be closed.
     Idle(Instant),
-    /// Requests are running: none.
+    /// Requests are running: no deadline.
     None,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct SilenceLimits {
     pub(crate) handshake: Duration,
 }
 
-/// How a connection without a request has been silent. The least is evicted first.
+/// The kind of silence of a connection without a request. The least is evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Silence {
     kind: SilenceKind,
@@ -82,9 +82,9 @@ pub(crate) struct Silence {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SilenceKind {
-    /// Not a byte was ever sent.
+    /// No byte was ever sent.
     Unspoken,
-    /// Something was sent, but never a whole request.
+    /// Bytes were sent, but never a complete request.
     Unasked,
     /// Between two requests.
     Idle,
@@ -95,7 +95,7 @@ enum SilenceKind {
 pub(crate) struct RunningRequest(Arc<Activity>);
 
 impl Activity {
-    /// A connection, just accepted: its first head is expected.
+    /// A newly accepted connection: its first head is expected.
     pub(crate) fn accepted(at: Instant) -> Self {
         let state = State {
             phase: Phase::Head(at),
@@ -127,12 +127,12 @@ impl Activity {
         state.since = Instant::now();
     }
 
-    /// A TLS handshake begins.
+    /// A TLS handshake starts.
     pub(crate) fn secures(&self) {
         self.state().securing = true;
     }
 
-    /// The TLS handshake is over.
+    /// The TLS handshake is complete.
     pub(crate) fn is_secure(&self) {
         let mut state = self.state();
         state.securing = false;
@@ -148,7 +148,7 @@ impl Activity {
         }
     }
 
-    /// Bytes arrived from the peer. Whether they belong to a head of HTTP/1.1.
+    /// Bytes arrived from the peer. Returns whether they belong to a head of HTTP/1.1.
     pub(crate) fn bytes_arrived(&self) -> bool {
         if self.body_of.load(Ordering::Acquire) != 0 {
             return false;
@@ -165,7 +165,7 @@ impl Activity {
         self.state().too_large = Some(found);
     }
 
-    /// What is wrong with the head of the request that has just begun.
+    /// The limit that the head of the newest request exceeds.
     pub(crate) fn take_too_large(&self) -> Option<HeadTooLarge> {
         self.state().too_large.take()
     }
@@ -184,7 +184,7 @@ impl Activity {
         Some(RunningRequest(Arc::clone(self)))
     }
 
-    /// The running request is not over with its response.
+    /// The running request does not end with its response.
     pub(crate) fn request_goes_on(self: &Arc<Self>) -> RunningRequest {
         let mut state = self.state();
         state.phase = match state.phase {
@@ -202,7 +202,7 @@ impl Activity {
         number
     }
 
-    /// The service has read the body of that number to its end, or given it up. It may have kept it until another one came.
+    /// The service has read the body with that number to its end, or dropped it, perhaps after a later body arrived.
     pub(crate) fn body_ended(&self, number: u64) {
         let _ = self.body_of.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -225,7 +225,7 @@ impl Activity {
         }
     }
 
-    /// How the connection has been silent for longer than it may be; `None` while a request runs.
+    /// The kind of silence, if the connection has been silent for longer than the limit; `None` while a request runs.
     pub(crate) fn silence(&self, now: Instant, grace: SilenceLimits) -> Option<Silence> {
         let state = self.state();
         let silence = Silence::of(&state)?;
@@ -233,7 +233,7 @@ impl Activity {
         (now.saturating_duration_since(silence.since) >= grace).then_some(silence)
     }
 
-    /// Evicts the connection if it is still as silent as it was. No request begins on it afterwards.
+    /// Evicts the connection if it is still as silent as before. No request starts on it afterwards.
     pub(crate) fn evict(&self, silence: Silence) -> bool {
         let mut state = self.state();
         let same = Silence::of(&state) == Some(silence);

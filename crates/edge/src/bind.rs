@@ -10,24 +10,24 @@ use crate::error_table;
 use crate::platform;
 use crate::port_owner::PortOwner;
 
-/// Connections that the operating system holds for us until we accept them.
+/// Connections that the operating system queues until we accept them.
 const BACKLOG: i32 = 1024;
 
-/// How often another free port is tried where both families of localhost must have the same one.
+/// How often another free port is tried if both families of localhost must have the same one.
 const PORT_ATTEMPTS_MAX: usize = 16;
 
 /// Why a listener could not be bound. The text is for the operator: what happened, why, what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Another socket has the port.
+    /// Another socket uses the port.
     #[error(
         "cannot listen on {address}: {} already listens there; stop it, or choose another port (0 takes any free one)",
         owner_text(holder.as_ref())
     )]
     Taken {
-        /// What was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// Who has it; `None` where that cannot be seen.
+        /// The process that uses it; `None` if that is not visible.
         holder: Option<PortOwner>,
     },
     /// This user may not bind the port.
@@ -35,7 +35,7 @@ pub enum BindError {
         "cannot listen on {address}: the operating system forbids it; ports below 1024 need a privilege (on Linux CAP_NET_BIND_SERVICE), so choose a higher port or grant it"
     )]
     Forbidden {
-        /// What was asked for.
+        /// The requested address.
         address: SocketAddr,
     },
     /// No network interface has the address.
@@ -43,15 +43,15 @@ pub enum BindError {
         "cannot listen on {address}: this machine has no such address; use 127.0.0.1 for this machine only, 0.0.0.0 for all, or another address of this machine"
     )]
     NoSuchAddress {
-        /// What was asked for.
+        /// The requested address.
         address: SocketAddr,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot listen on {address}")]
     Other {
-        /// What was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the operating system says.
+        /// The operating system's error.
         #[source]
         cause: io::Error,
     },
@@ -70,12 +70,12 @@ impl BindError {
     }
 }
 
-/// The process that has a port, for the message.
+/// The process that uses a port, for the message.
 fn owner_text(holder: Option<&PortOwner>) -> String {
     holder.map_or_else(|| "another program (this user may not see which)".to_owned(), PortOwner::to_string)
 }
 
-/// Binds one address; port 0 takes any free one. `[::]` takes IPv4 as well.
+/// Binds one address; port 0 selects any free one. `[::]` accepts IPv4 as well.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     bind_socket(address).map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => {
@@ -89,7 +89,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     })
 }
 
-/// Binds 127.0.0.1 and, where the machine has it, `[::1]`, both on the same port: browsers and Node.js try the second first.
+/// Binds 127.0.0.1 and, if the machine has it, `[::1]`, both on the same port: browsers and Node.js try the second first.
 pub(crate) fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, BindError> {
     let mut attempt = 1;
     loop {
@@ -97,10 +97,10 @@ pub(crate) fn bind_localhost(port: u16) -> Result<Vec<TcpListener>, BindError> {
         let taken = ipv4.local_addr().expect("a bound listener has an address").port();
         match bind((Ipv6Addr::LOCALHOST, taken).into()) {
             Ok(ipv6) => return Ok(vec![ipv4, ipv6]),
-            // Any port was asked for, and this one is free for one family only.
+            // Any port was requested, and this one is free for one family only.
             Err(BindError::Taken { .. }) if port == 0 && attempt < PORT_ATTEMPTS_MAX => attempt += 1,
             Err(error @ BindError::Taken { .. }) => return Err(error),
-            // Containers often have no IPv6 at all.
+            // Containers often have no IPv6.
             Err(error) => {
                 tracing::debug!(%error, "localhost is IPv4 only");
                 return Ok(vec![ipv4]);

@@ -1,6 +1,6 @@
-//! [`BodyRate`]: whether a request body arrives fast enough. A head that trickles in is cut by a clock of its own; a body may be long,
-//! so it is the rate that counts, over a sliding window of the time in which the peer is awaited. Time in which the service does not ask for the
-//! next bytes is not the peer's.
+//! [`BodyRate`]: checks whether a request body arrives fast enough. A head has a fixed time limit; a body may be long, so its rate
+//! is measured, over a sliding window of the time in which the peer is awaited. Time in which the service does not ask for the next
+//! bytes does not count.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// What a peer has to keep.
+/// The rate that a peer has to sustain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MinimumRate {
-    /// Least rate, in bytes a second.
+    /// Least rate, in bytes per second.
     pub(crate) bytes_per_second_min: NonZeroU32,
-    /// Time over which the rate is measured. What arrived before does not count.
+    /// Time over which the rate is measured. Earlier bytes do not count.
     pub(crate) window: Duration,
-    /// Time by which the peer may be late at the beginning.
+    /// Time by which the peer may be late at the start.
     pub(crate) grace: Duration,
 }
 
@@ -46,7 +46,7 @@ impl BodyRate {
         Self { arrivals: Arrivals::new(rate), alarm: None }
     }
 
-    /// The service waits for the next bytes. Fails once the body is too slow; wakes the task at that time.
+    /// The service waits for the next bytes. Fails if the body is too slow; wakes the task at that time.
     pub(crate) fn wait(&mut self, context: &mut Context<'_>) -> Result<(), BodyTooSlow> {
         let end = self.arrivals.awaited(Instant::now());
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
@@ -65,35 +65,35 @@ impl BodyRate {
     }
 }
 
-/// What arrived within the window. Times are those of a clock that runs only while the peer is awaited.
+/// The bytes received within the window. Times are those of a clock that runs only while the peer is awaited.
 ///
 /// At each time `t` of that clock, the bytes of the last `window` must be at least
 /// `bytes_per_second_min` x (`t` - `grace`, but at most `window`).
 #[derive(Debug)]
 struct Arrivals {
     rate: MinimumRate,
-    /// All that ever arrived.
+    /// All bytes received so far.
     bytes: u64,
     /// When bytes arrived and how many; at most one entry for each slice of the window, with the latest time in that slice.
     recent: VecDeque<(Duration, u64)>,
-    /// The time of the clock when it last stood still.
+    /// The time of the clock when it last stopped.
     waited: Duration,
-    /// Since when it runs.
+    /// When it was started.
     waiting_since: Option<Instant>,
 }
 
-/// Parts of the window within which arrivals are not told apart, which bounds what is remembered. Bytes count for at most one such
-/// part too long.
+/// Number of slices of the window; arrivals within a slice are not distinguished, which limits the memory. Bytes count for at most
+/// one slice too long.
 const SLICES: u32 = 64;
 
 impl Arrivals {
     fn new(rate: MinimumRate) -> Self {
-        // Slices have a length.
+        // The length of a slice is not zero.
         let rate = MinimumRate { window: rate.window.max(Duration::from_millis(1)), ..rate };
         Self { rate, bytes: 0, recent: VecDeque::new(), waited: Duration::ZERO, waiting_since: None }
     }
 
-    /// The peer is awaited; gives until when.
+    /// The peer is awaited; returns the deadline.
     fn awaited(&mut self, now: Instant) -> Instant {
         let since = *self.waiting_since.get_or_insert(now);
         since + self.end().saturating_sub(self.waited)
@@ -135,7 +135,7 @@ impl Arrivals {
         self.recent.iter().filter(counts).map(|(_, bytes)| bytes).sum()
     }
 
-    /// The time, not before `waited`, at which too little has arrived if nothing more arrives.
+    /// The time, not before `waited`, at which too few bytes have arrived if no more arrive.
     fn end(&self) -> Duration {
         let now = self.waited;
         let MinimumRate { bytes_per_second_min, window, grace } = self.rate;
@@ -172,8 +172,8 @@ mod tests {
         }
     }
 
-    /// Feeds pauses (milliseconds) in which the peer is awaited, each followed by bytes, and then silence; gives the time after
-    /// which the peer is cut.
+    /// Simulates pauses (milliseconds) in which the peer is awaited, each followed by bytes, and then silence; returns the time
+    /// after which the peer is cut off.
     fn cut_at(rate: MinimumRate, pieces: impl IntoIterator<Item = (u64, u64)>) -> Duration {
         let mut arrivals = Arrivals::new(rate);
         let began = Instant::now();
@@ -194,11 +194,11 @@ mod tests {
     fn silence_fails_a_body_however_much_arrived_before() {
         let rate = rate(240, 10_000, 5_000);
         assert_eq!(cut_at(rate, []), Duration::from_secs(5));
-        // 90 MB at once, and 15 MB over a minute.
+        // 90 MB at once, then 15 MB over a minute.
         assert_eq!(cut_at(rate, [(0, 90 << 20)]), Duration::from_secs(10));
         let minute = std::iter::repeat_n((1_000, 250_000), 60);
         assert_eq!(cut_at(rate, minute), Duration::from_secs(70));
-        // A few bytes last as long as they are worth.
+        // A few bytes extend the deadline by the time that they are worth.
         assert_eq!(cut_at(rate, [(0, 240)]), Duration::from_secs(6));
     }
 
@@ -225,7 +225,7 @@ mod tests {
         let mut arrivals = Arrivals::new(rate(1_000, 10_000, 1_000));
         let mut now = Instant::now();
         arrivals.arrived(now, 100);
-        // The service does something else for an hour, such as waiting for room.
+        // The service does something else for an hour, such as waiting for memory.
         now += Duration::from_secs(3_600);
         assert_eq!(arrivals.awaited(now) - now, Duration::from_millis(1_100));
         now += Duration::from_millis(900);
@@ -249,8 +249,8 @@ mod tests {
             steps in prop::collection::vec((1_u64..125, 0.0_f64..0.85), 1..100),
         ) {
             let rate = rate(rate_min, window_ms, grace_ms);
-            // Any amount at once, and then less than the rate for ever. A piece pays for the pause before it, so that a window may
-            // hold one pause too much, which is at most an eighth of it: hence the 0.85.
+            // Any amount at once, and then less than the rate forever. Bytes count for the pause before them, so that a window may
+            // contain one pause too many, which is at most an eighth of it: hence the 0.85.
             let trickle = steps.iter().cycle().take(100_000).map(|(pause_ms, part)| {
                 (*pause_ms, ((u64::from(rate_min) * pause_ms) as f64 * part / 1_000.0) as u64)
             });
@@ -268,8 +268,8 @@ mod tests {
             steps in prop::collection::vec((1_u64..400, 1.7_f64..5.0), 1..300),
         ) {
             let rate = rate(rate_min, window_ms, grace_ms);
-            // Each piece pays in advance for the pause behind it. A window that begins within a pause lacks the piece that paid for it,
-            // which is up to 400 ms of at least 1000: hence the 1.7.
+            // Bytes count in advance for the pause after them. A window that starts within a pause lacks the bytes that count for
+            // it, which is up to 400 ms of at least 1000: hence the 1.7.
             let first = (grace_ms as f64 * late) as u64;
             let paid = |pause_ms: u64, factor: f64| {
                 ((u64::from(rate_min) * pause_ms) as f64 * factor / 1_000.0).ceil() as u64 + 1

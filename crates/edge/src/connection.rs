@@ -1,4 +1,4 @@
-//! The life of one connection: recognise it, secure it, serve it, end it.
+//! The life cycle of one connection: detect the protocol, do the TLS handshake, serve requests, close.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,24 +29,24 @@ use crate::tls::TlsConfig;
 use crate::unread_body::UnreadBody;
 use crate::{Peer, Quotas};
 
-/// The first byte of a TLS record that carries a handshake (RFC 8446 section 5.1). No HTTP method begins with it.
+/// The first byte of a TLS record with a handshake (RFC 8446 section 5.1). No HTTP method starts with it.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How a client begins HTTP/2 without asking first (RFC 9113 section 3.4).
+/// The preface of HTTP/2 with prior knowledge (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How many fields hyper takes in an HTTP/1 head unless told otherwise.
+/// How many fields hyper accepts in an HTTP/1 head by default.
 const HTTP1_FIELDS_DEFAULT: usize = 100;
 
-/// What hyper's read buffer has beyond the largest head, so that it never refuses one by itself: what `head.rs` lets pass beyond the
-/// limit, and the end that it puts there.
+/// Size of hyper's read buffer beyond the largest head, so that hyper never refuses one itself: the bytes that `head.rs` passes
+/// beyond the limit, and the end that it inserts.
 const HTTP1_HEAD_SLACK_BYTES: usize = 2 * LINE_GRACE_BYTES;
 
-/// Up to this multiple of the largest head h2 hands out HTTP/2 requests for the front to refuse, with a text and what a browser asks
-/// for; beyond it h2 answers 431 by itself. A connection may hold as much of one head that is arriving.
+/// Up to this multiple of the largest head, h2 passes HTTP/2 requests on and we refuse them, with a text and the CORS headers for a
+/// browser; beyond it h2 itself responds with 431. A connection may buffer as much of one head that is arriving.
 const HTTP2_HEADS: u32 = 4;
 
-/// Most bytes of one response that wait in h2 for the socket; what waits for the reader's window is less than one piece of
+/// Most bytes of one response that wait in h2 for the socket; the data that waits for the reader's window is less than one piece of
 /// `response_body.rs`.
 const HTTP2_BUFFER_BYTES: usize = 16 * 1024;
 
@@ -57,7 +57,7 @@ pub(crate) struct Shared<S> {
     pub(crate) tls: Option<TlsConfig>,
     pub(crate) metrics: Arc<ListenerMetrics>,
     pub(crate) quotas: Quotas,
-    /// True from the moment when the listener drains.
+    /// True once the listener drains.
     pub(crate) draining: watch::Receiver<bool>,
 }
 
@@ -74,7 +74,7 @@ impl<S: Clone> Clone for Shared<S> {
     }
 }
 
-/// A connection that was accepted, and has a place.
+/// An accepted and admitted connection.
 pub(crate) struct AcceptedConnection {
     pub(crate) stream: TcpStream,
     pub(crate) remote: SocketAddr,
@@ -82,17 +82,17 @@ pub(crate) struct AcceptedConnection {
     pub(crate) descriptor: Option<Descriptor>,
 }
 
-/// A connection of which it is known what its client speaks.
+/// A connection whose protocol was detected.
 struct Recognised {
     stream: Stream,
-    /// What was read to find out.
+    /// The bytes read for the detection.
     ahead: Bytes,
     peer: Peer,
     activity: Arc<Activity>,
     descriptor: Option<Descriptor>,
 }
 
-/// Why a connection ended early. The cause is at the client, so it is logged at debug level only.
+/// Why a connection ended early. The client causes it, so it is logged at debug level only.
 #[derive(Debug, thiserror::Error)]
 enum ServeError {
     #[error("the connection failed")]
@@ -168,7 +168,7 @@ where
         let draining = &mut shared.draining;
         tokio::select! {
             recognised = recognise(stream, tls.as_ref(), &options, &activity) => recognised?,
-            // Nothing was asked yet, so nothing is lost.
+            // No request was received yet, so nothing is lost.
             _ = draining.wait_for(|draining| *draining) => return Ok(()),
         }
     };
@@ -181,7 +181,7 @@ where
     }
 }
 
-/// Finds out what the client speaks. `None`: it left without a word.
+/// Detects the protocol. `None`: the client closed without sending a byte.
 async fn recognise(
     stream: TcpStream,
     tls: Option<&TlsConfig>,
@@ -249,10 +249,10 @@ where
     let unread = Arc::new(UnreadBody::new(milliseconds(options.unread_timeout_ms)));
     let (transport, front) = parts(recognised, shared, Protocol::One(Arc::clone(&unread)));
     let mut builder = http1::Builder::new();
-    // We keep our own clocks; see `activity.rs`.
+    // We measure the timeouts ourselves; see `activity.rs`.
     builder.header_read_timeout(None).max_buf_size(options.head_bytes_max() + HTTP1_HEAD_SLACK_BYTES);
     if options.head_fields_max.get() != HTTP1_FIELDS_DEFAULT {
-        // Only when it has to be: hyper then allocates for each request.
+        // Only if needed: hyper then allocates for each request.
         builder.max_headers(options.head_fields_max.get());
     }
     let connection = builder.serve_connection(transport, front).with_upgrades();
@@ -312,7 +312,7 @@ fn parts<S>(
     (TokioIo::new(transport), front)
 }
 
-/// Polls a connection, and closes it when it is idle for too long, when its head is late, or when the listener drains.
+/// Polls a connection, and closes it if it is idle for too long, if its head is late, or when the listener drains.
 async fn drive<C>(
     connection: C,
     close: impl Fn(Pin<&mut C>),
@@ -335,7 +335,7 @@ where
     let mut closing = false;
     std::future::poll_fn(move |context| {
         loop {
-            // Draining first, so that a response that is ready in the same moment says `connection: close`; and by the value,
+            // Draining first, so that a response that is ready at the same moment has `connection: close`; and by the value,
             // because receivers are woken one after another.
             if !closing && (*told.borrow() || drain.as_mut().poll(context).is_ready()) {
                 closing = true;
@@ -345,7 +345,7 @@ where
                 return Poll::Ready(result.map_err(ServeError::from));
             }
             if let Some(unread) = unread {
-                // What it takes from hyper wakes this task again, and hyper reads on.
+                // Reading from hyper wakes this task again, and hyper continues to read.
                 let _ = unread.poll_rest(context, activity);
             }
             let deadline = activity.deadline(head_timeout, idle_timeout);

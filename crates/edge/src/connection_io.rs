@@ -1,4 +1,4 @@
-//! [`ConnectionIo`]: the bytes of one connection as hyper reads and writes them.
+//! [`ConnectionIo`]: the byte stream of one connection, as hyper reads and writes it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use crate::metrics::{CutReason, ListenerMetrics};
 use crate::options::{Options, milliseconds};
 use crate::platform;
 
-/// Most bytes of a response that the kernel holds before it sends them.
+/// Most bytes of a response that the kernel buffers before it sends them.
 const KERNEL_UNSENT_BYTES: u32 = 64 * 1024;
 
 #[derive(Debug)]
@@ -45,9 +45,9 @@ impl Stream {
     }
 }
 
-/// What a write has brought.
+/// The result of a write.
 trait Written {
-    /// Bytes that the peer, or the kernel for it, has taken.
+    /// Bytes that the peer, or the kernel on its behalf, has accepted.
     fn bytes(&self) -> usize;
 }
 
@@ -63,24 +63,24 @@ impl Written for () {
     }
 }
 
-/// One connection: its stream, what was read ahead of it, and where arriving bytes are noted.
+/// One connection: its stream, the bytes read ahead of it, and the record of arriving bytes.
 #[derive(Debug)]
 pub(crate) struct ConnectionIo {
     stream: Stream,
-    /// What hyper gets before anything else of the stream: what was read while the protocol was being recognised, or the end of a
-    /// head whose rest was dropped.
+    /// Bytes that hyper reads before the stream: those read while the protocol was detected, or the end of a head whose rest was
+    /// dropped.
     ahead: Bytes,
     /// On HTTP/1.1, the head that is arriving.
     head: Option<Head>,
     activity: Arc<Activity>,
     unread_timeout: Duration,
     write_rate: MinimumRate,
-    /// Whether the peer takes what is sent fast enough; set once a write had to wait for it.
+    /// Whether the peer reads fast enough; set once a write had to wait for it.
     write_pace: Option<Box<BodyRate>>,
-    /// Rings when the rest of an unread body was awaited for long enough; set once our half is shut.
+    /// Fires when the rest of an unread body was awaited for long enough; set once our side is shut down.
     unread_end: Option<Pin<Box<Sleep>>>,
     metrics: Arc<ListenerMetrics>,
-    /// Given back after the stream is closed: fields are dropped in order.
+    /// Released after the stream is closed: fields are dropped in order.
     descriptor: Option<Descriptor>,
 }
 
@@ -119,7 +119,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Gives up on a peer that takes too little of what is sent to it: its response, and its connection, would be kept for ever.
+    /// Gives up on a peer that reads too slowly: otherwise its response and its connection would stay forever.
     fn paced<T: Written>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -152,10 +152,10 @@ impl ConnectionIo {
         self.paced(shut, context)
     }
 
-    /// Throws away what the peer still sends, until it closes or the time is over.
+    /// Discards what the peer still sends, until it closes or the time is over.
     ///
-    /// A socket that is closed while bytes wait in it resets the connection, and a reset takes the response from a peer that
-    /// was still sending (RFC 9112 section 9.6).
+    /// Closing a socket that has unread bytes resets the connection, and a reset discards the response at a peer that was still
+    /// sending (RFC 9112 section 9.6).
     fn discard(&mut self, end: &mut Pin<Box<Sleep>>, context: &mut Context<'_>) -> Poll<()> {
         let stream = self.stream.tcp_mut();
         let mut scratch = [0; 16 * 1024];
@@ -171,10 +171,9 @@ impl ConnectionIo {
         }
     }
 
-    /// The stream, what was read ahead of it and not yet given away, and its place among the descriptors. The limits that are
-    /// HTTP's end.
+    /// The stream, the bytes read ahead of it and not yet consumed, and its descriptor. The limits that apply to HTTP end here.
     pub(crate) fn into_parts(self) -> (Stream, Bytes, Option<Descriptor>) {
-        // The default of the system again.
+        // Restore the default of the system.
         platform::limit_unsent(self.stream.tcp(), 0);
         (self.stream, self.ahead, self.descriptor)
     }
@@ -185,7 +184,7 @@ impl ConnectionIo {
         self.head.as_ref().is_some_and(Head::is_skipping)
     }
 
-    /// Hands out what comes before the stream.
+    /// Returns the bytes that come before the stream.
     fn take_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
         let length = self.ahead.len().min(buffer.remaining());
         buffer.put_slice(&self.ahead[..length]);
@@ -199,7 +198,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Notes what arrived, and takes back what belongs to a head that is too large.
+    /// Records arrived bytes, and removes those of a head that is too large.
     fn note_arrived(&mut self, before: usize, buffer: &mut ReadBuf<'_>) {
         let in_head = self.activity.bytes_arrived();
         let Some(head) = &mut self.head else { return };
@@ -216,7 +215,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Gives hyper the end of a head whose rest was dropped.
+    /// Passes hyper the end of a head whose rest was dropped.
     fn end_head(&mut self, ended: Option<(HeadTooLarge, &'static [u8])>) {
         if let Some((found, ending)) = ended {
             self.activity.head_is_too_large(found);
@@ -224,7 +223,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Reads and drops the rest of a head that is too large. Ready when it is over, or the peer has left.
+    /// Reads and drops the rest of a head that is too large. Ready when the rest is read, or the peer has closed.
     fn skip_head(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0; 8 * 1024];
         while self.is_skipping() {

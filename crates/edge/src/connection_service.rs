@@ -1,4 +1,4 @@
-//! [`ConnectionService`]: what is done to each request between hyper and the service.
+//! [`ConnectionService`]: handles each request between hyper and the service.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ use crate::response_body::{ResponseBody, ResponseContext};
 use crate::unread_body::UnreadBody;
 use crate::{Peer, Upgrade};
 
-/// The one meeting type, as a bound.
+/// The type of service that listeners call, as a bound.
 pub(crate) trait RequestService:
     tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
     + Clone
@@ -43,7 +43,7 @@ impl<S> RequestService for S where
 {
 }
 
-/// The service of one connection, with what the connection knows.
+/// The service of one connection, with the state of the connection.
 pub(crate) struct ConnectionService<S> {
     pub(crate) service: S,
     pub(crate) peer: Peer,
@@ -54,24 +54,24 @@ pub(crate) struct ConnectionService<S> {
     pub(crate) options: Arc<Options>,
 }
 
-/// What the connection speaks, with what only that has.
+/// The protocol of the connection, with its own state.
 pub(crate) enum Protocol {
-    /// HTTP/1.1: one request at a time, whose body may be left unread; the connection can be taken over.
+    /// HTTP/1.1: one request at a time, whose body may be left unread; the connection can be upgraded.
     One(Arc<UnreadBody>),
     /// HTTP/2: streams.
     Two(Http2Streams),
 }
 
-/// A request body that gives a peer up that sends too slowly, and notes when it was given up before its end.
+/// A request body that fails if the peer sends too slowly, and records if it was dropped before its end.
 struct RequestBody {
-    /// `None` once it was read to its end: a chunked one does not know.
+    /// `None` once it was read to its end: a chunked body does not know its length.
     body: Option<Incoming>,
-    /// The client waits to be asked for it (`Expect: 100-continue`), and was not yet.
+    /// The client waits for `100 Continue` (`Expect: 100-continue`), which was not sent yet.
     unasked: bool,
     pace: BodyRate,
     /// Its number among the bodies of its connection.
     number: u64,
-    /// On HTTP/1.1; an HTTP/2 stream is ended by itself, and its connection goes on.
+    /// On HTTP/1.1; on HTTP/2 only the stream ends, and its connection continues.
     unread: Option<(Arc<UnreadBody>, Arc<Activity>)>,
 }
 
@@ -85,7 +85,7 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let Some(running) = self.activity.request_began() else {
-            // Its task is about to be dropped. A client takes it for a connection that was idle for too long.
+            // Its task is about to be dropped. The client sees a connection that was closed while idle.
             return Box::pin(std::future::pending());
         };
         self.metrics.requests.inc();
@@ -107,7 +107,7 @@ where
             Protocol::Two(_) => None,
         };
         if let Some(found) = self.activity.take_too_large() {
-            // hyper has only a part of the head, and none of what follows it: there is no other request on this connection.
+            // hyper has only a part of the head, and none of the following bytes: there is no other request on this connection.
             let refusal = self.refuse_head(request.headers(), found);
             drop(request);
             self.activity.body_left_unread();
@@ -122,7 +122,7 @@ where
         };
         if let Some(mut refusal) = refusal {
             let_page_read(request.headers(), &mut refusal);
-            // The body goes first, as it does where a service answers.
+            // The body is dropped first, as when a service responds.
             drop(request);
             return Box::pin(finish(std::future::ready(Ok(refusal)), reader, unread));
         }
@@ -131,7 +131,7 @@ where
     }
 }
 
-/// Makes a response of what a service answered. On HTTP/1.1 it says so when it is the last one of its connection.
+/// Converts a service's response. On HTTP/1.1 it states when it is the last one of its connection.
 async fn finish<A>(
     response: A,
     reader: ResponseContext,
@@ -253,8 +253,8 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
     line + fields.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum::<usize>()
 }
 
-/// Lets the page that sent the request read the error: otherwise its browser shows it nothing (Fetch standard, CORS protocol). The
-/// text contains no secret.
+/// Lets the page that sent the request read the error: otherwise its browser hides the response (Fetch standard, CORS protocol).
+/// The text contains no secret.
 fn let_page_read(request: &HeaderMap, refusal: &mut Response<Body>) {
     if let Some(origin) = request.get(header::ORIGIN) {
         let_origin_read(origin.clone(), refusal);
@@ -279,7 +279,7 @@ impl http_body::Body for RequestBody {
         let this = self.get_mut();
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         this.unasked = false;
-        // hyper says so itself only once it has looked for the next request, if the response went out before.
+        // If the response was sent earlier, hyper adds this only after it has looked for the next request.
         let polled = if http_body::Body::is_end_stream(body) {
             Poll::Ready(None)
         } else {

@@ -1,5 +1,5 @@
-//! [`Connections`]: all open connections of a listener, with a bound for all and for each address, and the end of the most silent
-//! one when a new connection needs its slot.
+//! [`Connections`]: all open connections of a listener, with a total limit and a limit per address, and the eviction of the most
+//! silent one when a new connection needs its slot.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ pub(crate) struct Connections {
     by_address: HashMap<IpAddr, usize>,
     /// Silent connections, the first to close first; of one address, or of all.
     candidates: (Option<IpAddr>, VecDeque<(Id, Silence)>),
-    /// When a scan last found none, and of which address.
+    /// When a scan last found none, and for which address.
     found_none: Option<(Option<IpAddr>, Instant)>,
     descriptors: Option<PortDescriptors>,
     metrics: Arc<ListenerMetrics>,
@@ -41,7 +41,7 @@ pub(crate) struct Connections {
 pub struct Drained {
     /// Connections that were open when draining began and ended by themselves.
     pub finished: usize,
-    /// Connections that were cut at the deadline.
+    /// Connections that were closed at the deadline.
     pub cut: usize,
 }
 
@@ -53,7 +53,7 @@ struct Entry {
 
 /// The permission to open a connection.
 pub(crate) struct Admission {
-    /// `None` where nothing bounds descriptors.
+    /// `None` if descriptors are not limited.
     pub(crate) descriptor: Option<Descriptor>,
 }
 
@@ -70,15 +70,15 @@ impl Connections {
         }
     }
 
-    /// Waits for the next connection to end. `None` where none is open.
+    /// Waits for the next connection to end. `None` if none is open.
     pub(crate) async fn next_end(&mut self) -> Option<()> {
         let ended = self.tasks.join_next_with_id().await?;
         self.ended(ended);
         Some(())
     }
 
-    /// Admits a new connection, if necessary by evicting the most silent one: of the same address if that has too many, else of any.
-    /// The error says which limit is reached.
+    /// Admits a new connection, if necessary by evicting the most silent one: of the same address if that has too many, else of
+    /// any. The error names the limit that is reached.
     pub(crate) async fn admit(
         &mut self,
         address: IpAddr,
@@ -129,14 +129,14 @@ impl Connections {
             }
         };
         self.metrics.evicted();
-        // It ends as soon as its task is dropped, which a busy processor may delay.
+        // It ends as soon as its task is dropped, which may be delayed on a busy processor.
         let gone = async { while self.entries.contains_key(&evicted) && self.next_end().await.is_some() {} };
         tokio::time::timeout(EVICTION_WAIT, gone).await.ok()
     }
 
     fn evict_candidate(&mut self) -> Option<Id> {
         while let Some((id, silence)) = self.candidates.1.pop_front() {
-            // It may have ended or asked something in the meantime.
+            // It may have ended or sent a request in the meantime.
             if let Some(entry) = self.entries.get(&id)
                 && entry.activity.evict(silence)
             {
@@ -189,7 +189,7 @@ impl Connections {
         }
     }
 
-    /// Waits until all have ended, and cuts those that have not in time.
+    /// Waits until all have ended, and closes those that have not ended in time.
     pub(crate) async fn drain(mut self, limit: Duration) -> Drained {
         let mut finished = 0;
         let all_ended = async {
@@ -197,7 +197,7 @@ impl Connections {
                 finished += 1;
             }
         };
-        // Late means that some are left, which the next lines see.
+        // A timeout means that some are left; the next lines handle them.
         let _ = tokio::time::timeout(limit, all_ended).await;
         let cut = self.tasks.len();
         self.tasks.abort_all();

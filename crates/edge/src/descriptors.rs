@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Fewest descriptors that are left to the process itself, for files, workers and requests that it makes.
+/// Fewest descriptors that are left to the process itself, for files, workers and outgoing requests.
 const RESERVE_MIN: usize = 48;
 
 /// Most descriptors that are left to the process itself.
 const RESERVE_MAX: usize = 1024;
 
-/// Most descriptors that each port has to itself.
+/// Most descriptors that are reserved for each port.
 const PORT_MAX: usize = 256;
 
 /// Descriptors for connections. Cheap to clone.
@@ -18,9 +18,9 @@ pub(crate) struct Descriptors(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     ports: usize,
-    /// How many each port has to itself.
+    /// How many are reserved for each port.
     own: usize,
-    /// How many there are for whichever port needs them.
+    /// How many any port may use.
     shared: usize,
     shared_used: Mutex<usize>,
 }
@@ -40,11 +40,11 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptors {
-    /// Divides what is left to a process.
+    /// Divides the descriptors that the process has left.
     pub(crate) fn divide(left: usize, ports: usize) -> Self {
         let connections = left.saturating_sub((left / 8).clamp(RESERVE_MIN, RESERVE_MAX));
         let ports = ports.max(1);
-        // At most half is set apart: where there are few, most of them go where they are needed.
+        // At most half is reserved: if there are few, most of them are for any port that needs them.
         let own = (connections / (2 * ports)).clamp(1, PORT_MAX);
         let shared = connections.saturating_sub(own * ports);
         Self(Arc::new(Inner { ports, own, shared, shared_used: Mutex::default() }))
@@ -55,14 +55,14 @@ impl Descriptors {
         self.0.shared + self.0.own * self.0.ports
     }
 
-    /// The share of one more port. Call it once for each.
+    /// Creates the share of one more port. Call it once for each.
     pub(crate) fn port(&self) -> PortDescriptors {
         PortDescriptors { descriptors: self.clone(), used: Arc::default() }
     }
 }
 
 impl PortDescriptors {
-    /// One more, if there is any: first of the port's own, then of those that all share.
+    /// Takes one more, if there is any: first of the port's own, then of the shared ones.
     pub(crate) fn take(&self) -> Option<Descriptor> {
         let inner = &self.descriptors.0;
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +118,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever is taken and given back in whatever order, no port is ever refused one of its own, and the sum is bounded.
+        /// In whatever order descriptors are taken and returned, no port is ever refused a reserved one, and the sum is limited.
         #[test]
         fn taken_and_returned_descriptors_add_up(steps in proptest::collection::vec((0usize..3, proptest::bool::ANY), 0..400)) {
             let descriptors = Descriptors::divide(100, 3);

@@ -1,8 +1,8 @@
 //! [`DevAuthority`]: certificates for development, from a certificate authority that never leaves this machine.
 //!
-//! The authority is created once and kept, so that it has to be trusted only once; the certificate that a server shows is made
-//! at each start, and again before it expires. The authority is constrained to names of this machine (RFC 5280 section
-//! 4.2.1.10), so that its key, if stolen, is of no use for anything else.
+//! The authority is created once and stored, so that it has to be trusted only once; the server certificate is created at each
+//! start, and again before it expires. The authority is constrained to names of this machine (RFC 5280 section 4.2.1.10), so that
+//! its key, if stolen, is useless for other names.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -25,16 +25,16 @@ use crate::error_table;
 use crate::platform;
 use crate::tls::TlsConfig;
 
-/// The authority's certificate, for others to trust.
+/// The authority's certificate, for clients to trust.
 const CERTIFICATE_FILE: &str = "authority.pem";
-/// The authority itself: facts, certificate and key. Only we read it.
+/// The authority itself: metadata, certificate and key. Only we read it.
 const AUTHORITY_FILE: &str = "authority-private.pem";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const AUTHORITY_LIFETIME: Duration = DAY.saturating_mul(3650);
-/// Also the time before its end at which an authority is replaced.
+/// Also the time before its expiry at which an authority is replaced.
 const LEAF_LIFETIME: Duration = DAY.saturating_mul(90);
-/// How long before its end a leaf is replaced.
+/// How long before its expiry a leaf certificate is replaced.
 const LEAF_RENEWAL: Duration = DAY.saturating_mul(30);
 /// Clocks of this machine and its virtual machines may differ.
 const CLOCK_SKEW: Duration = DAY;
@@ -51,10 +51,10 @@ struct Authority {
     facts: AuthorityProperties,
 }
 
-/// What the authority's certificate says, kept in lines above it so that nothing has to take it apart.
+/// The metadata of the authority's certificate, stored in lines above it so that the certificate does not have to be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct AuthorityProperties {
-    /// The machine's name at the time, which the constraints permit.
+    /// The machine's name at that time, which the constraints permit.
     host: Option<String>,
     /// Seconds since the Unix epoch.
     not_after_s: u64,
@@ -68,20 +68,20 @@ pub enum AuthorityError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The operating system's error.
         #[source]
         cause: io::Error,
     },
-    /// The file is not what we wrote.
+    /// The file does not have the content that we wrote.
     #[error("{} is damaged; delete it, and a new authority is made, which clients must trust again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
-    /// A certificate cannot be made.
+    /// A certificate cannot be created.
     #[error("make a development certificate")]
     Issue(#[from] rcgen::Error),
-    /// A certificate was made that TLS does not accept.
+    /// TLS does not accept the created certificate.
     #[error("use a development certificate")]
     Use(#[from] rustls::Error),
 }
@@ -99,8 +99,8 @@ impl AuthorityError {
 }
 
 impl DevAuthority {
-    /// Loads the authority kept in `dir`, or makes one there. The folder is created where it does not exist; the private file can
-    /// be read by its owner only. An authority that is about to expire is replaced.
+    /// Loads the authority stored in `dir`, or creates one there. The folder is created if it does not exist; only the owner can
+    /// read the private file. An authority that is about to expire is replaced.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl DevAuthority {
                 }
                 std::fs::create_dir_all(dir).map_err(at(dir))?;
                 let text = create(now, host.filter(|name| is_dns_name(name)))?;
-                // Another process may have been quicker; then its authority counts.
+                // Another process may have been faster; then its authority is used.
                 let text = keep_first(&private_path, &text).map_err(at(&private_path))?;
                 parse(&text).ok_or_else(|| AuthorityError::Damaged { path: private_path.clone() })?
             }
@@ -145,16 +145,16 @@ impl DevAuthority {
         Ok(Self(Arc::new(Authority { certificate_path, certificate, issuer, facts })))
     }
 
-    /// The file with the authority's certificate in PEM form: what users trust, or name in `NODE_EXTRA_CA_CERTS`.
+    /// The file with the authority's certificate in PEM form, which users trust or name in `NODE_EXTRA_CA_CERTS`.
     pub fn certificate_path(&self) -> &Path {
         &self.0.certificate_path
     }
 
-    /// A certificate for localhost, 127.0.0.1, ::1 and this machine's name, renewed in time for as long as the process runs.
+    /// A certificate for localhost, 127.0.0.1, ::1 and this machine's name, renewed before it expires while the process runs.
     ///
     /// # Errors
     ///
-    /// If the certificate cannot be made.
+    /// If the certificate cannot be created.
     pub fn tls_config(&self) -> Result<TlsConfig, AuthorityError> {
         let leaf = Mutex::new(self.leaf(&self.names(), SystemTime::now())?);
         Ok(TlsConfig::from_resolver(Arc::new(Leaves { authority: self.clone(), leaf })))
@@ -162,7 +162,7 @@ impl DevAuthority {
 
     fn names(&self) -> Vec<String> {
         let localhost = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        // A machine that was renamed keeps its authority, whose constraints know the old name only.
+        // If the machine was renamed, the authority is kept; its constraints permit the old name only.
         let host = self.0.facts.host.clone().filter(|name| platform::host_name().as_ref() == Some(name));
         localhost.into_iter().chain(host).collect()
     }
@@ -188,7 +188,7 @@ impl DevAuthority {
     }
 }
 
-/// A certificate that servers show, until it is renewed.
+/// The server's certificate, until it is renewed.
 #[derive(Debug)]
 struct Leaf {
     certified: Arc<CertifiedKey>,
@@ -207,7 +207,7 @@ impl Leaves {
         if leaf.renew_at <= now {
             match self.authority.leaf(&self.authority.names(), now) {
                 Ok(renewed) => *leaf = renewed,
-                // The old one still has some time, and the next client tries again.
+                // The old one is still valid for some time, and the next connection tries again.
                 Err(error) => tracing::error!(%error, "the development certificate was not renewed"),
             }
         }
@@ -221,7 +221,7 @@ impl ResolvesServerCert for Leaves {
     }
 }
 
-/// The text of a new authority: facts, certificate, key.
+/// The text of a new authority: metadata, certificate, key.
 fn create(now: SystemTime, host: Option<String>) -> Result<String, rcgen::Error> {
     let facts = AuthorityProperties { host, not_after_s: unix_s(now + AUTHORITY_LIFETIME) };
     let key = KeyPair::generate()?;
@@ -238,7 +238,7 @@ fn create(now: SystemTime, host: Option<String>) -> Result<String, rcgen::Error>
     Ok(text)
 }
 
-/// An authority as it is kept.
+/// An authority as stored.
 struct StoredAuthority {
     facts: AuthorityProperties,
     certificate_pem: String,
@@ -257,7 +257,7 @@ fn parse(text: &str) -> Option<StoredAuthority> {
     Some(StoredAuthority { facts: AuthorityProperties { host, not_after_s }, certificate_pem, key })
 }
 
-/// The same parameters whenever they are made from the same facts and key: issuer and subject must agree in every start.
+/// The same parameters whenever they are created from the same metadata and key: issuer and subject must agree in every start.
 fn authority_params(facts: &AuthorityProperties, key: &KeyPair, now: SystemTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.not_before = (now - CLOCK_SKEW).into();
@@ -274,7 +274,7 @@ fn authority_params(facts: &AuthorityProperties, key: &KeyPair, now: SystemTime)
             .collect(),
         excluded_subtrees: Vec::new(),
     });
-    // Two authorities with one name confuse trust stores, so the name carries a part of the key's own.
+    // Two authorities with one name confuse trust stores, so the name includes a part of the key's digest.
     let key_id = params.key_identifier(key);
     let short: String = key_id.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     params.distinguished_name = named(&format!("Chappe development authority {short}"));
@@ -287,16 +287,16 @@ fn named(common_name: &str) -> DistinguishedName {
     name
 }
 
-/// Writes a private file unless it exists, all or nothing, and answers what it holds now.
+/// Writes a private file atomically unless it exists, and returns its content.
 fn keep_first(path: &Path, text: &str) -> io::Result<String> {
     let draft = path.with_extension(format!("{}.draft", std::process::id()));
-    // One that a killed process with our id left behind.
+    // A killed process with the same process id may have left one.
     let _ = std::fs::remove_file(&draft);
     let mut file = platform::create_private(&draft)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     drop(file);
-    // Unlike a rename, a link does not replace. Where the file system has no links, the last one wins, as it would have.
+    // Unlike a rename, a link does not replace. If the file system has no links, the last writer wins.
     match std::fs::hard_link(&draft, path) {
         Ok(()) => std::fs::remove_file(&draft)?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => std::fs::remove_file(&draft)?,
@@ -305,7 +305,7 @@ fn keep_first(path: &Path, text: &str) -> io::Result<String> {
     std::fs::read_to_string(path)
 }
 
-/// Puts the certificate where users look for it.
+/// Writes the certificate to the file where users look for it.
 fn publish(path: &Path, pem: &str) -> io::Result<()> {
     if std::fs::read_to_string(path).is_ok_and(|kept| kept == pem) {
         return Ok(());
@@ -315,7 +315,7 @@ fn publish(path: &Path, pem: &str) -> io::Result<()> {
     std::fs::rename(&draft, path)
 }
 
-/// A name that a certificate may carry and a verifier understands, other than localhost itself.
+/// A name that a certificate may contain and a verifier understands, other than localhost itself.
 fn is_dns_name(name: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()

@@ -10,14 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::connection_io::Stream;
 use crate::descriptors::Descriptor;
 
-/// An upgraded connection, plain or TLS, for peers of which there are few: each is read and written by tasks of the runtime.
-/// [`crate::Socket`] is for many.
+/// An upgraded connection, plain or TLS, for the case of few peers: tasks of the runtime read and write each. [`crate::Socket`] is
+/// for many peers.
 #[derive(Debug)]
 pub struct Duplex {
     stream: Stream,
-    /// What HTTP had already read behind the request; served first.
+    /// Bytes that HTTP had already read after the request; returned first.
     leftover: Bytes,
-    /// Given back after the stream is closed: fields are dropped in order.
+    /// Released after the stream is closed: fields are dropped in order.
     _descriptor: Option<Descriptor>,
 }
 

@@ -1,5 +1,5 @@
-//! What each error of a listener means: responses that the listener sends before a service sees the request, and reasons for which it
-//! closes a connection. The latter have no response; their codes are in the log.
+//! Descriptions of the errors of a listener: responses that the listener sends before a service sees the request, and reasons for
+//! which it closes a connection. The latter have no response; their codes are in the log.
 
 use std::time::Duration;
 

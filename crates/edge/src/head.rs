@@ -1,28 +1,28 @@
-//! [`Head`]: follows the bytes of the request heads on an HTTP/1.1 connection, and gives one that is too large an end. Pure.
+//! [`Head`]: follows the bytes of the request heads on an HTTP/1.1 connection, and ends one that is too large. Pure.
 //!
-//! hyper answers a head that exceeds its buffer by itself: without a text, and without the fields by which a browser lets a page of
-//! another origin read the response. So hyper never sees such a head whole. The rest is read and dropped in the room of a line's
-//! beginning, hyper is given an end in its place, and the front refuses the request that hyper makes of it.
+//! hyper itself responds to a head that exceeds its buffer: without a text, and without the fields by which a browser lets a page
+//! of another origin read the response. So hyper never receives such a head completely. The rest is read and dropped in a buffer
+//! for the beginning of a line, hyper receives a replacement end, and `connection_service.rs` refuses the resulting request.
 
 use http::HeaderValue;
 
-/// By how many bytes a head may exceed its limit so that the line under way ends: a short line is never cut in two. An `Origin` field
-/// is shorter, so either hyper sees all of it or [`Head::skip`] does.
+/// By how many bytes a head may exceed its limit so that the current line ends: a short line is never split. An `Origin` field is
+/// shorter, so either hyper receives all of it or [`Head::skip`] does.
 pub(crate) const LINE_GRACE_BYTES: usize = 1024;
 
-/// The longest request line. hyper answers a target above 65,534 bytes by itself, as it answers a large head.
+/// The longest request line. hyper itself responds to a target above 65,534 bytes, as it does to a large head.
 const REQUEST_LINE_BYTES_MAX: usize = 60 * 1024;
 
-/// How much of the rest of a head is read and dropped, as a multiple of the limit. What comes behind it is dropped once the
-/// answer is sent, like the rest of a body.
+/// How much of the rest of a head is read and dropped, as a multiple of the limit. What follows is dropped once the response is
+/// sent, like the rest of a body.
 const SKIPPED_HEADS_MAX: usize = 16;
 
 /// Which limit a head exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadLimit {
-    /// More bytes than there may be.
+    /// More bytes than the limit.
     Bytes,
-    /// More fields than there may be.
+    /// More fields than the limit.
     Fields,
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum HeadLimit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeadTooLarge {
     pub(crate) excess: HeadLimit,
-    /// The `Origin` field, where it is in the part that hyper did not see.
+    /// The `Origin` field, if it is in the part that hyper did not receive.
     pub(crate) origin: Option<HeaderValue>,
 }
 
@@ -46,30 +46,30 @@ pub(crate) struct Head {
 enum State {
     /// No head is arriving.
     Between,
-    /// hyper gets what arrives.
+    /// hyper receives the arriving bytes.
     ForwardedHead(ForwardedHead),
     /// A head exceeds a limit: its rest is dropped.
     SkippedHead(SkippedHead),
 }
 
-/// What of a head has passed.
+/// The part of a head that was passed to hyper.
 #[derive(Debug, Default)]
 struct ForwardedHead {
     bytes: usize,
-    /// Whole lines, the request line included.
+    /// Complete lines, the request line included.
     lines: usize,
-    /// Of the line under way.
+    /// Bytes of the current line.
     line_bytes: usize,
-    /// Whether the line under way has nothing but its end so far.
+    /// Whether the current line has nothing but its end so far.
     is_blank: bool,
-    /// Whether the line under way has a colon.
+    /// Whether the current line has a colon.
     has_colon: bool,
 }
 
 #[derive(Debug)]
 struct SkippedHead {
     bytes_left: usize,
-    /// The beginning of the line under way; none while the line is one that hyper has the beginning of.
+    /// The beginning of the current line; `None` while hyper has the beginning of that line.
     line: Option<Vec<u8>>,
     ending: &'static [u8],
     found: HeadTooLarge,
@@ -79,7 +79,7 @@ enum HeadProgress {
     All,
     /// The head has ended.
     Ended,
-    /// Only so many bytes, and the head is given this end.
+    /// Pass only this number of bytes, and then this end of the head.
     Cut(usize, HeadLimit, &'static [u8]),
 }
 
@@ -89,12 +89,13 @@ impl Head {
         Self { bytes_max, fields_max, state: State::Between }
     }
 
-    /// What arrives is no head.
+    /// Arriving bytes belong to no head.
     pub(crate) fn is_over(&mut self) {
         self.state = State::Between;
     }
 
-    /// Notes bytes of a head, and gives how many of them hyper may have. If these are not all, the others are for [`Head::skip`].
+    /// Records bytes of a head, and returns how many of them hyper may have. If these are not all, pass the others to
+    /// [`Head::skip`].
     pub(crate) fn pass(&mut self, bytes: &[u8]) -> usize {
         if let State::Between = self.state {
             self.state = State::ForwardedHead(ForwardedHead { is_blank: true, ..ForwardedHead::default() });
@@ -124,8 +125,8 @@ impl Head {
         matches!(self.state, State::SkippedHead(_))
     }
 
-    /// Drops bytes of a head that is too large. At its end, or when enough was dropped: what is wrong with it, and what hyper is to see in
-    /// place of the rest.
+    /// Drops bytes of a head that is too large. At its end, or when enough was dropped, returns the exceeded limit, and the end
+    /// that hyper receives in place of the rest.
     pub(crate) fn skip(&mut self, bytes: &[u8]) -> Option<(HeadTooLarge, &'static [u8])> {
         let State::SkippedHead(skipping) = &mut self.state else { return None };
         if !skipping.skip(bytes) {
@@ -137,7 +138,7 @@ impl Head {
     }
 }
 
-/// The end of a head whose last line is whole.
+/// The end of a head whose last line is complete.
 const CLEAN_END: &[u8] = b"\r\n";
 
 impl ForwardedHead {
@@ -146,7 +147,7 @@ impl ForwardedHead {
         while let Some(first) = bytes.get(passed) {
             let ends_head = matches!(first, b'\r' | b'\n');
             if self.line_bytes == 0 && self.lines > 0 && !ends_head {
-                // The request line is no field.
+                // The request line is not a field.
                 if self.lines > fields_max {
                     return HeadProgress::Cut(passed, HeadLimit::Fields, CLEAN_END);
                 }
@@ -159,7 +160,7 @@ impl ForwardedHead {
             let line = &rest[..end.unwrap_or(rest.len())];
             let most = if self.lines == 0 { bytes_max.min(REQUEST_LINE_BYTES_MAX) } else { bytes_max };
             let room = (most + LINE_GRACE_BYTES).saturating_sub(self.bytes);
-            // A line end is not cut in two either: hyper refuses a lone CR by itself.
+            // A line end is not split either: hyper itself refuses a lone CR.
             if line.len() > room && line != b"\n" {
                 let room = room - usize::from(line[..room].ends_with(b"\r"));
                 self.has_colon |= line[..room].contains(&b':');
@@ -176,14 +177,14 @@ impl ForwardedHead {
             if self.is_blank && self.lines > 0 {
                 return HeadProgress::Ended;
             }
-            // Blank lines before the request line mean nothing (RFC 9112 section 2.2).
+            // Blank lines before the request line are ignored (RFC 9112 section 2.2).
             self.lines += usize::from(!self.is_blank);
             (self.line_bytes, self.is_blank, self.has_colon) = (0, true, false);
         }
         HeadProgress::All
     }
 
-    /// What makes a whole head of one that is cut within a line.
+    /// The text that completes a head that is cut within a line.
     fn end_in_line(&self) -> &'static [u8] {
         match (self.lines, self.has_colon) {
             (0, _) => b" HTTP/1.1\r\n\r\n",
@@ -212,7 +213,7 @@ impl SkippedHead {
         self.bytes_left == 0
     }
 
-    /// Reads the beginning of a whole line.
+    /// Reads the beginning of a complete line.
     fn is_end(&mut self, line: &[u8]) -> bool {
         const ORIGIN: &[u8] = b"origin:";
         if matches!(line, b"\r\n" | b"\n") {

@@ -1,4 +1,4 @@
-//! [`Http2Streams`]: the tasks of one HTTP/2 connection, which end with it; and the end of those whose readers take nothing.
+//! [`Http2Streams`]: the tasks of one HTTP/2 connection, which end with it, and the reset of streams whose readers do not read.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use crate::metrics::{CutReason, ListenerMetrics};
 use crate::response_body::StreamClock;
 
-/// Runs each stream of a connection as a task, and aborts them when the connection is gone.
+/// Runs each stream of a connection as a task, and aborts them when the connection has ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Http2Streams(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
-    /// Longest time for which a reader may take nothing.
+    /// Longest time for which a reader may read nothing.
     timeout: Duration,
     metrics: Arc<ListenerMetrics>,
 }
@@ -35,7 +35,8 @@ impl Http2Streams {
         Self(Arc::new(Inner { state: Mutex::default(), timeout, metrics }))
     }
 
-    /// A clock for the next stream. hyper calls the service and then, before anything else, runs what the service gave it.
+    /// A clock for the next stream. hyper calls the service and then, before anything else, runs the future that the service
+    /// returned.
     pub(crate) fn clock_of_next(&self) -> Arc<StreamClock> {
         let clock = Arc::default();
         self.state().next = Some(Arc::clone(&clock));
@@ -72,14 +73,14 @@ where
     }
 }
 
-/// Runs a stream until it ends, or until its reader has taken nothing for too long. Dropping it resets it with `CANCEL` and frees
-/// what waits for the reader, in hyper and in h2.
+/// Runs a stream until it ends, or until its reader has read nothing for too long. Dropping the stream resets it with `CANCEL` and
+/// frees the data that waits for the reader in hyper and in h2.
 async fn while_taken<F>(stream: F, clock: Arc<StreamClock>, timeout: Duration, metrics: Arc<ListenerMetrics>)
 where
     F: Future<Output = ()>,
 {
     let mut stream = pin!(stream);
-    // Set when the reader is first awaited, and later only when it rings: most readers take what they asked for.
+    // Set when the first wait for the reader starts, and later only when it fires: most readers read what they requested.
     let mut alarm = None;
     std::future::poll_fn(move |context| {
         if stream.as_mut().poll(context).is_ready() {

@@ -1,16 +1,16 @@
-//! Turns sockets into requests and duplex streams.
+//! Converts sockets into requests and duplex streams.
 //!
-//! A [`Listener`] accepts connections, tells TLS from plain text by the first byte, speaks HTTP/1.1 and HTTP/2, and
-//! hands each request to one `tower::Service`. Requests leave here with an absolute URI (the origin by which the client
-//! reached us), with [`Peer`] in their extensions and, where the client asks to switch protocols, with [`Upgrade`].
-//! A service that answers 101 takes the connection over as a [`Socket`]: non-blocking, outside the async runtime,
-//! ready for a poll of its own; or as a [`Duplex`], which stays in the runtime.
+//! A [`Listener`] accepts connections, distinguishes TLS from plain text by the first byte, speaks HTTP/1.1 and HTTP/2, and passes
+//! each request to one `tower::Service`. Requests have an absolute URI (the origin by which the client reached us), [`Peer`] in
+//! their extensions and, if the client asks to switch protocols, [`Upgrade`]. A service that responds with 101 receives the
+//! connection as a [`Socket`]: non-blocking, outside the async runtime, for a poll of its own; or as a [`Duplex`], which stays in
+//! the runtime.
 //!
 //! Not its concern: paths, hosts, callers, bodies, WebSocket frames. It knows no product.
 //!
-//! [`Quotas`] bounds what the clients of one address, or of one port, may use of what all ports share.
+//! [`Quotas`] limits what the clients of one address, or of one port, may use of the resources that all ports share.
 //!
-//! Know these first: [`Listener`], [`Upgrade`], [`Socket`]. Start reading at `listener.rs`, then `connection.rs`.
+//! Start with [`Listener`], [`Upgrade`], [`Socket`]. Start reading at `listener.rs`, then `connection.rs`.
 
 mod activity;
 mod bind;
@@ -58,12 +58,12 @@ pub use socket::Socket;
 pub use tls::{TlsConfig, TlsConfigError};
 pub use upgrade::{Upgrade, UpgradeError};
 
-/// Raises the process's bound on open files as far as the system lets it, because every connection takes one. Says what the
-/// bound is now; `None` where there is none. Call it once, at the start of the program.
+/// Raises the process's limit of open files as far as the system allows, because every connection uses one. Returns the new limit;
+/// `None` if there is none. Call it once, at the start of the program.
 ///
 /// # Errors
 ///
-/// If the system refuses; the bound stays as it was.
+/// If the system refuses; the limit stays unchanged.
 pub fn raise_open_files() -> std::io::Result<Option<u64>> {
     platform::raise_open_files()
 }
@@ -71,7 +71,7 @@ pub fn raise_open_files() -> std::io::Result<Option<u64>> {
 /// The two ends of the connection; in the extensions of each request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The client's address, or that of the last hop before us.
+    /// The address of the client, or of the last proxy before us.
     pub remote: SocketAddr,
     /// Our own address on this connection.
     pub local: SocketAddr,

@@ -1,4 +1,4 @@
-//! [`Listener`]: accepts connections, owns their tasks, and ends them in good order.
+//! [`Listener`]: accepts connections, owns their tasks, and drains them.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,12 +25,12 @@ use crate::options::{Options, milliseconds};
 use crate::platform;
 use crate::tls::TlsConfig;
 
-/// How long accepting pauses when the operating system cannot open another connection.
+/// How long accepting pauses if the operating system cannot open another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound port (or the same port on both families of localhost) that is ready to serve.
 ///
-/// Connections queue from the moment of binding; nothing is accepted before [`Listener::serve`].
+/// Connections queue from the moment of binding; no connection is accepted before [`Listener::serve`].
 #[derive(Debug)]
 pub struct Listener {
     name: String,
@@ -42,20 +42,20 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address`; port 0 takes any free port. `[::]` takes IPv4 as well. `name` appears in logs and metrics.
+    /// Binds `address`; port 0 selects any free port. `[::]` accepts IPv4 as well. `name` appears in logs and metrics.
     ///
     /// # Errors
     ///
-    /// If the port is taken, forbidden or not ours.
+    /// If the port is in use or forbidden, or the address is not one of this machine.
     pub fn bind(name: impl Into<String>, address: SocketAddr) -> Result<Self, BindError> {
         Ok(Self::from_sockets(name.into(), vec![bind::bind(address)?]))
     }
 
-    /// Binds 127.0.0.1 and, where the machine has it, `[::1]`, on the same port; port 0 takes any that is free on both.
+    /// Binds 127.0.0.1 and, if the machine has it, `[::1]`, on the same port; port 0 selects any port that is free on both.
     ///
     /// # Errors
     ///
-    /// If the port is taken or forbidden on either.
+    /// If the port is in use or forbidden on either.
     pub fn bind_localhost(name: impl Into<String>, port: u16) -> Result<Self, BindError> {
         Ok(Self::from_sockets(name.into(), bind::bind_localhost(port)?))
     }
@@ -97,19 +97,19 @@ impl Listener {
         self
     }
 
-    /// Takes TLS as well as plain HTTP, on the same port. Without this, clients that begin with TLS are closed.
+    /// Accepts TLS as well as plain HTTP, on the same port. Without this, connections that start with TLS are closed.
     #[must_use]
     pub fn with_tls(mut self, tls: TlsConfig) -> Self {
         self.tls = Some(tls);
         self
     }
 
-    /// The address that was bound, with the port that was given; for localhost the IPv4 address.
+    /// The bound address with the actual port; for localhost the IPv4 address.
     pub fn local_addr(&self) -> SocketAddr {
         self.sockets[0].local_addr().expect("a bound listener has an address")
     }
 
-    /// Every address that was bound.
+    /// Every bound address.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         let address =
             |socket: &std::net::TcpListener| socket.local_addr().expect("a bound listener has an address");
@@ -117,8 +117,8 @@ impl Listener {
     }
 
     /// Serves until `shutdown` is ready, then drains: stops accepting, lets running requests finish until the deadline in
-    /// [`Options::drain_timeout_ms`], and cuts what is left. Every connection has ended when this returns; those that were
-    /// upgraded have left before.
+    /// [`Options::drain_timeout_ms`], and closes the remaining connections. Every connection has ended when this returns; upgraded
+    /// ones were handed over earlier.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl Listener {
         };
         let mut connections = Connections::new(self.quotas.descriptors().map(Descriptors::port), metrics);
         accept_until(shutdown, sockets, shared, &options, &mut connections).await;
-        // Fails only if no connection is left to hear it.
+        // Fails only if no connection is left to receive it.
         let _ = drain.send(true);
         Ok(connections.drain(milliseconds(options.current().drain_timeout_ms)).await)
     }
@@ -190,7 +190,7 @@ async fn accept_until<S, F>(
     }
 }
 
-/// The next connection on any of the sockets. Failures to accept are counted, and never end the listener.
+/// The next connection on any of the sockets. Accept errors are counted, and never end the listener.
 async fn accept(sockets: &[TcpListener], metrics: &ListenerMetrics) -> (TcpStream, SocketAddr) {
     loop {
         let accepted = std::future::poll_fn(|context| {

@@ -34,10 +34,10 @@ impl OriginError {
     }
 }
 
-/// What the URI of a request says, made absolute with the scheme of the connection and the host that the client named.
+/// The URI of a request, made absolute with the scheme of the connection and the host that the client named.
 ///
-/// The request target's own host goes before the Host field (RFC 9112 section 3.2.2). A client of HTTP/1.0 may name none; then
-/// it is our address. `OPTIONS *` becomes the origin itself (RFC 9112 section 3.3).
+/// The request target's host takes precedence over the Host field (RFC 9112 section 3.2.2). A client of HTTP/1.0 may name none;
+/// then our address is used. `OPTIONS *` becomes the origin itself (RFC 9112 section 3.3).
 pub(crate) fn absolute(
     method: &Method,
     uri: &Uri,
@@ -81,7 +81,7 @@ fn host_field(headers: &HeaderMap, version: Version, local: SocketAddr) -> Resul
     checked(authority)
 }
 
-/// A host and nothing else but a port: no user, no empty or oversized port.
+/// A host with an optional port and nothing else: no user, no empty or oversized port.
 fn checked(authority: Authority) -> Result<Authority, OriginError> {
     let text = authority.as_str();
     let host = authority.host();

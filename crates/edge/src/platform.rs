@@ -1,18 +1,18 @@
-//! All that differs between operating systems.
+//! All code that differs between operating systems.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// Lets a port be bound again while connections of an earlier process still linger in TIME_WAIT. Windows allows that
-/// anyway, and means something dangerous by the same option (two listeners on one port).
+/// Allows a port to be bound again while connections of an earlier process are still in TIME_WAIT. Windows allows that anyway, and
+/// the same option is dangerous there (two listeners on one port).
 pub(crate) fn reuse_address(socket: &socket2::Socket) -> io::Result<()> {
     if cfg!(unix) { socket.set_reuse_address(true) } else { Ok(()) }
 }
 
 /// Whether accepting failed because the process or the machine is out of descriptors or memory, so that an immediate retry would fail again.
 pub(crate) fn is_exhausted(error: &io::Error) -> bool {
-    // ENOMEM, ENFILE, EMFILE and ENOBUFS, which std has no kinds for; on Windows WSAEMFILE and WSAENOBUFS.
+    // ENOMEM, ENFILE, EMFILE and ENOBUFS, for which std has no kinds; on Windows WSAEMFILE and WSAENOBUFS.
     let codes: &[i32] = if cfg!(windows) {
         &[10024, 10055]
     } else if cfg!(target_os = "linux") {
@@ -23,7 +23,7 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-/// Lets the process open as many files as it may ever have. The usual default is 1024, and every connection needs one.
+/// Raises the limit of open files to the hard limit. The usual default is 1024, and every connection needs one.
 #[cfg(unix)]
 pub(crate) fn raise_open_files() -> io::Result<Option<u64>> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -35,27 +35,27 @@ pub(crate) fn raise_open_files() -> io::Result<Option<u64>> {
     Ok(maximum)
 }
 
-/// Other systems have no such bound.
+/// Other systems have no such limit.
 #[cfg(not(unix))]
 pub(crate) fn raise_open_files() -> io::Result<Option<u64>> {
     Ok(None)
 }
 
-/// How many files the process has open, as far as the system tells.
+/// How many files the process has open, if the system reports it.
 pub(crate) fn open_files() -> usize {
     // Linux and macOS have this folder; the listing itself is one of its entries.
     std::fs::read_dir("/dev/fd").map_or(0, Iterator::count)
 }
 
-/// Bounds what the kernel holds of a connection's bytes before they are sent, where it can: it would otherwise hold megabytes for a
-/// peer that does not read, and say nothing of the progress of one that reads slowly.
+/// Limits what the kernel buffers of a connection's bytes before they are sent, if the system supports it: it would otherwise
+/// buffer megabytes for a peer that does not read, and hide the progress of one that reads slowly.
 #[cfg(target_os = "linux")]
 pub(crate) fn limit_unsent(stream: &tokio::net::TcpStream, bytes: u32) {
-    // RefusalReason by no kernel that has the option; without it, only memory is lost.
+    // No kernel that has the option refuses it; without it, only memory is lost.
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(bytes);
 }
 
-/// Other systems are left to their defaults.
+/// Other systems use their defaults.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn limit_unsent(_stream: &tokio::net::TcpStream, _bytes: u32) {}
 
@@ -68,7 +68,7 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The name by which other machines may know this one, where it can be learnt without asking the network.
+/// The name by which other machines may know this one, if it is available without a network request.
 pub(crate) fn host_name() -> Option<String> {
     let name = if cfg!(target_os = "linux") {
         std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?

@@ -1,5 +1,5 @@
-//! Which process listens on a port, as far as the operating system tells: Linux shows it under `/proc`, other systems are not
-//! asked.
+//! Finds the process that listens on a port, if the operating system reports it: Linux does under `/proc`; on other systems the
+//! result is `None`.
 
 use std::fmt;
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct PortOwner {
     /// Its process id.
     pub pid: u32,
-    /// Its command line, at most 100 characters of it; control characters are left out.
+    /// Its command line, at most 100 characters of it, without control characters.
     pub command: String,
 }
 
@@ -21,8 +21,8 @@ const COMMAND_CHARS_MAX: usize = 100;
 const LISTENING: &str = "0A";
 
 impl PortOwner {
-    /// Looks for the process that listens on `port`. `None` where it cannot be seen: it belongs to another user or container, or
-    /// the system has no `/proc`.
+    /// Finds the process that listens on `port`. `None` if it is not visible: it belongs to another user or container, or the
+    /// system has no `/proc`.
     pub(crate) fn find(port: u16) -> Option<Self> {
         let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
         let inodes: Vec<String> = tables
@@ -76,7 +76,7 @@ fn command(folder: &Path) -> String {
     printable(line)
 }
 
-/// Another program's words end in our log: without control characters, and cut.
+/// Text of another program is written to our log: without control characters, and truncated.
 fn printable(text: &str) -> String {
     let mut kept: String = text.chars().filter(|c| !c.is_control()).take(COMMAND_CHARS_MAX + 1).collect();
     if kept.chars().count() > COMMAND_CHARS_MAX {

@@ -1,7 +1,7 @@
-//! [`Quotas`]: what the clients of one address, and of one port, may take of what all ports of a process share.
+//! [`Quotas`]: how much the clients of one address, and of one port, may use of what all ports of a process share.
 //!
-//! Three things are shared: file descriptors, memory for responses that clients do not read, and HTTP/2 streams. A client that
-//! may open connections could otherwise take all of them, and every port with them.
+//! Three resources are shared: file descriptors, memory for responses that clients do not read, and HTTP/2 streams. Otherwise a
+//! client that may open connections could use all of them, and block every port.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -24,7 +24,7 @@ struct Inner {
     addresses: Mutex<HashMap<IpAddr, Arc<AddressTotals>>>,
 }
 
-/// What the connections of one address hold together.
+/// The total use of the connections of one address.
 #[derive(Debug, Default)]
 struct AddressTotals {
     unsent_bytes: AtomicUsize,
@@ -67,11 +67,11 @@ pub(crate) fn counted(address: IpAddr) -> IpAddr {
 }
 
 impl Quotas {
-    /// Divides the descriptors that the process may still open among `ports` listeners: each has some to itself, and the rest
-    /// is for whichever needs it. A part is left to the process, for files and for requests that it makes.
+    /// Divides the descriptors that the process may still open among `ports` listeners: each has a reserved share, and the rest is
+    /// for any of them. A part is left to the process, for files and for outgoing requests.
     ///
-    /// `files_max` is the bound of the process, such as [`crate::raise_open_files`] gives; `None` where there is none. Call
-    /// this once all files that stay open have been opened.
+    /// `files_max` is the limit of the process, such as [`crate::raise_open_files`] returns; `None` if there is none. Call this
+    /// once all files that stay open have been opened.
     pub fn of_process(files_max: Option<u64>, ports: usize) -> Self {
         let Some(most) = files_max else { return Self::default() };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -84,7 +84,7 @@ impl Quotas {
         Self(Arc::new(Inner { descriptors, ..Inner::default() }))
     }
 
-    /// Most connections of all ports together, upgraded ones included. `None`: no bound beside those of the ports.
+    /// Most connections of all ports together, upgraded ones included. `None`: no limit besides those of the ports.
     pub fn connections_max(&self) -> Option<usize> {
         self.0.descriptors.as_ref().map(Descriptors::connections_max)
     }
@@ -95,12 +95,12 @@ impl Quotas {
         self.0.unsent_bytes.load(Ordering::Relaxed)
     }
 
-    /// The descriptors of the process; `None` where nothing bounds them.
+    /// The descriptors of the process; `None` if they are not limited.
     pub(crate) fn descriptors(&self) -> Option<&Descriptors> {
         self.0.descriptors.as_ref()
     }
 
-    /// A connection of `address` has come.
+    /// Registers a connection of `address`.
     pub(crate) fn client(&self, address: IpAddr) -> AddressUsage {
         let address = counted(address);
         let share = Arc::clone(self.addresses().entry(address).or_default());
@@ -113,13 +113,13 @@ impl Quotas {
 }
 
 impl AddressUsage {
-    /// Whether another response may be made for this address.
+    /// Whether another response may be started for this address.
     pub(crate) fn may_ask(&self, options: &Options) -> bool {
         self.share.unsent_bytes.load(Ordering::Relaxed) == 0 || self.has_room(0, options)
     }
 
-    /// Counts bytes that wait for their reader. A response that is alone passes whatever its size: it exists already, and nobody
-    /// could ever have it otherwise.
+    /// Counts bytes that wait for their reader. If a response is the only one, it passes whatever its size: it exists already, and
+    /// could never be sent otherwise.
     pub(crate) fn hold(
         self: &Arc<Self>,
         bytes: usize,
@@ -147,7 +147,7 @@ impl AddressUsage {
     /// Counts an HTTP/2 stream; `None` when the address has too many.
     pub(crate) fn stream(self: &Arc<Self>, options: &Options) -> Option<StreamPermit> {
         let before = self.share.streams.fetch_add(1, Ordering::Relaxed);
-        // Made first, so that it is counted off again.
+        // Created first, so that dropping it reduces the count again.
         let slot = StreamPermit(Arc::clone(self));
         (before < options.http2_streams_per_address_max.get() as usize).then_some(slot)
     }
@@ -156,7 +156,7 @@ impl AddressUsage {
 impl Drop for AddressUsage {
     fn drop(&mut self) {
         let mut addresses = self.quotas.addresses();
-        // The table's own, and this one.
+        // One reference of the table, and this one.
         if Arc::strong_count(&self.share) == 2 {
             addresses.remove(&self.address);
         }
@@ -207,7 +207,7 @@ mod tests {
     fn unsent_bytes_of_an_address_are_bounded() {
         let (quotas, options) = (Quotas::default(), options(1_000, 100, 9));
         let greedy = Arc::new(quotas.client(address("192.0.2.1")));
-        // One alone passes, whatever its size.
+        // A single response passes, whatever its size.
         let large = greedy.hold(500, &options).expect("it is alone");
         assert_eq!(greedy.hold(1, &options).map(drop), Err(TooManyUnsentBytes));
         assert!(!greedy.may_ask(&options));

@@ -1,8 +1,8 @@
-//! [`ResponseBody`]: the body of a response on its way to hyper, in pieces, so that it is known whether its reader takes them.
+//! [`ResponseBody`]: passes the body of a response to hyper in pieces, to detect whether its reader reads them.
 //!
-//! HTTP/1.1 has one response a connection, and the socket says whether it is read (`connection_io.rs`). On HTTP/2 a stream can
-//! stand still while the socket is fine: its reader grants no window. Each stream has a [`StreamClock`] then, and is reset when its
-//! reader has taken nothing for too long (`http2_streams.rs`).
+//! HTTP/1.1 has one response per connection, and the socket shows whether it is read (`connection_io.rs`). On HTTP/2 a stream can
+//! stop while the socket still works: its reader grants no window. Therefore each stream has a [`StreamClock`], and is reset if its
+//! reader has read nothing for too long (`http2_streams.rs`).
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,32 +22,32 @@ use crate::quotas::{AddressUsage, StreamPermit, UnsentBytes};
 /// The largest piece on HTTP/1.1, in bytes.
 const HTTP1_PIECE_BYTES: usize = 64 * 1024;
 
-/// Larger frames are copied piece by piece, so that their memory is free once hyper has the last one, and not only once the socket
-/// has it.
+/// Larger frames are copied piece by piece, so that their memory is free once hyper has the last piece, and not only once the
+/// socket has it.
 const SHARED_FRAME_BYTES_MAX: usize = 64 * 1024;
 
-/// The largest piece on HTTP/2, in bytes: the largest frame that every peer takes (RFC 9113 section 4.2).
+/// The largest piece on HTTP/2, in bytes: the largest frame that every peer accepts (RFC 9113 section 4.2).
 const HTTP2_PIECE_BYTES_MAX: usize = 16 * 1024;
 
-/// The smallest, for readers of whom many share a slow connection: each has to take one piece within the write timeout.
+/// The smallest, for many readers that share a slow connection: each has to read one piece within the write timeout.
 const HTTP2_PIECE_BYTES_MIN: usize = 1024;
 
-/// A reader who takes a piece within this time is given larger ones.
+/// A reader that reads a piece within this time gets larger ones.
 const FAST: Duration = Duration::from_millis(250);
 
-/// A reader who takes longer than this is given smaller ones.
+/// A reader that needs longer than this gets smaller ones.
 const SLOW: Duration = Duration::from_secs(2);
 
 /// The body of one response.
 pub(crate) struct ResponseBody {
     body: Body,
-    /// What is left of the frame that the service gave last.
+    /// The rest of the last frame that the service returned.
     rest: Bytes,
-    /// Whether that frame goes out in several pieces.
+    /// Whether that frame is sent in several pieces.
     divided: bool,
     /// Whether those pieces are copies.
     copied: bool,
-    /// That frame, counted while any of it is left.
+    /// That frame, counted until all of it is passed on.
     held: Option<UnsentBytes>,
     piece_bytes: usize,
     clock: Option<Arc<StreamClock>>,
@@ -58,7 +58,7 @@ pub(crate) struct ResponseBody {
     _slot: Option<StreamPermit>,
 }
 
-/// Who takes a response, and what is counted until it is taken.
+/// The reader of a response, and the quota that is in use until it has read it.
 pub(crate) struct ResponseContext {
     /// The clock of an HTTP/2 stream.
     pub(crate) clock: Option<Arc<StreamClock>>,
@@ -69,12 +69,12 @@ pub(crate) struct ResponseContext {
     pub(crate) slot: Option<StreamPermit>,
 }
 
-/// Since when the reader of a stream is awaited.
+/// Start of the current wait for the reader of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct StreamClock(Mutex<Option<Instant>>);
 
 impl StreamClock {
-    /// Since when the reader has taken nothing of what there is for it; `None` while it is us who owe.
+    /// Since when the reader has read nothing of the available data; `None` while the service has to provide data.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,7 +83,7 @@ impl StreamClock {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
-    /// How long the reader took for the last piece.
+    /// How long the reader needed for the last piece.
     fn taken(&self, now: Instant) -> Option<Duration> {
         let since = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(now.saturating_duration_since(since))
@@ -109,7 +109,7 @@ impl ResponseBody {
         }
     }
 
-    /// Notes that hyper wants more, which it does once its reader has taken what it had.
+    /// Records that hyper wants more, which it does once its reader has read the previous piece.
     fn note_progress(&mut self) {
         let Some(took) = self.clock.as_ref().and_then(|clock| clock.taken(Instant::now())) else { return };
         if took < FAST {
@@ -119,7 +119,7 @@ impl ResponseBody {
         }
     }
 
-    /// Takes a frame of the service to be sent.
+    /// Stores a frame of the service to be sent.
     fn begin(&mut self, data: Bytes) -> Result<(), BoxError> {
         let small = if self.clock.is_some() { HTTP2_PIECE_BYTES_MIN } else { HTTP1_PIECE_BYTES };
         self.divided = self.clock.is_some() || data.len() > small;
@@ -141,8 +141,8 @@ impl ResponseBody {
         }
         let mut length = self.rest.len().min(self.piece_bytes);
         if self.clock.is_some() && length == self.rest.len() && length > 1 {
-            // hyper gives a piece to h2 as soon as the window has room for one byte, and forgets the stream with the last piece: h2
-            // would keep it for ever. A last piece of one byte leaves only when all before it has been granted.
+            // hyper passes a piece to h2 as soon as the window has room for one byte, and drops the stream with the last piece: h2
+            // would keep it forever. A last piece of one byte is sent only when all before it has been granted.
             length -= 1;
         }
         let piece = self.rest.split_to(length);

@@ -1,7 +1,7 @@
 //! Sockets without an operating system, for a simulation with one thread. Compiled only with the feature `simulation`.
 //!
-//! [`pair`] makes a [`Socket`] and the [`Remote`] at its other end. Readiness is edge-triggered as that of `mio`: a shard asks
-//! [`take_ready`] for it where it would otherwise wait for its poll.
+//! [`pair`] creates a [`Socket`] and the [`Remote`] at its other end. Readiness is edge-triggered like that of `mio`: a shard calls
+//! [`take_ready`] where it would otherwise wait for its poll.
 
 pub(crate) mod ends;
 

@@ -1,9 +1,9 @@
-//! [`Socket`]: an upgraded connection, taken out of the async runtime.
+//! [`Socket`]: an upgraded connection outside the async runtime.
 //!
-//! It never blocks and never waits: who takes it registers it with a `mio::Poll` of their own and comes back when it is ready.
-//! Readiness is edge-triggered, so the rule is to go on until `WouldBlock`. Two things cause no readiness event and have to be
-//! asked for: bytes that were read before the hand-over ([`Socket::has_leftover`]), and ciphertext that waits to be sent
-//! ([`Socket::wants_write`]: call [`Socket::try_flush`] when the socket becomes writable).
+//! It never blocks and never waits: its owner registers it with its own `mio::Poll` and continues when it is ready. Readiness is
+//! edge-triggered, so read or write until `WouldBlock`. Two conditions cause no readiness event and have to be checked: bytes that
+//! were read before the upgrade ([`Socket::has_leftover`]), and ciphertext that waits to be sent ([`Socket::wants_write`]: call
+//! [`Socket::try_flush`] when the socket becomes writable).
 
 mod retry;
 mod tls;
@@ -20,13 +20,14 @@ use crate::descriptors::Descriptor;
 
 /// An upgraded connection, plain or TLS.
 ///
-/// The plain one is as cheap as the bare socket: a match, and no allocation.
+/// A plain one costs as much as the bare socket: a match, and no allocation.
 #[derive(Debug)]
 pub struct Socket {
     stream: Stream,
-    /// What HTTP had already read behind the request, if anything; served first. Boxed, as it is gone after the first read.
+    /// Bytes that HTTP had already read after the request, if any; returned first. Boxed, because it is dropped after the first
+    /// read.
     leftover: Option<Box<Bytes>>,
-    /// Given back after the stream is closed: fields are dropped in order.
+    /// Released after the stream is closed: fields are dropped in order.
     descriptor: Option<Descriptor>,
 }
 
@@ -44,7 +45,7 @@ impl Socket {
         Self { stream: Stream::Simulated(Box::new(local)), leftover: None, descriptor: None }
     }
 
-    /// Wraps a connected stream that has nothing to do with HTTP, for tests and load generators.
+    /// Wraps a connected stream without HTTP, for tests and load generators.
     ///
     /// # Errors
     ///
@@ -79,17 +80,17 @@ impl Socket {
         self
     }
 
-    /// Reads what is there. `Ok(0)` (for a buffer that is not empty) means that the peer has closed its side.
+    /// Reads the available bytes. `Ok(0)` (for a buffer that is not empty) means that the peer has closed its side.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when there is nothing to read now; anything else is the end of the connection.
+    /// `WouldBlock` if there is nothing to read now; any other error is the end of the connection.
     pub fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Some(leftover) = &mut self.leftover {
             let length = leftover.len().min(buffer.len());
             leftover.copy_to_slice(&mut buffer[..length]);
             if leftover.is_empty() {
-                // Lets go of HTTP's read buffer.
+                // Releases HTTP's read buffer.
                 self.leftover = None;
             }
             return Ok(length);
@@ -102,12 +103,12 @@ impl Socket {
         }
     }
 
-    /// Writes as much of `bytes` as the connection takes now. With TLS that is at most the configured number of unsent bytes,
-    /// and bytes that were taken may still wait in memory: see [`Socket::wants_write`].
+    /// Writes as much of `bytes` as the connection accepts now. With TLS that is at most the configured number of unsent bytes, and
+    /// accepted bytes may still wait in memory: see [`Socket::wants_write`].
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when nothing can be taken now; anything else is the end of the connection.
+    /// `WouldBlock` if nothing can be accepted now; any other error is the end of the connection.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.stream {
             Stream::Plain(stream) => retry::uninterrupted(|| stream.write(bytes)),
@@ -121,7 +122,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// As [`Socket::try_write`].
+    /// See [`Socket::try_write`].
     pub fn try_write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.stream {
             Stream::Plain(stream) => retry::uninterrupted(|| stream.write_vectored(slices)),
@@ -133,7 +134,7 @@ impl Socket {
         }
     }
 
-    /// Whether [`Socket::try_read`] has bytes to give for which no readiness event will come.
+    /// Whether [`Socket::try_read`] can return bytes for which no readiness event will come.
     pub fn has_leftover(&self) -> bool {
         self.leftover.is_some()
             || match &self.stream {
@@ -144,7 +145,7 @@ impl Socket {
             }
     }
 
-    /// Whether [`Socket::try_flush`] has something to do when the socket becomes writable. Never so on a plain connection.
+    /// Whether [`Socket::try_flush`] has data to send when the socket becomes writable. Always false on a plain connection.
     pub fn wants_write(&self) -> bool {
         match &self.stream {
             Stream::Plain(_) => false,
@@ -158,7 +159,7 @@ impl Socket {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when some of it still waits; anything else is the end of the connection.
+    /// `WouldBlock` if some of it still waits; any other error is the end of the connection.
     pub fn try_flush(&mut self) -> io::Result<()> {
         match &mut self.stream {
             Stream::Plain(_) => Ok(()),
@@ -168,12 +169,12 @@ impl Socket {
         }
     }
 
-    /// Ends our side of the connection: TLS says so with close_notify first, and then with [`Socket::try_flush`] if that
-    /// cannot be sent now. Reading goes on.
+    /// Ends our side of the connection: TLS sends close_notify first, and if it cannot be sent now, [`Socket::try_flush`] completes
+    /// it. Reading continues.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when flushing must end it; anything else if the connection is gone already.
+    /// `WouldBlock` if flushing must complete it; any other error if the connection has already ended.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         match &mut self.stream {
             Stream::Plain(stream) => stream.shutdown(Shutdown::Write),
@@ -191,11 +192,11 @@ impl Socket {
         matches!(self.stream, Stream::Tls(_))
     }
 
-    /// The address at the other end.
+    /// The peer's address.
     ///
     /// # Errors
     ///
-    /// If the connection is gone already.
+    /// If the connection has already ended.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match &self.stream {
             Stream::Plain(stream) => stream.peer_addr(),

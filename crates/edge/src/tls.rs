@@ -1,4 +1,4 @@
-//! [`TlsConfig`]: which certificate a listener shows.
+//! [`TlsConfig`]: the certificate that a listener uses.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub enum TlsConfigError {
         #[source]
         cause: rustls_pki_types::pem::Error,
     },
-    /// The two do not make a pair, or are of a kind that is not supported.
+    /// The two do not belong together, or their type is not supported.
     #[error("use the certificate {} with the key {}", certificate.display(), key.display())]
     Pair {
         /// The certificate file.
@@ -76,7 +76,7 @@ impl TlsConfig {
     ///
     /// # Errors
     ///
-    /// If a file cannot be read, or the two do not make a pair.
+    /// If a file cannot be read, or the two do not belong together.
     pub fn from_pem_files(certificate: &Path, key: &Path) -> Result<Self, TlsConfigError> {
         let unreadable = |cause| TlsConfigError::Certificate { path: certificate.to_owned(), cause };
         let chain = CertificateDer::pem_file_iter(certificate)
@@ -105,8 +105,8 @@ impl TlsConfig {
         Self { server: Arc::new(RwLock::new(Arc::new(server))) }
     }
 
-    /// Shows the certificate of `other` to clients that connect from now on, on every listener that has a clone of this. Connections that
-    /// are open are not affected.
+    /// Uses the certificate of `other` for new connections, on every listener that has a clone of this. Open connections are not
+    /// affected.
     pub fn replace(&self, other: &Self) {
         let new = other.current();
         *self.server.write().unwrap_or_else(PoisonError::into_inner) = new;

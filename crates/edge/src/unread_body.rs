@@ -1,8 +1,8 @@
-//! [`UnreadBody`]: what becomes of a request body on HTTP/1.1 that its service does not read to its end.
+//! [`UnreadBody`]: handles an HTTP/1.1 request body that its service does not read to its end.
 //!
-//! A client may use the connection again once it has sent its body and read the response. If nobody reads the rest of the body, the
-//! connection has to be closed, and the client has to be told before: otherwise its next request fails (RFC 9112 section 9.3 and
-//! 9.6). So a bounded rest is read and thrown away, and where it is too long the response says `Connection: close`.
+//! A client may use the connection again once it has sent its body and read the response. If the rest of the body is not read, the
+//! connection has to be closed, and the client has to be informed first: otherwise its next request fails (RFC 9112 sections 9.3
+//! and 9.6). So a limited rest is read and discarded, and if it is too long the response has `Connection: close`.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 use crate::activity::{Activity, RunningRequest};
 
-/// The longest rest that is read and thrown away, in bytes. To read more would cost more than a new connection.
+/// The longest rest that is read and discarded, in bytes. Reading more would cost more than a new connection.
 const REST_BYTES_MAX: u64 = 256 * 1024;
 
 /// How long a response waits for the end of a body of unknown length: most have arrived by then.
@@ -35,37 +35,37 @@ pub(crate) struct UnreadBody {
 enum State {
     /// There is no body, or it was read to its end.
     Read,
-    /// The service has it.
+    /// The service reads it.
     Reading {
-        /// Bytes to come; `None` where the client does not say.
+        /// Bytes to come; `None` if the client does not state the length.
         rest_bytes: Option<u64>,
-        /// The client waits to be asked for it (`Expect: 100-continue`), and was not yet.
+        /// The client waits for `100 Continue` (`Expect: 100-continue`), which was not sent yet.
         unasked: bool,
     },
     /// The service dropped it; the rest is read and discarded.
     Discarding(Rest),
-    /// The rest is too long, or did not come in time: the connection ends with the response.
+    /// The rest is too long, or did not arrive in time: the connection ends with the response.
     GivenUp,
 }
 
-/// A body that is read and thrown away.
+/// A body that is read and discarded.
 #[derive(Debug)]
 struct Rest {
     body: Incoming,
     /// Bytes that may still come.
     bytes_left: u64,
     end: Pin<Box<Sleep>>,
-    /// Keeps the connection from being idle, or late with its next head.
+    /// Prevents the connection from counting as idle, or as late with its next head.
     _running: RunningRequest,
 }
 
 impl UnreadBody {
-    /// `timeout`: how long a rest is awaited.
+    /// `timeout`: how long to wait for a rest.
     pub(crate) fn new(timeout: Duration) -> Self {
         Self { state: Mutex::new(State::Read), driver: AtomicWaker::new(), timeout }
     }
 
-    /// A service has a body, or has read some of it. `unasked`: its client waits to be asked for it, and was not yet.
+    /// A service has a body, or has read some of it. `unasked`: its client waits for `100 Continue`, which was not sent.
     pub(crate) fn reading(&self, body: &Incoming, unasked: bool) {
         *self.state() = if body.is_end_stream() {
             State::Read
@@ -87,7 +87,8 @@ impl UnreadBody {
             *state = State::Read;
             return;
         }
-        // What was not asked for need not come, and if it does it cannot be told from the next request.
+        // A body that was not requested with `100 Continue` may not arrive, and if it does it cannot be distinguished from the next
+        // request.
         if unasked || rest_bytes.is_some_and(|bytes| bytes > REST_BYTES_MAX) {
             *state = State::GivenUp;
             drop(state);
@@ -104,12 +105,12 @@ impl UnreadBody {
         self.driver.wake();
     }
 
-    /// Whether the response that is about to be sent has to say that it is the last one. Waits a little where that is not known.
+    /// Whether the response about to be sent must state that it is the last one. Waits for a short time if that is not known.
     pub(crate) async fn ends_connection(&self, activity: &Arc<Activity>) -> bool {
         match &*self.state() {
             State::Read => return false,
             State::GivenUp => return true,
-            // It is still being read, or sent on. If it is short, its rest can be thrown away later.
+            // It is still being read, or sent on. If it is short, its rest can be discarded later.
             State::Reading { rest_bytes, unasked } => {
                 return *unasked || rest_bytes.is_none_or(|bytes| bytes > REST_BYTES_MAX);
             }
@@ -124,7 +125,7 @@ impl UnreadBody {
         matches!(*self.state(), State::GivenUp)
     }
 
-    /// Reads what is there of a rest; the driver of the connection calls it whenever it runs. Ready when there is none to read.
+    /// Reads the available part of a rest; the driver of the connection calls it whenever it runs. Ready if there is none to read.
     pub(crate) fn poll_rest(&self, context: &mut Context<'_>, activity: &Activity) -> Poll<()> {
         self.driver.register(context.waker());
         let mut state = self.state();

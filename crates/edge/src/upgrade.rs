@@ -19,7 +19,7 @@ pub struct Upgrade {
     tls_bytes_max: usize,
 }
 
-/// Where the connection is until it is taken.
+/// The connection, until a caller takes it over.
 #[derive(Clone, Debug)]
 enum Origin {
     Http(hyper::upgrade::OnUpgrade),
@@ -31,7 +31,7 @@ enum Origin {
 /// Why a connection was not handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
-    /// The response was not 101, or the connection ended before it was sent, or someone else took the connection.
+    /// The response was not 101, or the connection ended before it was sent, or another caller took the connection over.
     #[error("the connection did not switch protocols")]
     NotSwitched(#[source] hyper::Error),
     /// The request did not come through a [`crate::Listener`].
@@ -47,18 +47,18 @@ impl Upgrade {
         Self { origin: Origin::Http(upgraded), tls_bytes_max }
     }
 
-    /// The wish of a client whose connection is simulated.
+    /// The upgrade request of a client whose connection is simulated.
     #[cfg(feature = "simulation")]
     pub fn simulated(socket: Socket) -> Self {
         let origin = Origin::Simulated(std::sync::Arc::new(std::sync::Mutex::new(Some(socket))));
         Self { origin, tls_bytes_max: 0 }
     }
 
-    /// Waits until the response 101 is sent, and takes the connection over.
+    /// Waits until the 101 response is sent, and takes the connection over.
     ///
     /// # Errors
     ///
-    /// If the connection ended, or was answered in another way.
+    /// If the connection ended, or another response was sent.
     pub async fn into_socket(self) -> Result<Socket, UpgradeError> {
         #[cfg(feature = "simulation")]
         if let Origin::Simulated(socket) = &self.origin {
@@ -84,7 +84,7 @@ impl Upgrade {
     ///
     /// # Errors
     ///
-    /// If the connection ended, or was answered in another way.
+    /// If the connection ended, or another response was sent.
     pub async fn into_duplex(self) -> Result<Duplex, UpgradeError> {
         let (stream, leftover, descriptor) = self.switched().await?;
         Ok(Duplex::new(stream, leftover, descriptor))
@@ -102,10 +102,10 @@ impl Upgrade {
     }
 }
 
-/// What HTTP read, and then what it had not yet read.
+/// The bytes that HTTP had read, followed by those that it had not yet read.
 fn joined(first: Bytes, second: Bytes) -> Bytes {
     match (first.is_empty(), second.is_empty()) {
-        // Not the empty slice that was given: it would keep HTTP's read buffer alive as long as the connection lives.
+        // Not the empty slice of HTTP: it would keep HTTP's read buffer allocated as long as the connection exists.
         (true, true) => Bytes::new(),
         (false, true) => first,
         (true, false) => second,

@@ -12,7 +12,7 @@ fn authority(dir: &Path, now: SystemTime, host: &str) -> DevAuthority {
     DevAuthority::load_or_create_at(dir, now, Some(host.to_owned())).expect("an authority")
 }
 
-/// Whether a client that trusts what is published accepts `leaf` for `name`.
+/// Whether a client that trusts the published certificate accepts `leaf` for `name`.
 fn trusts(authority: &DevAuthority, leaf: &Leaf, name: &str, now: SystemTime) -> Result<(), rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
     roots
@@ -34,7 +34,7 @@ fn the_authority_is_reused_and_its_certificates_verify() {
     let first = authority(dir.path(), now, "box.lan");
     let second = authority(dir.path(), now, "box.lan");
     assert_eq!(first.0.certificate, second.0.certificate);
-    // Made after a restart, and trusted by who trusted the first.
+    // Created after a restart, and trusted by clients that trusted the first.
     let names = ["localhost", "127.0.0.1", "::1", "box.lan"];
     let leaf = second.leaf(&names.map(str::to_owned), now).expect("a leaf");
     for name in names {

@@ -1,5 +1,5 @@
-//! However a head arrives: within its limits it passes unchanged, beyond them hyper sees a whole head that is not larger, and the
-//! `Origin` field is found in either part.
+//! However a head is split: within its limits it passes unchanged, beyond them hyper receives a complete head that is not larger,
+//! and the `Origin` field is found in either part.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use super::*;
 const BYTES_MAX: usize = 8192;
 const FIELDS_MAX: usize = 20;
 
-/// What hyper sees of one head that arrives in pieces of these lengths, and what is found wrong with it.
+/// What hyper receives of one head that arrives in pieces of these lengths, and the limit that it exceeds.
 fn seen(head: &[u8], pieces: &[usize]) -> (Vec<u8>, Option<HeadTooLarge>) {
     let mut follower = Head::new(BYTES_MAX, FIELDS_MAX);
     let (mut seen, mut rest, mut lengths) = (Vec::new(), head, pieces.iter().cycle());
@@ -96,7 +96,7 @@ fn the_origin_header_is_found_in_the_truncated_part() {
     );
     let fields = "A: b\r\n".repeat(FIELDS_MAX + 5);
     check(&format!("GET / HTTP/1.1\r\n{fields}{origin}\r\n"), Some(HeadLimit::Fields), page, "");
-    // What only looks like it, within a value, is none.
+    // A value that looks like the field is not the field.
     check(&format!("GET / HTTP/1.1\r\nA: {long}origin: x\r\n\r\n"), Some(HeadLimit::Bytes), None, "");
 }
 

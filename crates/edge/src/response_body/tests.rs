@@ -1,4 +1,4 @@
-//! Whatever a service gives and however its reader takes it: all bytes arrive, in pieces, and nothing stays counted.
+//! Whatever a service returns and however its reader reads it: all bytes arrive, in pieces, and no quota stays in use.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn answer(frames: &[usize], clock: Option<Arc<StreamClock>>, quotas: &Quotas) ->
     ResponseBody::new(body, reader)
 }
 
-/// Takes everything, pausing before each piece as `pauses` says.
+/// Reads everything, pausing before each piece as `pauses` says.
 async fn taken(mut response: ResponseBody, pauses: &[u64]) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     for number in 0.. {
@@ -73,7 +73,7 @@ proptest! {
         prop_assert_eq!(all.len(), frames.iter().sum::<usize>());
         prop_assert!(all.iter().enumerate().all(|(at, byte)| *byte == (at as u8).wrapping_add(1)));
         if http2 && !pieces.is_empty() {
-            // What hyper lets go of with the last piece is never more than the reader has granted.
+            // hyper never releases more with the last piece than the reader has granted.
             prop_assert_eq!(pieces.last().map(Bytes::len), Some(1));
         }
         prop_assert_eq!(quotas.unsent_bytes(), 0);

@@ -7,34 +7,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::{Poll, Token};
 
-/// What happened to a socket that is registered with a poll.
+/// Events of a socket that is registered with a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketReadiness {
-    /// By which it was registered.
+    /// The token of the registration.
     pub token: Token,
-    /// There is something to read, the end included.
+    /// There are bytes to read, or the end of the stream.
     pub is_readable: bool,
     /// Bytes can be written, or the connection is lost.
     pub is_writable: bool,
 }
 
 thread_local! {
-    /// What happened since the last look, with the poll that it concerns.
+    /// The events since the last call, with the poll that they belong to.
     static READY: RefCell<Vec<(i32, SocketReadiness)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What happened to the sockets of a poll since the last look.
+/// The events of the sockets of a poll since the last call.
 pub fn take_ready(poll: &Poll) -> Vec<SocketReadiness> {
     let of = number(poll.registry());
     READY.with_borrow_mut(|all| all.extract_if(.., |(poll, _)| *poll == of).map(|(_, ready)| ready).collect())
 }
 
-/// Forgets everything that happened.
+/// Clears all events.
 pub fn forget() {
     READY.take();
 }
 
-/// A registry is known by its descriptor.
+/// A registry is identified by its descriptor.
 fn number(registry: &mio::Registry) -> i32 {
     #[cfg(unix)]
     return std::os::fd::AsRawFd::as_raw_fd(registry);
@@ -46,7 +46,7 @@ fn number(registry: &mio::Registry) -> i32 {
 #[derive(Clone, Debug)]
 pub struct Remote(Arc<Mutex<Shared>>);
 
-/// The end that a [`Socket`](crate::Socket) holds.
+/// The end that a [`Socket`](crate::Socket) uses.
 #[derive(Debug)]
 pub(crate) struct Local(Arc<Mutex<Shared>>);
 
@@ -56,20 +56,20 @@ struct Shared {
     inward: VecDeque<u8>,
     /// Bytes that the socket wrote and the remote end has not read.
     outward: VecDeque<u8>,
-    /// Bytes that `outward` holds at most.
+    /// Most bytes in `outward`.
     outward_max: usize,
-    /// The remote end sends nothing more.
+    /// The remote end sends no more bytes.
     is_inward_ended: bool,
-    /// The socket sends nothing more.
+    /// The socket sends no more bytes.
     is_outward_ended: bool,
-    /// Nothing arrives any more, in either direction.
+    /// No more bytes arrive, in either direction.
     is_cut: bool,
     /// The last write of the socket did not fit.
     wants_write: bool,
     registered: Option<(i32, Token)>,
 }
 
-/// The two ends of a connection. The local one can write `outward_max` bytes before the remote one reads.
+/// Creates the two ends of a connection. The local one can write `outward_max` bytes before the remote one reads.
 pub(crate) fn ends(outward_max: usize) -> (Local, Remote) {
     let shared = Arc::new(Mutex::new(Shared { outward_max, ..Shared::default() }));
     (Local(Arc::clone(&shared)), Remote(shared))
@@ -109,20 +109,20 @@ impl Remote {
         bytes
     }
 
-    /// Whether the socket will send nothing more than what waits.
+    /// Whether the socket will send nothing after the bytes that are waiting.
     pub fn has_ended(&self) -> bool {
         let shared = lock(&self.0);
         shared.is_outward_ended || shared.is_cut
     }
 
-    /// Ends this side in order.
+    /// Closes this side regularly.
     pub fn end(&self) {
         let mut shared = lock(&self.0);
         shared.is_inward_ended = true;
         shared.tell(true, false);
     }
 
-    /// Cuts the connection: what is on its way in either direction is lost.
+    /// Cuts the connection: bytes on their way in either direction are lost.
     pub fn cut(&self) {
         let mut shared = lock(&self.0);
         shared.is_cut = true;

@@ -1,4 +1,4 @@
-//! The TLS side of a [`Socket`](super::Socket): rustls driven by hand over a non-blocking stream.
+//! The TLS side of a [`Socket`](super::Socket): rustls called directly over a non-blocking stream.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -11,16 +11,16 @@ use super::retry::uninterrupted;
 pub(super) struct TlsStream {
     socket: mio::net::TcpStream,
     session: ServerConnection,
-    /// Decrypted bytes that rustls holds for us.
+    /// Decrypted bytes that rustls has buffered.
     plaintext_bytes: usize,
-    /// close_notify was written; the socket's write side is shut down once everything is sent.
+    /// close_notify was written; the socket's write side is shut down once all data is sent.
     closing: bool,
 }
 
 impl TlsStream {
     pub(super) fn new(socket: mio::net::TcpStream, mut session: ServerConnection, bytes_max: usize) -> Self {
         session.set_buffer_limit(Some(bytes_max));
-        // Nothing new to process: this only asks how much plaintext the HTTP side left behind. An error comes again on read.
+        // No new data to process: this only reads how much plaintext the HTTP side left. An error is returned again by read.
         let plaintext_bytes =
             session.process_new_packets().map_or(0, |state| state.plaintext_bytes_to_read());
         Self { socket, session, plaintext_bytes, closing: false }
@@ -49,8 +49,8 @@ impl TlsStream {
                     self.plaintext_bytes -= length;
                     return Ok(length);
                 }
-                // The peer closed TCP without close_notify. Frames carry their own lengths and the protocol its own
-                // close, so a cut is seen there; here it is an end like any other.
+                // The peer closed TCP without close_notify. Frames have their own lengths and the protocol has its own close, so
+                // truncation is detected there; here it is treated as a normal end.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -59,12 +59,12 @@ impl TlsStream {
             match self.session.process_new_packets() {
                 Ok(state) => self.plaintext_bytes = state.plaintext_bytes_to_read(),
                 Err(error) => {
-                    // Tells the peer why, if it still listens.
+                    // Sends the alert to the peer, if it still reads.
                     let _ = self.try_flush();
                     return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                 }
             }
-            // A key update asks for a response.
+            // A key update requires a response.
             if self.session.wants_write() {
                 self.send_what_fits()?;
             }
@@ -110,7 +110,7 @@ impl TlsStream {
         self.try_flush()
     }
 
-    /// Flushes, and leaves for later what the socket does not take now.
+    /// Flushes; what the socket does not accept now stays buffered.
     fn send_what_fits(&mut self) -> io::Result<()> {
         match self.try_flush() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),

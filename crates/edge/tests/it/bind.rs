@@ -1,4 +1,4 @@
-//! Ports are taken, or it is said why not.
+//! Ports are bound, or the error says why not.
 
 use std::net::{Ipv4Addr, TcpStream};
 
@@ -20,7 +20,7 @@ fn binding_a_port_in_use_is_a_distinct_error() {
     assert!(matches!(error, BindError::Taken { .. }), "{error:?}");
 }
 
-/// Only Linux tells, under `/proc`.
+/// Only Linux reports the process, under `/proc`.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_error_names_the_process_that_uses_the_port() {
@@ -49,7 +49,7 @@ fn localhost_is_both_families_on_one_port() {
     for address in &addresses {
         TcpStream::connect(address).expect("a bound port queues connections");
     }
-    // Whether this machine has IPv6 is its own affair; if it has, we must be there.
+    // IPv6 is optional on a machine; if it has IPv6, the listener must use it.
     let ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
     assert_eq!(addresses.len(), if ipv6 { 2 } else { 1 });
 }

@@ -1,4 +1,4 @@
-//! A listener ends in good order.
+//! Draining a listener.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -34,7 +34,7 @@ async fn drain_finishes_running_requests_and_refuses_new_ones() {
     timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("the request is running");
     let release = server.release.clone();
     let stopped = server.stop();
-    // The idle connection ends when draining begins, and the port is free by then.
+    // The idle connection ends when draining starts, and the port is free by then.
     assert_eq!(tokio::task::spawn_blocking(|| read_to_end(idle)).await.expect("joined"), "");
     assert!(TcpStream::connect(address).is_err(), "a draining listener takes nothing new");
     release.notify_waiters();
@@ -72,11 +72,11 @@ async fn drain_sends_goaway_and_finishes_http2_requests() {
     timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("the request is running");
     let release = server.release.clone();
     let stopped = server.stop();
-    // The client learns that it must not ask again, while what it asked is still running.
+    // The client learns that it must not send another request, while its request is still running.
     while sender.ready().await.is_ok() {
         let late = http::Request::get("http://x.test/").body(Empty::new()).expect("a request");
         let Ok(response) = sender.send_request(late).await else { break };
-        // Read to the end: bodies that are dropped reset their streams, and too many resets end the connection.
+        // Read to the end: dropped bodies reset their streams, and too many resets end the connection.
         let _ = response.into_body().collect().await;
     }
     release.notify_waiters();

@@ -1,4 +1,4 @@
-//! A listener with a small service behind it, and clients that speak bytes.
+//! A listener with a small service, and clients that send raw bytes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// No test waits longer than this for anything.
+/// No test waits longer than this.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The size of the response at `/large`.
@@ -35,7 +35,7 @@ pub(crate) struct Server {
     pub(crate) sockets: mpsc::UnboundedReceiver<Socket>,
     /// Ends `/wait`.
     pub(crate) release: Arc<Notify>,
-    /// Told when a `/wait` is running.
+    /// Notified when a `/wait` is running.
     pub(crate) waiting: mpsc::UnboundedReceiver<()>,
     /// Bodies of `/later`, once they are read.
     pub(crate) bodies: mpsc::UnboundedReceiver<Result<Bytes, String>>,
@@ -78,16 +78,17 @@ impl Server {
         Self { address, sockets, release, waiting, bodies, shutdown, served }
     }
 
-    /// Asks for shutdown; the task ends when the listener has drained.
+    /// Requests shutdown; the task ends when the listener has drained.
     pub(crate) fn stop(self) -> JoinHandle<std::io::Result<Drained>> {
         self.shutdown.send(()).expect("the listener is running");
         self.served
     }
 }
 
-/// `/echo` answers the body, `/upgrade` hands the connection over, `/duplex` sends what comes back after an upgrade, `/wait` waits,
-/// `/later` answers at once and reads the body then, `/panic` panics, `/refuse` and `/ignore` read no body, `/events` sends one event at once and one when it is released, `/medium` answers 300,000
-/// bytes, `/large` answers more than all buffers hold, all else answers what it sees.
+/// `/echo` returns the body, `/upgrade` hands the connection over, `/duplex` returns the bytes received after an upgrade, `/wait`
+/// waits, `/later` responds immediately and reads the body afterwards, `/panic` panics, `/refuse` and `/ignore` read no body,
+/// `/events` sends one event immediately and one when it is released, `/medium` returns 300,000 bytes, `/large` returns more than
+/// all buffers can store, and every other path returns the request it received.
 async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
         "/upgrade" => {
@@ -134,7 +135,7 @@ async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<B
             let released = shared.release.notified();
             shared.waiting.send(()).expect("the test is waiting");
             released.await;
-            // Not in the same poll in which the request came, which may be under way while a test goes on.
+            // Not in the poll that received the request, which may still run while a test continues.
             tokio::task::yield_now().await;
             Ok(text(StatusCode::OK, "waited"))
         }
@@ -153,7 +154,7 @@ async fn answer(shared: Shared, mut request: Request<Body>) -> Result<Response<B
     }
 }
 
-/// One event at once, and one when it is released.
+/// One event immediately, and one when it is released.
 fn events(shared: Shared) -> Response<Body> {
     let events = futures_util::stream::unfold(0, move |number| {
         let shared = shared.clone();
@@ -181,11 +182,11 @@ fn text(status: StatusCode, text: &str) -> Response<Body> {
     response
 }
 
-/// Sends bytes, and answers what comes back until the server closes.
+/// Sends bytes, and returns what is received until the server closes.
 pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.expect("connected");
-        // The server may have answered and closed before it read everything.
+        // The server may have responded and closed before it read everything.
         let _ = stream.write_all(bytes).await;
         let mut response = Vec::new();
         let mut buffer = [0; 4096];
@@ -222,7 +223,7 @@ pub(crate) fn tls_client(trusted: &Path, protocols: &[&[u8]]) -> ClientConfig {
     config
 }
 
-/// What was counted, as Prometheus reads it.
+/// The counters in the Prometheus text format.
 pub(crate) fn encoded(registry: &prometheus_client::registry::Registry) -> String {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, registry).expect("a String takes all text");

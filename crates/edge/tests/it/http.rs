@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/2, plain and TLS, on one port; and what services see of it.
+//! HTTP/1.1 and HTTP/2, plain and TLS, on one port, and the requests that services receive.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
@@ -105,7 +105,7 @@ async fn tls_without_a_certificate_is_closed_and_plain_goes_on() {
 async fn a_panic_of_the_service_ends_its_own_connection_only() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    // One place beside that of the other: who panics gives it back.
+    // One slot besides that of the other connection: a panic must release it.
     let options = Options { connections_max: NonZeroUsize::new(2).expect("not zero"), ..Options::default() };
     let mut server = Server::start_with(options, |listener| listener.with_metrics(&metrics));
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -137,7 +137,7 @@ async fn a_panic_of_the_service_ends_its_own_http2_stream_only() {
     let mut client = RawHttp2::connect(&server.address.to_string(), 65_535).await.expect("connected");
     let waiting = client.get("/wait").await.expect("sent");
     timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("running");
-    // More often than there are places for streams.
+    // More often than there are stream slots.
     for _ in 0..5 {
         let stream = client.get("/panic").await.expect("sent");
         let heard = client.heard().await.expect("the connection goes on");

@@ -1,4 +1,4 @@
-//! Every limit holds.
+//! Every limit is enforced.
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ async fn a_page_of_another_origin_can_read_a_431_response() {
     let long = |bytes: usize| "a".repeat(bytes);
     let bytes = "have more than 32768 bytes (edge.head_bytes_max)";
     let heads = [
-        // Little and much beyond the limit, in one field and in many, before the origin and behind it.
+        // A little and far beyond the limit, in one field and in many, before and after the origin.
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{origin}A: {}\r\n\r\n", long(40_000)), bytes),
         (format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n{origin}\r\n", long(300_000)), bytes),
         (format!("GET / HTTP/1.1\r\nHost: x\r\n{origin}A: {}\r\n\r\n", long(3_000_000)), bytes),
@@ -81,7 +81,7 @@ async fn a_page_of_another_origin_can_read_a_431_response() {
             format!("GET / HTTP/1.1\r\nHost: x\r\n{}{origin}\r\n", "A: b\r\n".repeat(120)),
             "has more than 100 headers (edge.head_fields_max)",
         ),
-        // A body behind it is not taken for a request.
+        // A body after it is not parsed as a request.
         (
             format!(
                 "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 27\r\n{origin}A: {}\r\n\r\nGET /panic HTTP/1.1\r\nHost:x\r\n\r\n",
@@ -93,7 +93,7 @@ async fn a_page_of_another_origin_can_read_a_431_response() {
     for (head, text) in &heads {
         assert_readable(&raw(server.address, head.as_bytes()).await, text);
     }
-    // The second request of a connection, sent at once with the first and after its response.
+    // The second request of a connection, sent together with the first and after its response.
     let (ok, head) =
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", heads[0].0.replace("Host: x", "Connection: close"));
     let answers = raw(server.address, format!("{ok}{head}").as_bytes()).await;
@@ -118,7 +118,7 @@ async fn body_bytes_read_after_the_response_are_not_taken_for_a_head() {
     let mut server = Server::start_with(options, |listener| listener);
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
     stream.set_nodelay(true).expect("set");
-    // Larger than any head, and longer under way than one may be; and the next request comes right behind it.
+    // Larger than any head, and slower than a head may be; and the next request follows directly.
     let lines = ["x".repeat(100_000), "y: z\r\n\r\n".repeat(10_000)].concat();
     let head = format!("POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", lines.len());
     stream.write_all(head.as_bytes()).await.expect("sent");
@@ -196,14 +196,14 @@ async fn an_http2_431_can_be_read_by_a_page_and_the_connection_stays_open() {
 async fn a_head_that_does_not_arrive_ends_the_connection() {
     let options = Options { head_timeout_ms: milliseconds(100), ..Options::default() };
     let server = Server::start_with(options, |listener| listener);
-    // Nothing at all; a part of a head; a part of the HTTP/2 preface; a part of a head that is too large already.
+    // No byte; a part of a head; a part of the HTTP/2 preface; a part of a head that is already too large.
     let large = format!("GET / HTTP/1.1\r\nA: {}", "a".repeat(60_000));
     for sent in ["", "GET / HTTP/1.1\r\nHo", "PRI * HT", &large] {
         let mut stream = TcpStream::connect(server.address).await.expect("connected");
         stream.write_all(sent.as_bytes()).await.expect("sent");
         assert_eq!(ended(&mut stream).await, "", "{sent}");
     }
-    // The second head on a connection is timed like the first.
+    // The second head on a connection has the same time limit as the first.
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
     let mut response = Vec::new();
@@ -248,7 +248,7 @@ async fn an_idle_http2_connection_is_ended() {
     let request = http::Request::get("http://x.test/").body(Empty::<Bytes>::new()).expect("a request");
     let response = sender.send_request(request).await.expect("a response");
     assert!(response.into_body().collect().await.is_ok());
-    // The sender is kept, so that only the server can end this.
+    // The sender is not dropped, so that only the server can end this.
     let ended = timeout(PATIENCE, connection).await.expect("in time").expect("joined");
     assert!(ended.is_ok(), "it was told before: {ended:?}");
     assert!(sender.is_closed());
@@ -265,7 +265,7 @@ async fn a_running_request_is_not_idle() {
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
     stream.write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
     timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("running");
-    // Another connection lives and dies of idleness in the meantime, so that this one has had its chance to do so.
+    // Another connection is closed as idle in the meantime, so that this one had enough time to be closed.
     let mut other = TcpStream::connect(server.address).await.expect("connected");
     other.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sent");
     ended(&mut other).await;
@@ -324,7 +324,7 @@ async fn a_client_that_is_still_sending_receives_the_error_response() {
         let mut stream = TcpStream::connect(server.address).await.expect("connected");
         let head = format!("POST /refuse HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n2000000\r\n");
         stream.write_all(head.as_bytes()).await.expect("sent");
-        // Far more than all buffers hold: this ends only if the server reads on, and fails if it resets the connection.
+        // Far more than all buffers: this ends only if the server continues to read, and fails if it resets the connection.
         let piece = vec![b'a'; 64 * 1024];
         for _ in 0..500 {
             timeout(PATIENCE, stream.write_all(&piece)).await.expect("in time").expect("no reset");
@@ -342,7 +342,7 @@ async fn a_connection_whose_rejected_body_never_ends_is_closed() {
     stream.write_all(b"POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n").await.expect("sent");
     assert!(ended(&mut stream).await.starts_with("HTTP/1.1 413"));
     let began = Instant::now();
-    // Our half is shut; the other one is not awaited for ever.
+    // Our side is shut down; the server does not wait forever for the other one.
     while stream.write_all(b"x").await.is_ok() {
         assert!(began.elapsed() < PATIENCE, "the connection is still open");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -362,7 +362,7 @@ async fn a_body_below_the_least_rate_is_aborted() {
         stream.set_nodelay(true).expect("set");
         let head = format!("POST /echo HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.expect("sent");
-        // A byte every ten milliseconds is a hundred a second: never silent, always too slow.
+        // A byte every ten milliseconds is a hundred per second: never silent, always too slow.
         let (mut reader, mut writer) = stream.split();
         let trickle = async {
             loop {
@@ -383,7 +383,7 @@ async fn a_body_below_the_least_rate_is_aborted() {
             "{response}"
         );
     }
-    // What comes at the rate, after a pause that the grace covers, is taken.
+    // Bytes that arrive at the rate, after a pause within the grace period, are accepted.
     let body = "x".repeat(1_000);
     let request =
         format!("POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n{body}");
@@ -401,7 +401,7 @@ async fn a_body_that_stops_after_a_fast_start_is_aborted() {
     let server = Server::start_with(options, |listener| listener);
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
     let (mut reader, mut writer) = stream.split();
-    // Three of four megabytes; at the least rate, as many bytes would be worth hours.
+    // Three of four megabytes; at the least rate they would count for hours.
     let mut request = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n".to_vec();
     request.resize(request.len() + 3_000_000, b'x');
     writer.write_all(&request).await.expect("sent");
@@ -420,12 +420,12 @@ async fn a_connection_whose_client_never_reads_is_closed() {
     let mut lazy = TcpStream::connect(server.address).await.expect("connected");
     lazy.write_all(request).await.expect("sent");
     let began = Instant::now();
-    // Closed by the server while this side still has not read anything.
+    // Closed by the server although this side still has not read anything.
     while lazy.write_all(b"x").await.is_ok() {
         assert!(began.elapsed() < PATIENCE, "the connection is still open");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // One that reads, slowly but steadily, has all of it.
+    // A client that reads slowly but steadily receives all of it.
     let mut slow = TcpStream::connect(server.address).await.expect("connected");
     slow.write_all(request).await.expect("sent");
     let (mut buffer, mut read_bytes) = (vec![0; 256 * 1024], 0);

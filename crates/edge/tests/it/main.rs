@@ -1,4 +1,4 @@
-//! The features of `edge`, tried over loopback.
+//! The features of `edge`, tested over loopback.
 
 mod bind;
 mod drain;

@@ -1,4 +1,4 @@
-//! Clients that do not read what they asked for.
+//! Clients that do not read the responses that they requested.
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ async fn http2_streams_without_window_are_reset() {
         }
     }
     has(&registry, "edge_answers_cut_total{listener=\"test\",reason=\"Stalled\"} 50");
-    // The connection is as good as before for one that reads.
+    // The connection still works for a client that reads.
     let stream = client.get("/").await.expect("sent");
     client.grant(stream, 1_000).await.expect("sent");
     assert!(client.text(stream).await.expect("a response").starts_with("GET http://"));
@@ -56,7 +56,7 @@ async fn http2_streams_without_window_are_reset() {
 #[tokio::test]
 async fn http2_streams_read_byte_by_byte_are_reset() {
     let (server, _registry) = server(Options { write_timeout_ms: milliseconds(500), ..Options::default() });
-    // hyper hands a piece to h2 as soon as one byte of it may leave: so also with a first byte that is granted at once.
+    // hyper passes a piece to h2 as soon as one byte of it may be sent: so also with a first byte that is granted immediately.
     for (path, window) in [("/medium", 0), ("/medium", 1), ("/", 0), ("/", 1)] {
         let mut client = connect(&server, window).await;
         let stream = client.get(path).await.expect("sent");
@@ -85,7 +85,7 @@ async fn an_http2_stream_read_slowly_and_steadily_gets_its_complete_response() {
     let (mut ticks, mut bytes) = (interval(Duration::from_millis(30)), 0);
     loop {
         tokio::select! {
-            // Longer than the timeout in all, and never as long at a time.
+            // Longer than the timeout in total, and never as long at a time.
             _ = ticks.tick() => client.grant(stream, 3_000).await.expect("sent"),
             heard = client.heard() => match heard.expect("it answers") {
                 Heard::Data(_, data, end) => {
@@ -115,7 +115,7 @@ async fn a_response_that_sends_nothing_for_a_while_is_not_aborted() {
     for _ in 0..2 {
         timeout(PATIENCE, server.waiting.recv()).await.expect("in time").expect("it waits");
     }
-    // Another stream lives and dies of its reader's silence in the meantime, more than once.
+    // Another stream is reset because of its silent reader in the meantime, more than once.
     let mut other = RawHttp2::connect(&server.address.to_string(), 0).await.expect("connected");
     for _ in 0..3 {
         other.get("/medium").await.expect("sent");
@@ -136,7 +136,7 @@ async fn an_address_with_too_many_unread_bytes_gets_no_further_response() {
         ..Options::default()
     };
     let (server, registry) = server(options);
-    // The first is alone; with the second it would be more than there may be.
+    // The first is alone; with the second the total would exceed the limit.
     let mut client = connect(&server, 0).await;
     let first = client.get("/large").await.expect("sent");
     assert_eq!(client.heard().await.expect("a response"), Heard::Head(first, false));
@@ -144,7 +144,7 @@ async fn an_address_with_too_many_unread_bytes_gets_no_further_response() {
     let told = client.heard().await.expect("it is told");
     assert!(matches!(told, Heard::Reset(id, _) if id == second), "{told:?}");
     has(&registry, "edge_answers_cut_total{listener=\"test\",reason=\"Unsent\"} 1");
-    // Once the first is cut, there is room again.
+    // Once the first is reset, the quota is free again.
     assert_eq!(client.heard().await.expect("it is told"), Heard::Reset(first, RawHttp2::CANCEL));
     let response = raw(server.address, b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(response.len() > LARGE_BYTES);
@@ -157,7 +157,7 @@ async fn an_address_above_its_unread_limit_is_answered_with_503() {
         ..Options::default()
     };
     let (server, registry) = server(options);
-    // Larger than there may be, but alone.
+    // Larger than the limit, but alone.
     let mut client = connect(&server, 0).await;
     let stream = client.get("/large").await.expect("sent");
     assert_eq!(client.heard().await.expect("a response"), Heard::Head(stream, false));
@@ -209,7 +209,7 @@ async fn an_http1_connection_read_below_the_least_rate_is_closed() {
     stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.expect("sent");
     let (mut ticks, began) = (interval(Duration::from_millis(10)), Instant::now());
     let mut read = 0;
-    // A hundred kilobytes a second: never silent, always too slow.
+    // A hundred kilobytes per second: never silent, always too slow.
     let mut buffer = [0; 1_000];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
         read += length;

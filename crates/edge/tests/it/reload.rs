@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, Server, tls_connect};
 
-/// Sends a request with two fields, one of them long, and gives the status of the response.
+/// Sends a request with two fields, one of them long, and returns the status of the response.
 async fn status(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) -> String {
     let request = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(9000));
     stream.write_all(request.as_bytes()).await.expect("sent");
@@ -72,7 +72,7 @@ async fn a_new_certificate_is_shown_to_new_clients_and_open_connections_continue
     let [(old, tls), (new, other)] = [authority(folders[0].path()), authority(folders[1].path())];
     let served = tls.clone();
     let server = Server::start_with(Options::default(), |listener| listener.with_tls(served));
-    // Each client trusts one authority only: connecting proves whose certificate is shown.
+    // Each client trusts one authority only: a successful connection shows which certificate is used.
     let mut open = tls_connect(server.address, old.certificate_path(), &[b"http/1.1"]).await;
     assert_eq!(status(&mut open).await, "200");
     tls.replace(&other);

@@ -1,4 +1,4 @@
-//! Connections that say nothing give way to those that do.
+//! Silent connections are evicted for active ones.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::harness::{PATIENCE, Server, encoded, raw};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// A connection is silent from its first millisecond on.
+/// A connection counts as silent from its first millisecond on.
 fn at_once(options: Options) -> Options {
     Options { silent_after_ms: std::num::NonZeroU64::MIN, ..options }
 }
@@ -26,14 +26,14 @@ async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.address).await.expect("connected")
 }
 
-/// Reads until the listener closes; a connection that is cut with bytes unread in it is reset.
+/// Reads until the listener closes; a connection that is closed with unread bytes is reset.
 async fn end(stream: &mut TcpStream) -> String {
     let mut response = Vec::new();
     let _ = timeout(PATIENCE, stream.read_to_end(&mut response)).await.expect("it ends");
     String::from_utf8(response).expect("text")
 }
 
-/// Asks and reads the response; the connection stays open.
+/// Sends a request and reads the response; the connection stays open.
 async fn ask(stream: &mut TcpStream) {
     stream.write_all(GET).await.expect("sent");
     let mut response = Vec::new();
@@ -48,14 +48,14 @@ async fn a_new_connection_replaces_the_connection_of_its_address_that_was_silent
     let metrics = Metrics::register(&mut registry);
     let options = at_once(Options { connections_per_address_max: count(4), ..Options::default() });
     let server = Server::start_with(options, |listener| listener.with_metrics(&metrics));
-    // Older than all others, and asked something: idle, and worth more than those that never did.
+    // Older than all others, with one request: idle, and evicted after those that never sent one.
     let mut idle = connect(&server).await;
     ask(&mut idle).await;
     let mut half = connect(&server).await;
     half.write_all(b"GET / HTTP").await.expect("sent");
     let mut first = connect(&server).await;
     let mut second = connect(&server).await;
-    // Four are open; each newcomer is served in the place of the one that is worth least.
+    // Four are open; each new connection replaces the one that is first in the order of eviction.
     let mut newcomers = Vec::new();
     for silent in [&mut first, &mut second, &mut half, &mut idle] {
         newcomers.push(served(&server).await);
@@ -67,14 +67,14 @@ async fn a_new_connection_replaces_the_connection_of_its_address_that_was_silent
     }
 }
 
-/// A newcomer that asks and is answered. Those before it may have come too short a time ago to be silent.
+/// A new connection with a request and a response. Earlier connections may be too new to count as silent.
 async fn served(server: &Server) -> TcpStream {
     let began = Instant::now();
     loop {
         assert!(began.elapsed() < PATIENCE, "there is no place");
         let mut stream = connect(server).await;
         let mut first = [0];
-        // A connection that is closed at once may end in a reset.
+        // A connection that is closed immediately may end in a reset.
         if stream.write_all(GET).await.is_ok() && stream.read(&mut first).await.is_ok_and(|read| read == 1) {
             let mut response = Vec::new();
             while !response.ends_with(b"tls=false") {
@@ -145,7 +145,7 @@ async fn hundreds_of_silent_connections_do_not_block_new_ones() {
 async fn a_port_with_many_connections_leaves_descriptors_to_another() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    // As if the process could open so few more, of which 48 are for itself and a quarter of the rest for each port.
+    // As if the process could open only this many more, of which 48 are for itself and a quarter of the rest for each port.
     let quotas = Quotas::of_files(48 + 40, 2);
     let mut first =
         Server::start_with(Options::default(), |one| one.with_metrics(&metrics).with_quotas(&quotas));
@@ -167,14 +167,14 @@ async fn a_port_with_many_connections_leaves_descriptors_to_another() {
     }
     assert_eq!(end(&mut connect(&first).await).await, "", "all that it may have are in use");
     has(&registry, "edge_connections_refused_total{listener=\"test\",reason=\"Descriptors\"} 1");
-    // Its own are left to the other port.
+    // The reserved descriptors are left to the other port.
     let mut others = Vec::new();
     for _ in 0..10 {
         let mut stream = connect(&second).await;
         ask(&mut stream).await;
         others.push(stream);
     }
-    // What is given back can be had again.
+    // Returned descriptors can be used again.
     held.truncate(14);
     let response = raw(first.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");

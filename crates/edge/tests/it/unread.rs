@@ -1,4 +1,4 @@
-//! Answers that are given before the request's body was read: the connection can be used again, or its client is told.
+//! Responses sent before the request's body was read: the connection can be reused, or the client is told that it closes.
 
 use edge::Options;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, Server};
 
-/// A connection on which answers are read one by one, as their length says.
+/// A connection on which responses are read one by one, by their length.
 struct AddressUsage(TcpStream);
 
 impl AddressUsage {
@@ -35,7 +35,7 @@ impl AddressUsage {
         head
     }
 
-    /// A request on this connection is answered: it was not closed.
+    /// A request on this connection gets a response: it was not closed.
     async fn is_usable(&mut self) {
         self.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
         let head = self.answer().await;
@@ -57,7 +57,8 @@ fn head(path: &str, field: &str) -> String {
 async fn a_connection_is_reused_after_a_body_that_the_service_did_not_read() {
     let server = Server::start();
     let mut client = AddressUsage::connect(&server).await;
-    // RefusalReason, and accepted; smaller than any buffer, as Node.js sends it, and as large as it may be; of known length and not.
+    // Refused and accepted; smaller than any buffer, as Node.js sends it, and as large as the limit; of known and of unknown
+    // length.
     for path in ["/refuse", "/ignore"] {
         for length in [1, 3_000, 70_000, 256 * 1024] {
             let body = "x".repeat(length);
@@ -88,7 +89,7 @@ async fn a_response_waits_for_the_rest_of_a_short_request_body() {
     for path in ["/refuse", "/ignore"] {
         client.send(head(path, "Content-Length: 10000").as_bytes()).await;
         client.send(&[b'x'; 5_000]).await;
-        // Answered while the other half is missing.
+        // The response arrives while the other half of the body is missing.
         let response = client.answer().await;
         assert!(!response.contains("connection: close"), "{response}");
         client.send(&[b'x'; 5_000]).await;
@@ -101,12 +102,12 @@ async fn a_response_says_connection_close_when_the_rest_is_not_read() {
     let server = Server::start();
     let long = (256 * 1024 + 1).to_string();
     let cases = [
-        // Too long to read; of unknown length, and not there; not even asked for.
+        // Too long to read; of unknown length and not sent; not even requested with `100 Continue`.
         ("/refuse", format!("Content-Length: {long}")),
         ("/ignore", format!("Content-Length: {long}")),
         ("/ignore", "Transfer-Encoding: chunked".to_owned()),
         ("/ignore", "Expect: 100-continue\r\nContent-Length: 10".to_owned()),
-        // Nor where no service saw the request.
+        // The same if no service saw the request.
         ("/", format!("Host: other\r\nContent-Length: {long}")),
     ];
     for (path, field) in cases {

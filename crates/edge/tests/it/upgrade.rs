@@ -1,4 +1,4 @@
-//! A connection changes from HTTP to a `Socket`.
+//! Upgrades of a connection from HTTP to a `Socket`.
 
 use std::io::{IoSlice, Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::harness::{self, PATIENCE, Server};
 
 const REQUEST: &str = "GET /upgrade HTTP/1.1\r\nHost: x.test\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n";
 
-/// Reads until `wanted` bytes are there, waiting with a poll of our own.
+/// Reads until `wanted` bytes have arrived, waiting with a poll of its own.
 fn read_exactly(socket: &mut Socket, poll: &mut Poll, wanted: usize) -> Vec<u8> {
     let mut events = Events::with_capacity(8);
     let mut read = Vec::new();
@@ -40,7 +40,7 @@ fn registered(socket: &mut Socket) -> Poll {
     poll
 }
 
-/// Reads a response head, one byte at a time so that nothing behind it is taken.
+/// Reads a response head, one byte at a time so that no later byte is consumed.
 fn read_head(stream: &mut impl Read) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -81,7 +81,7 @@ async fn bytes_sent_after_the_upgrade_request_are_read_first() {
     assert_eq!(socket.try_read(&mut [0; 8]).expect("the client has closed"), 0);
 }
 
-/// A TLS client that waits, over a listener with TLS.
+/// A blocking TLS client, and a listener with TLS.
 struct TlsClient {
     server: Server,
     stream: rustls::StreamOwned<rustls::ClientConnection, TcpStream>,
@@ -105,7 +105,7 @@ fn tls_client(options: Options) -> TlsClient {
 async fn encrypted_bytes_sent_after_the_upgrade_request_are_read_first() {
     let TlsClient { mut server, mut stream, _dir } = tls_client(Options::default());
     let client = tokio::task::spawn_blocking(move || {
-        // One record with the request and more, and a second one right behind, most likely in the same segment.
+        // One record with the request and more, and a second one directly after it, most likely in the same segment.
         stream.conn.writer().write_all(format!("{REQUEST}early").as_bytes()).expect("room");
         stream.conn.writer().write_all(b" second").expect("room");
         stream.flush().expect("the request goes out");
@@ -204,7 +204,7 @@ async fn unsent_ciphertext_is_bounded_and_flushed_later() {
     let mut poll = registered(&mut socket);
     let source: Vec<u8> = (0..16 * 1024 * 1024).map(|index| (index % 251) as u8).collect();
     let mut written = 0;
-    // Nobody reads: at some point the kernel's buffers and ours are full, however large the kernel's are.
+    // The other side does not read: at some point the kernel's buffers and ours are full, however large the kernel's are.
     let stuck = loop {
         match socket.try_write(&source[written..]) {
             Ok(length) => {
