@@ -1,6 +1,6 @@
 //! A function app's folder: its files and settings, read before any worker runs.
 //!
-//! Know these first: [`App::load`], [`MergedSettings`].
+//! Start with [`App::load`], [`MergedSettings`].
 
 mod error;
 mod function_json;
@@ -72,8 +72,8 @@ impl App {
 }
 
 impl App {
-    /// What is known of an app whose files cannot be read: the settings of the environment, and those of `local.settings.json` if that
-    /// file can be read. For a host that waits until the files are repaired.
+    /// The known parts of an app whose files cannot be read: the settings of the environment, and those of `local.settings.json` if
+    /// that file can be read. For a host that waits until the files are repaired.
     pub fn unreadable(dir: &Path, environment: &BTreeMap<String, String>) -> Self {
         let text = read_optional(&dir.join("local.settings.json")).ok().flatten();
         let local = text.and_then(|text| LocalSettings::parse(&text).ok()).unwrap_or_default();

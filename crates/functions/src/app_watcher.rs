@@ -38,7 +38,7 @@ pub(crate) struct AppWatcher {
     quiet: Duration,
     /// How long the last look took.
     last_read: Duration,
-    /// `None` if the operating system gives no events.
+    /// `None` if the operating system reports no events.
     events: Option<FolderEvents>,
 }
 
@@ -84,7 +84,7 @@ impl AppWatcher {
         snapshot
     }
 
-    /// Waits until files differ from `before` and are still; gives those that have changed. Cancel-safe.
+    /// Waits until files differ from `before` and no longer change; returns those that have changed. Cancel-safe.
     pub(crate) async fn changed(&mut self, before: &Snapshot, scope: WatchScope) -> Vec<PathBuf> {
         loop {
             let mut seen = self.snapshot().await;
@@ -140,7 +140,7 @@ impl FolderEvents {
         }
     }
 
-    /// Asks for the events of these folders, and no longer for those of others.
+    /// Subscribes to the events of these folders, and unsubscribes from those of others.
     fn watch(&mut self, folders: &[PathBuf]) {
         let wanted: BTreeSet<PathBuf> = folders.iter().take(FOLDERS_MAX).cloned().collect();
         if wanted == self.watched {
@@ -163,7 +163,7 @@ impl FolderEvents {
     }
 }
 
-/// Whether an event may mean that a file has changed; reading files gives events too.
+/// Whether an event may mean that a file has changed; reading files causes events too.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),

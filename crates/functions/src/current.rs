@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The value that counts now. Cheap to clone; clones share it.
+/// The current value. Cheap to clone; clones share it.
 ///
-/// A lock that is held for the copy of a pointer only: `arc-swap` would save some nanoseconds of a request, and be one more dependency.
+/// A lock that is locked only while a pointer is copied: `arc-swap` would save a few nanoseconds per request, and add a dependency.
 #[derive(Debug)]
 pub(crate) struct Current<T>(Arc<RwLock<Arc<T>>>);
 

@@ -6,8 +6,8 @@ use worker_protocol::{ModelBindingData, TypedData};
 
 use functions_contract::{DeferredValue, Value};
 
-/// The items that an output binding shall write: a JSON array, or text that holds one, is several items; bytes are one;
-/// nothing is none.
+/// The items that an output binding has to write: a JSON array, or text that contains one, becomes several items; bytes become one;
+/// an empty value becomes no item.
 pub(crate) fn items(data: TypedData) -> Vec<Value> {
     match data {
         // Workers send nothing that is stored.

@@ -30,7 +30,7 @@ pub(crate) enum AppPhase {
     /// The functions of this generation can be called.
     Running {
         generation: Arc<Generation>,
-        /// Why the files of the app, which have changed since, are not in service.
+        /// Why the newer files of the app are not in service.
         reload_error: Option<Arc<ReloadError>>,
     },
     /// The app did not start, with the reason.
@@ -62,14 +62,14 @@ pub(crate) struct Generation {
     pub(crate) retry_stop: watch::Sender<bool>,
 }
 
-/// A generation for one use of it; it is not drained before this is dropped.
+/// A generation in use; it is not drained before this is dropped.
 pub(crate) struct GenerationGuard {
     generation: Arc<Generation>,
     _drain_guard: DrainGuard,
 }
 
 impl GenerationGuard {
-    /// The generation in service. Fails if there is none.
+    /// Returns the generation in service. Fails if there is none.
     ///
     /// Called under the lock of the phase, so that a generation that is replaced later is drained later.
     pub(crate) fn of(phase: &AppPhase) -> Option<Self> {

@@ -201,8 +201,8 @@ impl Handle {
         self.shared.parts.dispatch.awaits_push(extension, address)
     }
 
-    /// Answers a request to the webhook of an extension for a service of this process: without a socket and without a key. Waits while
-    /// the app is starting. Dropping the future cancels the invocation.
+    /// Responds to a request to the webhook of an extension for a service of this process: without a socket and without a key.
+    /// Waits while the app is starting. Dropping the future cancels the invocation.
     ///
     /// # Errors
     ///

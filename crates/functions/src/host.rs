@@ -39,7 +39,7 @@ use crate::triggers::{TriggerTasks, Triggers};
 /// How many replaced generations may drain at a time. A further one is not started before one of them has ended: each has workers.
 const DRAINING_MAX: usize = 8;
 
-/// How long a start may go on after files of the app have changed.
+/// How long a start may continue after files of the app have changed.
 const SUPERSEDED_AFTER: Duration = Duration::from_secs(3);
 
 /// The first start of the app.
@@ -199,7 +199,8 @@ impl Host {
         reason
     }
 
-    /// Starts a generation, unless its files change while it starts: the result would not count for long, and may not come at all.
+    /// Starts a generation, unless its files change while it starts: the result would soon be outdated, and the start may never
+    /// end.
     async fn start_latest(
         &self,
         startup: AppStartup,
@@ -302,7 +303,7 @@ impl Host {
         self.starter.logs.host_error(error.description, text);
     }
 
-    /// Tells readers of the phase about the outcome of a start.
+    /// Reports the outcome of a start to readers of the phase.
     fn publish(&self, service: &Service, error: Option<&Arc<ReloadError>>) {
         let phase = match (&service.current, error) {
             (Some((generation, _)), error) => {
@@ -318,8 +319,8 @@ impl Host {
 /// Files of the app changed while it started.
 struct Superseded(Vec<PathBuf>);
 
-/// Waits until files have changed since `seen`, but not shortly: a start that is nearly over may end, so that edits in quick succession
-/// do not keep each other from being served.
+/// Waits until files have changed since `seen`, but at least a short time: a start that is nearly complete may end, so that edits
+/// in quick succession do not prevent every start.
 async fn superseded(watcher: &mut AppWatcher, seen: &Snapshot) -> Superseded {
     sleep(SUPERSEDED_AFTER).await;
     Superseded(watcher.changed(seen, WatchScope::Watched).await)

@@ -42,8 +42,8 @@ pub(crate) struct Function {
     pub(crate) outputs: Vec<(Binding, Arc<dyn Sink>)>,
     /// Its trigger, if its events are pushed.
     pub(crate) push: Option<PushBinding>,
-    /// Whether a binding has an expression that binding data may resolve. Decided once: requests whose function has none are not
-    /// looked into.
+    /// Whether a binding has an expression that binding data may resolve. Determined once: other functions' requests are not parsed
+    /// for binding data.
     pub(crate) needs_binding_data: bool,
     /// Counts its executions.
     pub(crate) meter: Arc<FunctionMeter>,
@@ -51,7 +51,7 @@ pub(crate) struct Function {
     pub(crate) concurrency: Option<Arc<Semaphore>>,
 }
 
-/// The data that a trigger gives for one invocation.
+/// The data of a trigger for one invocation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TriggerData {
     /// The value of the trigger binding.

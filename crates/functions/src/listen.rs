@@ -1,9 +1,9 @@
 //! Listeners of triggers that connectors implement: one task for each function opens the source and runs the function for each delivery,
 //! several in parallel if the source allows it.
 //!
-//! What becomes of a delivery whose function fails, also in its retries, is the source's decision ([`AfterFailure`](functions_contract::AfterFailure)): a change feed
-//! continues with the next changes, a queue delivers again or dead-letters. A delivery whose worker exited is abandoned and comes again; no
-//! change is skipped.
+//! The source decides what happens to a delivery whose function fails, also in its retries
+//! ([`AfterFailure`](functions_contract::AfterFailure)): a change feed continues with the next changes, a queue delivers again or
+//! dead-letters. A delivery whose worker exited is abandoned and delivered again; no change is skipped.
 
 mod delivery;
 mod trigger_data;

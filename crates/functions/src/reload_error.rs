@@ -1,4 +1,4 @@
-//! [`ReloadRequest`] asks for a new generation of the app; [`ReloadError`] says why a changed app is not in service.
+//! [`ReloadRequest`] requests a new generation of the app; [`ReloadError`] says why a changed app is not in service.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::function_error::FunctionError;
 
-/// Asks for a new generation; gets the outcome of its start.
+/// Requests a new generation; receives the outcome of its start.
 pub(crate) type ReloadRequest = oneshot::Sender<Result<(), Arc<ReloadError>>>;
 
 /// Why a changed app is not in service.
@@ -21,7 +21,7 @@ pub(crate) struct ReloadError {
 }
 
 impl ReloadError {
-    /// The error, for people.
+    /// The error, as text for people.
     pub(crate) fn text(&self) -> String {
         format!(
             "The changed function app did not start, and the previous version stays in service: {}",

@@ -17,11 +17,11 @@ const WORKER_GRACE: Duration = Duration::from_secs(5);
 /// How long triggers may take to end after their workers have ended.
 const TRIGGER_GRACE: Duration = Duration::from_secs(10);
 
-/// A generation that another one has replaced. Its triggers have been told to stop.
+/// A generation that another one has replaced. Its triggers were asked to stop.
 pub(crate) struct Retirement {
     pub(crate) generation: Arc<Generation>,
     pub(crate) triggers: TriggerTasks,
-    /// How long its invocations may go on.
+    /// How long its invocations may continue.
     pub(crate) grace: Duration,
     pub(crate) generations: Generations,
     pub(crate) shutdown: Shutdown,

@@ -142,7 +142,7 @@ impl RouteTemplate {
         self.segments.iter().map(Segment::precedence).collect()
     }
 
-    /// Values typed by the template's constraints: `{id:int}` gives a number.
+    /// Values typed by the template's constraints: `{id:int}` yields a number.
     pub(crate) fn typed(&self, values: &RouteValues) -> Map<String, Json> {
         let parameters: Vec<&Parameter> = self.segments.iter().flat_map(Segment::parameters).collect();
         let mut typed = Map::new();

@@ -45,7 +45,7 @@ use crate::workers::pool_starter;
 /// How many calls of [`Handle::reload`] may wait for the host.
 const REQUESTS_MAX: usize = 16;
 
-/// Answers HTTP requests for one function app; cheap to clone.
+/// Responds to HTTP requests for one function app; cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     dispatch: Arc<Dispatch>,

@@ -53,7 +53,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 type Task<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// What goes on beside the state machine, as parts of the timer's own task.
+/// Work that runs beside the state machine, as parts of the timer's own task.
 struct Activities<'a> {
     timer: &'a Timer,
     shutdown: Shutdown,
@@ -64,7 +64,7 @@ struct Activities<'a> {
 }
 
 impl Timer {
-    /// Goes on where the timer of the previous generation ended.
+    /// Continues where the timer of the previous generation ended.
     pub(crate) fn inherit(&self, handover: TimerHandover) {
         *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) = Some(handover);
     }
@@ -83,7 +83,7 @@ impl Timer {
         self.inherited.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Runs until `shutdown`. Gives what the timer of the next generation goes on with, if there is one.
+    /// Runs until `shutdown`. Returns the state with which the timer of the next generation continues, if there is one.
     pub(crate) async fn run(&self, shutdown: Shutdown) -> Option<TimerHandover> {
         let mut activities = Activities { timer: self, shutdown, run: None, renewal: None };
         let mut state = TimerState::default();
@@ -121,7 +121,7 @@ impl Timer {
                 let trigger_data = trigger_data::of_run(&self.trigger, status.as_ref(), started, reason);
                 let mut shutdown = self.retry_stop.clone();
                 activities.run = Some(Box::pin(async move {
-                    // Its result is in the log; the schedule goes on in either case.
+                    // Its result is in the log; the schedule continues in either case.
                     let _ = self.invoker.invoke_with_retry(&self.function, trigger_data, &mut shutdown).await;
                 }));
             }
@@ -214,7 +214,7 @@ impl Activities<'_> {
     }
 }
 
-/// Waits for the end of a task; for ever if there is none.
+/// Waits for the end of a task; never returns if there is none.
 async fn finished(task: Option<&mut Task<'_>>) {
     match task {
         Some(task) => task.await,

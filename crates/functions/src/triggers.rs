@@ -1,8 +1,8 @@
 //! [`Triggers`]: one supervised task for each function that a timer or a connector's source starts.
 //!
-//! When a generation of the app replaces another one, a task waits for the end of the task of the same function in the old generation.
-//! A source is closed there before it is opened here, so that its lease need not expire; a timer goes on with the time at which it was
-//! due there, so that no run is skipped and none is repeated.
+//! When a generation of the app replaces another one, a task waits for the end of the task of the same function in the old
+//! generation. A source is closed there before it is opened here, so that its lease need not expire; a timer continues with the
+//! time at which it was due there, so that no run is skipped and none is repeated.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -56,7 +56,7 @@ impl Default for TriggerTasks {
     }
 }
 
-/// Gives what a trigger hands over when its task has ended; an error if the task was aborted.
+/// Returns the state that a trigger passes on when its task has ended; an error if the task was aborted.
 type TriggerEnd = oneshot::Receiver<Option<TimerHandover>>;
 
 impl Triggers {

@@ -1,4 +1,4 @@
-//! [`Workers`]: what dispatching needs of the processes that run functions. The worker pool provides it; tests script it.
+//! [`Workers`]: the interface of dispatching to the processes that run functions. The worker pool implements it; tests script it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub trait Workers: Send + Sync + 'static {
         options: InvokeOptions,
     ) -> Result<InvocationResponse, InvokeError>;
 
-    /// Tells how many items of a function's trigger wait, by which the number of workers is decided.
+    /// Reports how many items of a function's trigger wait, which determines the number of workers.
     fn report_backlog(&self, _function: &str, _items: u64) {}
 
     /// Ids of the living processes.

@@ -1,4 +1,4 @@
-//! Which packages a Node.js app asks for and does not have.
+//! Finds the packages that a Node.js app requires and that are not installed.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use super::read::parse_object;
 use functions_contract::find_property;
 
 /// The `dependencies` in `package.json` of the app in `dir` that no `node_modules` at or above it has, in the file's order. Empty
-/// where there is no such file, or where it cannot be read: the worker says that when it loads the app.
+/// if there is no such file, or if it cannot be read: the worker reports that when it loads the app.
 pub fn missing_packages(dir: &Path) -> Vec<String> {
     let Ok(text) = std::fs::read_to_string(dir.join("package.json")) else { return Vec::new() };
     let Ok(package) = parse_object(&text) else { return Vec::new() };
     let Some(Json::Object(dependencies)) = find_property(&package, "dependencies") else { return Vec::new() };
     let is_missing = |name: &&String| {
-        // As Node.js looks for them: in the folder, then in each one above it.
+        // Node.js searches in the same order: in the folder, then in each one above it.
         !dir.ancestors()
             .any(|folder| folder.join("node_modules").join(name.as_str()).join("package.json").is_file())
     };

@@ -6,7 +6,7 @@ use http_messages::error_chain;
 use super::*;
 use functions_contract::AppSettings;
 
-/// Files are `name: text`; what comes out is the error, or what `show` makes of the app.
+/// Files are `name: text`; the result is the error, or the text that `show` makes of the app.
 fn check(
     files: &[(&str, &str)],
     environment: &[(&str, &str)],

@@ -54,7 +54,7 @@ pub(super) fn format(time: SystemTime, format: Option<&str>) -> Result<String, S
     Ok(out)
 }
 
-/// One run of a format letter; `None` for letters that mean nothing, which stand for themselves.
+/// One run of a format letter; `None` for letters without a meaning, which are literal text.
 fn token(letter: char, count: usize, time: &Zoned) -> Option<String> {
     const MONTHS: [&str; 12] = [
         "January",

@@ -29,10 +29,10 @@ pub(crate) struct Dispatch {
     pub(crate) metrics: Metrics,
     /// The extensions whose events are pushed.
     pub(crate) extensions: Vec<Arc<dyn PushExtension>>,
-    /// Asks the host to start the app again.
+    /// Requests a new start of the app from the host.
     pub(crate) reload: tokio::sync::mpsc::Sender<ReloadRequest>,
     pub(crate) started: std::time::Instant,
-    /// Bounds the bytes of request bodies.
+    /// Limits the bytes of request bodies.
     pub(crate) bodies: Budget,
     /// Limits the bytes of bodies from files that workers have at a time; `PERMIT_BYTES` per permit.
     pub(crate) worker_bodies: Arc<Semaphore>,
@@ -42,7 +42,7 @@ pub(crate) struct Dispatch {
 }
 
 impl Dispatch {
-    /// Waits until the app has started, and gives the generation in service; the error text is for the client.
+    /// Waits until the app has started, and returns the generation in service; the error text is for the client.
     pub(crate) async fn running(&self) -> Result<GenerationGuard, String> {
         let mut phase = self.phase.clone();
         let decided = phase.wait_for(|phase| !matches!(phase, AppPhase::Starting));

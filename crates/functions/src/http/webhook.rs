@@ -19,7 +19,7 @@ use crate::push::PushedFunction;
 const METHODS: &str = "DELETE, GET, OPTIONS, POST, PUT";
 
 impl Dispatch {
-    /// Answers a request to the webhook of an extension; its caller needs the system key of the extension.
+    /// Responds to a request to the webhook of an extension; its caller needs the system key of the extension.
     pub(super) async fn webhook(&self, extension: &str, parts: Parts, body: Body) -> Response<Body> {
         if !METHODS.split(", ").any(|method| parts.method == method) {
             let mut response = error(&response_errors::METHOD_NOT_ALLOWED);
@@ -63,7 +63,7 @@ impl Dispatch {
         }
     }
 
-    /// Answers a request of a service of this process. The error says that the app does not run.
+    /// Responds to a request of a service of this process. The error says that the app does not run.
     pub(crate) async fn push_in_process(
         &self,
         extension: &str,

@@ -9,8 +9,9 @@ use crate::shutdown::Shutdown;
 use crate::time_span::format_time_span;
 
 impl Invoker {
-    /// Invokes a function until it succeeds or the policy allows no further retry. Gives the last result. An interrupted invocation is not
-    /// retried here, as its effects are unknown; its trigger decides. `shutdown` ends the waiting between two tries.
+    /// Invokes a function until it succeeds or the policy allows no further retry. Returns the last result. An interrupted
+    /// invocation is not retried here, as its effects are unknown; its trigger decides. `shutdown` ends the waiting between two
+    /// tries.
     pub(crate) async fn invoke_with_retry(
         &self,
         function: &Function,

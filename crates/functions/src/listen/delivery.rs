@@ -75,8 +75,8 @@ impl DeliveryRun {
         }
     }
 
-    /// Renews the lock of the delivery until it is dropped. A lost lock is reported once: the invocation is left to finish, because whoever
-    /// got the items meanwhile cannot know how far it came.
+    /// Renews the lock of the delivery until it is dropped. A lost lock is reported once: the invocation continues to its end,
+    /// because the next owner of the items cannot know how much was processed.
     async fn renew(&self, settle: &mut dyn Settle, every: Duration, id: &str) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(every).await;

@@ -1,4 +1,4 @@
-//! The trigger data of a batch, and the span of its way through the change feed.
+//! The trigger data of a batch, and the `feed` span of its change feed.
 
 use trace::{Span, Tracer};
 

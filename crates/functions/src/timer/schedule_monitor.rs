@@ -21,7 +21,7 @@ impl ScheduleMonitor {
         Self { registry, instance: instance.clone(), logs: logs.clone() }
     }
 
-    /// Reads the status of a timer; `None` if there is none. A read that fails is logged and gives `None` too.
+    /// Reads the status of a timer; `None` if it has none. A failed read is logged and also returns `None`.
     pub(super) async fn load(&self, function: &str) -> Option<ScheduleStatus> {
         match self.registry.get(&self.instance, &key(function)).await {
             Ok(entry) => entry.and_then(|entry| ScheduleStatus::parse(&entry.value)),

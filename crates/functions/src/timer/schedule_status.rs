@@ -29,8 +29,8 @@ impl ScheduleStatus {
         Self { last: Some(due), next: schedule.next_after(now), last_updated: now }
     }
 
-    /// When the timer was due next. After a change of the schedule, this is the first time that the new schedule gives after the
-    /// last update: it never promised a time before.
+    /// When the timer was due next. After a change of the schedule, this is the first time of the new schedule after the last
+    /// update: no earlier time was ever announced.
     pub(super) fn next_due(&self, schedule: &Schedule) -> Option<SystemTime> {
         let next = schedule.next_after(self.last.unwrap_or(self.last_updated));
         if next == self.next { next } else { schedule.next_after(self.last_updated) }

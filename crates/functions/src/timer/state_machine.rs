@@ -1,6 +1,6 @@
 //! The state machine of one timer: when it runs, and what has to happen before and after a run.
 //!
-//! Pure: [`next`] gets a state, an event and the time, and gives the next state and the effects to carry out, in order.
+//! Pure: [`next`] receives a state, an event and the time, and returns the next state and the effects to carry out, in order.
 //! [`super::Timer`] carries them out and reports what came of them as events.
 //!
 //! ```text
@@ -21,10 +21,10 @@ const LEASE_POLL_MIN: Duration = Duration::from_millis(100);
 /// A schedule with shorter gaps has no schedule monitor: storing each run costs more than it helps.
 const MONITORED_GAP_MIN: Duration = Duration::from_secs(60);
 
-/// Where a timer stands.
+/// The state of a timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TimerState {
-    /// This host does not have the lease, and asks for it after the pause.
+    /// This host does not have the lease, and requests it after the pause.
     Standby { pause: Duration },
     /// The host has asked for the lease.
     AcquiringLease,
@@ -36,11 +36,11 @@ pub(super) enum TimerState {
     Running { due: SystemTime, started: SystemTime, is_monitored: bool },
     /// A run is under way, and another host may have the lease by now. It is let end and leaves no status.
     RunningWithoutLease,
-    /// The schedule gives no further time.
+    /// The schedule has no further time.
     Exhausted,
     /// The host stops; nothing is to be done any more.
     Stopped,
-    /// The timer of the next generation goes on with this. The lease stays with the host.
+    /// The timer of the next generation continues with this. The lease stays with the host.
     HandedOver(TimerHandover),
 }
 
@@ -82,13 +82,13 @@ pub(super) enum TimerEvent {
 /// What a timer has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TimerEffect {
-    /// Gives `LeaseGranted`, `LeaseHeld` or `LeaseUnavailable`; a granted lease is renewed until it is released or lost.
+    /// Results in `LeaseGranted`, `LeaseHeld` or `LeaseUnavailable`; a granted lease is renewed until it is released or lost.
     AcquireLease,
     ReleaseLease,
-    /// Gives `StatusLoaded`.
+    /// Results in `StatusLoaded`.
     LoadStatus,
     StoreStatus(ScheduleStatus),
-    /// Starts a run, which gives `RunEnded`.
+    /// Starts a run, which results in `RunEnded`.
     Run {
         started: SystemTime,
         reason: RunReason,
@@ -111,7 +111,7 @@ pub(super) enum RunReason {
 type Transition = (TimerState, Vec<TimerEffect>);
 
 impl Default for TimerState {
-    /// The state in which a timer starts: it asks for the lease at once.
+    /// The state in which a timer starts: it requests the lease immediately.
     fn default() -> Self {
         Self::Standby { pause: Duration::ZERO }
     }

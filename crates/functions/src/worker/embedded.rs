@@ -18,7 +18,7 @@ const NODE: &[(&str, &str)] = &[
     ("http-stream.js", include_str!("../../../../workers/node/http-stream.js")),
 ];
 
-/// Writes our Node.js worker below `cache_dir`, unless it exists there already, and gives its folder.
+/// Writes our Node.js worker below `cache_dir`, unless it exists there already, and returns its folder.
 ///
 /// The folder's name contains a digest of the worker, so that two versions of this binary do not overwrite each other. Existing files
 /// are compared, not trusted, as their code is about to run.

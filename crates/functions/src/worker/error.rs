@@ -175,7 +175,7 @@ pub enum InvokeError {
         /// Id of the process.
         pid: u32,
     },
-    /// The function did not end in time. It was cancelled; if it goes on, its worker is replaced.
+    /// The function did not end in time. It was cancelled; if it continues to run, its worker is replaced.
     #[error(
         "the function did not end within {limit:?}; it was told to stop, and its worker is replaced if it goes on"
     )]

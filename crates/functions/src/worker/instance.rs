@@ -158,7 +158,7 @@ impl Worker {
     /// Counts the end of an invocation.
     pub(super) fn release(&self) {
         if self.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Wakes `Worker::finish_invocations`; nobody else waits.
+            // Wakes `Worker::finish_invocations`, the only waiter.
             self.invocation_ended.notify_waiters();
         }
     }

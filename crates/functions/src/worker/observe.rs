@@ -71,7 +71,7 @@ pub enum WorkerEvent {
         /// Whether the worker still responds: then its other invocations may end. Otherwise it is killed at once.
         is_responding: bool,
     },
-    /// A worker that could go on is ended, once its invocations have ended.
+    /// A worker that still works is ended, once its invocations have ended.
     Retired {
         /// Id of its process.
         pid: u32,

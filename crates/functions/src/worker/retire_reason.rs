@@ -1,6 +1,6 @@
-//! [`RetireReason`]: why a worker is ended that could go on.
+//! [`RetireReason`]: why a worker that still works is ended.
 
-/// Why a worker is ended that could go on.
+/// Why a worker that still works is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RetireReason {
     /// The app has no invocations.

@@ -1,4 +1,4 @@
-//! Invocations that timed out: they were cancelled, and their worker is replaced if they go on running.
+//! Invocations that timed out: they were cancelled, and if they continue to run, their worker is replaced.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use worker_protocol::InvocationId;
 #[derive(Debug)]
 pub(super) struct TimedOutInvocations {
     state: Mutex<State>,
-    /// Whether there is none, without the lock: it is asked at each response, and most workers never have any.
+    /// Whether the set is empty, readable without the lock: it is checked at each response, and most workers never have any.
     is_empty: AtomicBool,
     changed: Notify,
 }

@@ -179,7 +179,7 @@ impl Exchange {
                 },
             };
             match frame {
-                // HTTP/1.1 clients that did not ask for trailers do not get them.
+                // HTTP/1.1 clients receive trailers only if they requested them.
                 Some(Ok(frame)) if !frame.is_data() => {}
                 Some(Ok(frame)) => return Ok(Some(frame)),
                 Some(Err(cause)) => return Err(Break::Lost(cause)),

@@ -145,8 +145,8 @@ impl Worker {
         !self.timed_out.is_empty()
     }
 
-    /// Waits until an invocation has run beyond its timeout and the grace period after its cancellation. Gives whether the worker still
-    /// responds; one without a status capability counts as responding.
+    /// Waits until an invocation has run beyond its timeout and the grace period after its cancellation. Returns whether the worker
+    /// still responds; one without a status capability counts as responding.
     pub(in crate::worker) async fn ignored_timeout(&self) -> bool {
         self.timed_out.grace_elapsed().await;
         !self.capabilities.has(Capabilities::WORKER_STATUS) || self.timed_out.worker_responds()

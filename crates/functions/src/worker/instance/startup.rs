@@ -155,7 +155,7 @@ impl Worker {
         }
     }
 
-    /// Registers a request and gives the receiver of its response. `field` chooses where the request waits.
+    /// Registers a request and returns the receiver of its response. `field` selects where the request waits.
     fn expect_response<T>(
         &self,
         field: impl FnOnce(&mut PendingRequests) -> &mut Option<oneshot::Sender<T>>,

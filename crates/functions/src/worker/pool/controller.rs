@@ -148,7 +148,7 @@ impl PoolController {
         while self.events.try_recv().is_ok() {}
     }
 
-    /// Decides about each group and carries it out. Gives when to decide again.
+    /// Decides about each group and carries out the decision. Returns when to decide again.
     fn decide(&mut self, now: Instant) -> Option<Instant> {
         self.release_quarantined(now);
         let mut decide_at = None;
@@ -230,7 +230,7 @@ impl PoolController {
         self.task_ids.insert(task.id(), id);
     }
 
-    /// Takes a worker from those that get invocations and lets it end.
+    /// Removes a worker from those that get invocations and lets it end.
     fn retire(&mut self, id: MemberId, reason: RetiredReason, command: MemberCommand) {
         let Some(member) = self.members.get_mut(&id) else { return };
         if let Some(worker) = &member.worker {

@@ -76,7 +76,8 @@ impl WorkerGroup {
         });
     }
 
-    /// Reserves an invocation of the worker with the fewest, in turn among equals; `None` if there is none or all are at their limit.
+    /// Reserves an invocation of the worker with the fewest, in turn among equals; `None` if there are no workers or all are at
+    /// their limit.
     pub(super) fn reserve(self: &Arc<Self>) -> Option<Reservation> {
         let serving = self.serving.borrow();
         let worker = loop {

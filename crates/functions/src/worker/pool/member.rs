@@ -1,4 +1,4 @@
-//! [`MemberTask`]: the life of one worker of the pool, from its start to its end. It reports to the controller, which decides.
+//! [`MemberTask`]: runs one worker of the pool, from its start to its end. It reports to the controller, which decides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl MemberTask {
                 command = commands.recv() => match command {
                     Some(MemberCommand::Finish) => {
                         is_finishing = true;
-                        // Once one has been told to end, nobody decides about its timeouts any more.
+                        // After a worker was asked to end, its timeouts are ignored.
                         reports_timeouts = false;
                     }
                     Some(MemberCommand::Stop) | None => return self.stop(worker).await,

@@ -90,11 +90,11 @@ pub(super) struct GroupView {
 /// What is done with a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScaleAction {
-    /// Starts one more.
+    /// Starts one more worker.
     Start,
-    /// Gives invocations to a spare one.
+    /// Sends invocations to a spare worker.
     Promote(MemberId),
-    /// Lets one end.
+    /// Lets a worker end.
     Retire(MemberId, RetireReason),
 }
 

@@ -145,7 +145,7 @@ impl PoolState {
         Arc::clone(&self.shared)
     }
 
-    /// Gives a function workers of its own, or lets it use those of all others again.
+    /// Assigns a function workers of its own, or lets it use the shared ones again.
     pub(super) fn set_quarantine(&self, function: &FunctionId, group: Option<Arc<WorkerGroup>>) {
         let mut quarantined = self.quarantined.write().unwrap_or_else(PoisonError::into_inner);
         match group {

@@ -31,7 +31,7 @@ pub(super) struct CrashSuspects {
 }
 
 impl CrashSuspects {
-    /// Records a crash. Gives the function that gets a worker of its own, if one is suspect enough.
+    /// Records a crash. Returns the function that gets a worker of its own, if one is suspect enough.
     pub(super) fn crashed(&mut self, report: &CrashReport, now: Instant) -> Option<FunctionId> {
         self.forget_old(now);
         let suspects: Vec<&FunctionId> = match &report.named {

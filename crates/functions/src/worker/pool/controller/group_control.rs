@@ -65,7 +65,7 @@ impl GroupControl {
         self.active_at = None;
     }
 
-    /// What the decision is made from.
+    /// The input of the decision.
     pub(super) fn view(
         &mut self,
         workers: Vec<WorkerView>,
@@ -130,14 +130,14 @@ impl GroupControl {
         replaces
     }
 
-    /// Records a failed start. Gives the number of failures in a row.
+    /// Records a failed start. Returns the number of failures in a row.
     pub(super) fn start_failed(&mut self, is_restart: bool) -> u32 {
         self.to_replace += usize::from(is_restart);
         self.failures += 1;
         self.failures
     }
 
-    /// Records that a ready worker ended. Gives the number of failures in a row, this one included if it is one.
+    /// Records that a ready worker ended. Returns the number of failures in a row, this one included if it is one.
     pub(super) fn ended(&mut self, has_served: bool) -> u32 {
         self.failures = if has_served { 0 } else { self.failures + 1 };
         self.failures
