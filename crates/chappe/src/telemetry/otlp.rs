@@ -1,7 +1,7 @@
 //! Export of spans to a collector: OTLP over HTTP with protobuf bodies.
 //!
-//! The field numbers are those of `opentelemetry/proto/trace/v1/trace.proto` and `collector/trace/v1/trace_service.proto`, version
-//! 1. Only the fields that we set are declared; the others are optional.
+//! The field numbers are those of `opentelemetry/proto/trace/v1/trace.proto` and `collector/trace/v1/trace_service.proto`
+//! (version 1). Only the fields that we set are declared; the others are optional.
 
 use std::time::Duration;
 
