@@ -1,7 +1,7 @@
 //! `eventGridTrigger`: events that Event Grid, or another sender of its protocol, delivers to a webhook invoke functions.
 //!
 //! The webhook is `/runtime/webhooks/eventgrid?functionName=<name>&code=<key>`, with the handshakes of both schemas, Event Grid and
-//! CloudEvents 1.0. A service of this process delivers events to the same trigger without a socket, by the requests that [`delivery`]
+//! CloudEvents 1.0. A service of this process delivers events to the same trigger without a socket, by the requests that [`delivery()`]
 //! makes.
 //!
 //! Not its concern: topics, subscriptions, filters, retries of a delivery (they belong to the sender), running functions

@@ -2,7 +2,7 @@
 //! Redis.
 //!
 //! Lists and streams are delivered at least once: an entry that was not settled comes again, also after `kill -9` of the host. An
-//! entry of a list stands in a hash of its owner until it is settled ([`Pending`](pending)); an entry of a stream is pending in the
+//! entry of a list stands in a hash of its owner until it is settled (module `pending`); an entry of a stream is pending in the
 //! consumer group. Channels store nothing: what is published while nobody listens is lost.
 //!
 //! Not its concern: running functions, and Redis Cluster (a node that redirects is reported).
