@@ -1,4 +1,4 @@
-// Default mode with the JavaScript client: what the service does for app servers whose SDK leaves it to the service.
+// Default mode with the JavaScript client: features that the SDK of an app server leaves to the service.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -58,7 +58,7 @@ for (const protocol of ['json', 'messagepack']) {
   });
 }
 
-/** Ten cuts while 500 numbers go each way, and a call before each of them. */
+/** Ten disconnects while 500 numbers are sent each way, with a call before each of them. */
 async function cutAgainAndAgain(context, protocol, cutLine) {
   const runs = new Map();
   const methods = {
@@ -81,11 +81,11 @@ async function cutAgainAndAgain(context, protocol, cutLine) {
   for (let cut = 0; cut < CUTS; cut += 1) {
     both();
     calls.push(client.invoke('once', cut));
-    // By now some of it is on its way, and none of it is acknowledged.
+    // By now some messages are on their way, and none is acknowledged.
     await new Promise(setImmediate);
     cutLine(proxy);
     both();
-    // The next cut is one of the new socket.
+    // The next disconnect affects the new socket.
     const last = number - 1;
     await client.messages.find((_, value) => value === last, `number ${last} at the client, cut ${cut}`);
     await server.received.find(({ message }) => message.target === 'note' && message.arguments[0] === last, `number ${last} at the server`);
@@ -120,7 +120,7 @@ for (const transport of new Set(COMBINATIONS.map((one) => one.transport))) {
     const { server, client, at } = await meet(context, { methods: {}, claims, headers, transport });
     assert.equal(at.claims['http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name'], 'Ada');
     assert.equal(at.claims['http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier'], 'ada');
-    // The last of several with one name, as this reader of MessagePack keeps them.
+    // Of several entries with one name the last one counts, as in this reader of MessagePack.
     assert.equal(at.claims['http://schemas.microsoft.com/ws/2008/06/identity/claims/role'], 'author');
     assert.deepEqual([at.claims.role, at.claims.unique_name, at.claims['asrs.s.uid']], ['author', 'Ada', 'ada']);
     assert.deepEqual([at.headers['x-tenant'], at.headers.cookie], [['blue'], ['a=1; b=2']]);

@@ -1,4 +1,4 @@
-// Apps that are broken, slow or exposed, on the built binary: what happened is said, and nothing else suffers.
+// Apps that are broken, slow or exposed, on the built binary: the problem is reported, and nothing else is affected.
 
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
@@ -140,7 +140,7 @@ test('a broken function hurts nobody else', () => withApp({
   await eventually(async () => ((await batches('begins')).length ? true : undefined), 'the first batch');
   const { killed } = await (await fetch(`${chappe.urls.gateway}/chappe/api/workers/kill`, { method: 'POST' })).json();
   assert.equal(killed.length, 1);
-  // Killed in the middle, the batch is nobody's: it comes once more.
+  // The worker was killed in the middle of the batch, so the batch was not completed and comes again.
   await eventually(async () => {
     const ended = (await batches('ends')).flatMap(({ text }) => text.replace('batch ends with ', '').split(','));
     return ['a', 'b'].every((id) => ended.includes(id)) ? true : undefined;
@@ -189,7 +189,7 @@ test('beyond loopback functions ask for their keys', () => withApp({
     assert.equal(await status(`${base}/api/locked`, { 'x-functions-key': 'guess' }), 401);
   }
   assert.equal(await status(`${functions}/admin/functions`), 401);
-  // The owner of the machine finds the first key beside the data, and with it every other one.
+  // The user of the machine finds the first key in the data folder, and with it every other one.
   const { masterKey } = JSON.parse(await readFile(path.join(chappe.facts.dataDir, 'function-keys.json')));
   assert.equal(await status(`${functions}/api/locked`, { 'x-functions-key': masterKey }), 200);
   assert.equal(await status(`${functions}/admin/functions?code=${masterKey}`), 200);
@@ -230,7 +230,7 @@ test('flags of `func start` do what they do there', async () => {
   });
 });
 
-/** The status of an answer over TLS, trusting this authority only. */
+/** The status of a response over TLS, trusting this authority only. */
 const securely = (url, ca) => new Promise((resolve, reject) => {
   get(url, { ca, agent: false }, (response) => { response.resume(); resolve(response.statusCode); }).on('error', reject);
 });
@@ -247,7 +247,7 @@ test('every port speaks TLS and plain HTTP, under every name of this machine', (
       const secure = plain.replace('http:', 'https:').replace('localhost', host);
       assert.equal(await securely(secure, ca), status, secure);
     }
-    // The authority is of this data folder: nobody else's store trusts it.
+    // The authority belongs to this data folder; no other trust store contains it.
     await assert.rejects(securely(plain.replace('http:', 'https:')), /self-signed|unable to (get|verify)/);
   }
 }));

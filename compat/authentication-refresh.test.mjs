@@ -1,9 +1,9 @@
-// Authentication refresh of serverless clients: an app (here a small HTTP server) that serves {hubUrl}/negotiate and {hubUrl}/refresh
-// with the service's REST interface, as an app with the management SDK does, and real clients.
+// Authentication refresh of serverless clients: an app (here a small HTTP server) that serves {hubUrl}/negotiate and {hubUrl}/refresh with
+// the service's REST interface, as an app with the management SDK does, and real clients.
 //
-// `withAuthenticationRefresh` came with .NET 11; the newest client for JavaScript on npm, 10.0.11, does not have it. `Refreshing` below
-// adds to that client what it does: it posts its login to {hubUrl}/refresh with the connection token, by hand or by a timer that
-// follows `tokenLifetimeSeconds`, and its transport goes on with the token of the answer.
+// `withAuthenticationRefresh` was introduced with .NET 11; the newest client for JavaScript on npm, 10.0.11, does not have it. `Refreshing`
+// below adds to that client what it does: it posts its login to {hubUrl}/refresh with the connection token, on request or by a timer that
+// follows `tokenLifetimeSeconds`, and its transport continues with the token of the response.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -15,17 +15,17 @@ import * as signalR from '@microsoft/signalr';
 import { Chappe, eventually, token } from './harness.mjs';
 import { Proxy } from './realtime/proxy.mjs';
 
-/** How long a login lasts, for as long as a slow machine takes to connect. */
+/** How long a login is valid: at least as long as a slow machine needs to connect. */
 const LIFETIME_S = 6;
 
-/** How long a connection is looked at while it refreshes by its timer: longer than two logins last. */
+/** How long a connection that refreshes by its timer is observed: longer than two logins are valid. */
 const WATCHED_MS = 2.5 * LIFETIME_S * 1000;
 
 const JOIN = 'chappe.joinLeaveGroup';
 const ROLE = 'http://schemas.microsoft.com/ws/2008/06/identity/claims/role';
 const NAME = 'http://schemas.xmlsoap.org/ws/2005/05/identity/claims/nameidentifier';
 
-/** Who has logged in: a bearer token of the app, its user and its roles. */
+/** The logins: a bearer token of the app, its user and its roles. */
 const LOGINS = { 'ada-reader': ['ada', []], 'ada-member': ['ada', [JOIN]], bob: ['bob', []] };
 
 const unixSeconds = () => Math.floor(Date.now() / 1000);
@@ -62,7 +62,7 @@ function negotiated([user, roles]) {
   return { url: `${proxy.url}/client/?hub=chat`, accessToken, tokenLifetimeSeconds: LIFETIME_S };
 }
 
-/** Asks the service, and makes the client's next token of the claims in its answer. */
+/** Sends the request to the service, and makes the client's next token from the claims in the response. */
 async function refreshed([user, roles], connectionToken) {
   if (!connectionToken) return [400, { error: 'missing_connection_token' }];
   const claims = [{ type: NAME, value: user }, ...roles.map((value) => ({ type: ROLE, value }))];
@@ -84,7 +84,7 @@ async function refreshed([user, roles], connectionToken) {
   return [200, { accessToken: token({ audience: audience(), lifetimeSeconds: LIFETIME_S, claims: next }), tokenLifetimeSeconds: LIFETIME_S }];
 }
 
-/** Remembers what negotiate answered. */
+/** Stores the negotiate response. */
 class Recorder extends signalR.DefaultHttpClient {
   async send(request) {
     const response = await super.send(request);
@@ -108,12 +108,12 @@ class Refreshing {
     this.closed = new Promise((resolve) => this.connection.onclose((cause) => resolve(cause ?? new Error('closed'))));
   }
 
-  /** Refreshes once; the status and the answer of the app. */
+  /** Refreshes once; the status and the response of the app. */
   async refresh() {
     const id = encodeURIComponent(this.#recorder.negotiated.connectionToken);
     const answer = await fetch(`${appUrl}/chat/refresh?id=${id}`, { method: 'POST', headers: { authorization: `Bearer ${this.login}` } });
     const body = await answer.json();
-    // What version 11 does inside: every request and every new socket of the transport shows the new token from now on.
+    // As version 11 does internally: every later request and every new socket of the transport has the new token.
     if (body.accessToken) {
       const { connection } = this.connection;
       connection._httpClient._accessToken = body.accessToken;
@@ -130,7 +130,7 @@ class Refreshing {
     next();
   }
 
-  /** No refresh begins from now on; one may be under way. */
+  /** Starts no further refresh; one may be running. */
   stopTimer() {
     this.#stopped = true;
     clearTimeout(this.#timer);
@@ -141,7 +141,7 @@ async function scenario(transport) {
   const client = new Refreshing('ada-reader', transport);
   await client.connection.start();
   const id = client.connection.connectionId;
-  // What the token does not allow is allowed after a refresh by hand with another login of the same user.
+  // A method that the token does not allow is allowed after an explicit refresh with another login of the same user.
   await assert.rejects(client.connection.invoke('chappe.joinGroup', 'g'), /role/);
   client.login = 'ada-member';
   assert.equal((await client.refresh())[0], 200);
@@ -149,7 +149,7 @@ async function scenario(transport) {
   client.login = 'bob';
   assert.deepEqual(await client.refresh(), [403, { error: 'permission_change_rejected' }]);
   client.login = 'ada-member';
-  // By its timer it outlives two logins.
+  // With its timer, the connection outlives two logins.
   client.refreshByTimer();
   const end = Date.now() + WATCHED_MS;
   while (Date.now() < end) {
@@ -157,7 +157,7 @@ async function scenario(transport) {
     await new Promise((resolve) => { setTimeout(resolve, 200); });
   }
   assert.equal(client.connection.connectionId, id);
-  // Without a refresh it ends with its login.
+  // Without a refresh, it ends when its login expires.
   client.stopTimer();
   const cause = await client.closed;
   assert.match(cause.message, /expired|401|closed/i);
@@ -172,7 +172,7 @@ before(async () => {
   app = serve().listen(0, '127.0.0.1');
   await once(app, 'listening');
   appUrl = `http://127.0.0.1:${app.address().port}`;
-  // Beside each other: they wait most of the time. Each failure belongs to its own test.
+  // In parallel: they wait most of the time. Each failure belongs to its own test.
   for (const name of TRANSPORTS) scenarios.set(name, scenario(signalR.HttpTransportType[name]).then(() => null, (cause) => cause));
 });
 

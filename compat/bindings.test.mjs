@@ -1,4 +1,4 @@
-// What a function can ask of its bindings, seen by real clients: groups, users, claims, and the request itself.
+// What a function can get from its bindings, verified with real clients: groups, users, claims, and the request itself.
 
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';

@@ -1,5 +1,5 @@
-// The browser builds of `@microsoft/signalr` and of the old `@aspnet/signalr` 1.0 in Chromium: every transport with every hub
-// protocol, from a page of another origin. The new one is led to the service by an app's negotiate function.
+// The browser builds of `@microsoft/signalr` and of the old `@aspnet/signalr` 1.0 in Chromium: every transport with every hub protocol,
+// from a page of another origin. The new client reaches the service through an app's negotiate function.
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -42,9 +42,9 @@ after(async () => {
 for (const [age, { via, can }] of Object.entries(AGES)) {
   for (const { transport, protocol } of COMBINATIONS) {
     const plays = (scenario) => () => {
-      // The old MessagePack protocol has no word for the end of a stream that nobody wants any more.
+      // The old MessagePack protocol has no message that cancels a stream.
       const cancel = age === 'new' || protocol === 'json';
-      // And on the transports of single requests it does not wait for one before it sends the next.
+      // On the transports with separate requests it does not wait for one before it sends the next.
       const ordered = age === 'new' || transport === 'WebSockets';
       const setting = { hub: stage.hub(scenario), transport, protocol, via, can: { ...can, cancel, ordered } };
       return pages[age].evaluate(([name, given]) => window.run(name, given), [scenario, setting]);
@@ -58,13 +58,13 @@ for (const [age, { via, can }] of Object.entries(AGES)) {
     test(`${age}, ${transport}, ${protocol}: large messages and many, in order`, { skip }, plays('bursts'));
     test(`${age}, ${transport}, ${protocol}: the app hears who comes and goes`, { skip }, plays('lives'));
     test(`${age}, ${transport}, ${protocol}: a closed connection says why`, { skip }, plays('ends'));
-    if (age === 'old') continue; // It knows neither streams that go up nor questions of the server.
+    if (age === 'old') continue; // It supports neither uploaded streams nor client results.
     test(`${age}, ${transport}, ${protocol}: streams go up, beside arguments and with errors`, { skip }, plays('uploads'));
     test(`${age}, ${transport}, ${protocol}: the client answers the server`, { skip }, plays('results'));
   }
 }
 
-// Without the fields of CORS the page would be told of a network error, and nothing else.
+// Without the CORS headers the page would get only a network error.
 for (const [version, scheme] of [['HTTP-1', 'http'], ['HTTP-2', 'https']]) {
   test(`a page of another origin reads why its request head was refused, over ${version}`, { skip }, async (context) => {
     const other = await browser.newContext({ ignoreHTTPSErrors: true });

@@ -1,5 +1,5 @@
-// `com.microsoft.signalr`, the Java client: WebSockets and long polling, JSON. It has no Server-Sent Events, and its MessagePack
-// package is not to be had from Maven Central.
+// `com.microsoft.signalr`, the Java client: WebSockets and long polling, JSON. It has no Server-Sent Events, and its MessagePack package is
+// not available from Maven Central.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -19,7 +19,7 @@ let agent;
 
 before(async () => {
   if (skip) return;
-  // The virtual machine compiles the program itself, and is better off without a second compiler that warms up.
+  // The virtual machine compiles the program itself; a second compiler would only delay it.
   agent = new Agent('java', ['-XX:TieredStopAtLevel=1', '-Xshare:auto', '-cp', LIBRARIES, PROGRAM]);
   stage = await Stage.start();
 });
@@ -35,8 +35,8 @@ for (const transport of ['WebSockets', 'LongPolling']) {
   // Over long polling this client sends without waiting for its earlier requests, so its messages may overtake each other.
   const ordered = transport === 'WebSockets';
   const via = ordered ? 'service' : 'app';
-  // It also hands what a poll brought to another thread and polls again at once: the 204 that follows may end it before it has
-  // read the Close, and then it knows no reason.
+  // It also passes the result of a poll to another thread and polls again at once: the 204 that follows may end it before it has read the
+  // Close, and then it has no reason.
   const closeReason = ordered || 'unless overtaken';
   const plays = (scenario) => () => play(scenarios[scenario], {
     connect: agent.connect, call: stage.call, hub: stage.hub(scenario), transport, protocol: 'json', via, can: { ...can, ordered, closeReason },

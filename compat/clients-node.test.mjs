@@ -1,4 +1,4 @@
-// `@microsoft/signalr` in Node.js: every transport with every hub protocol, an app in serverless mode behind it.
+// `@microsoft/signalr` in Node.js: every transport with every hub protocol, with an app in serverless mode as the upstream.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

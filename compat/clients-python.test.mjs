@@ -24,10 +24,10 @@ after(async () => {
   await stage?.stop();
 });
 
-// It cannot cancel a stream, and it does not ask for an answer to what it uploads.
+// It cannot cancel a stream, and it does not ask for a result of what it uploads.
 const can = { closeReason: true, ordered: true };
 
-// By an app's negotiate function it is led straight to a WebSocket; by itself it negotiates with the service, in version 0.
+// With an app's negotiate function it connects directly to a WebSocket; without one it negotiates with the service, in version 0.
 for (const [protocol, via] of [['json', 'service'], ['messagepack', 'app']]) {
   const plays = (scenario) => () => play(scenarios[scenario], {
     connect: agent.connect, call: stage.call, hub: stage.hub(scenario), transport: 'WebSockets', protocol, via, can,

@@ -1,4 +1,4 @@
-// The compatibility pages name tests; a name that no test has would be a promise that nobody keeps.
+// The compatibility pages name tests; a row that names a missing test would prove nothing.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
-/** The pages, and the least number of proofs that a reading of each finds: a reader that finds none would find nothing wrong. */
+/** The pages, and the least number of proofs that parsing each must find: a parser that finds none would report no error. */
 const PAGES = {
   'docs/compatibility.md': 80,
   'docs/compatibility/app-servers.md': 60,
@@ -18,7 +18,7 @@ const PAGES = {
 
 const read = (file) => (existsSync(path.join(root, file)) ? readFileSync(path.join(root, file), 'utf8') : '');
 
-/** Names of the tests in a JavaScript file. A name made by a template becomes a pattern. */
+/** Names of the tests in a JavaScript file. A name from a template becomes a pattern. */
 function scriptTests(file) {
   const names = [...read(file).matchAll(/\btest\((['"`])(.+?)\1/g)].map(([, quote, name]) => ({ quote, name }));
   assert.ok(names.length > 0, `${file} has tests`);
@@ -29,7 +29,7 @@ function scriptTests(file) {
   });
 }
 
-/** Where a proof's tests are: `signalr.test.mjs`, `cosmos`, `realtime/it/rest`, `identity/src/token`. */
+/** Which file contains a proof's tests: `signalr.test.mjs`, `cosmos`, `realtime/it/rest`, `identity/src/token`. */
 function place(at) {
   if (at === 'cosmos') return { script: 'compat/documents/documents.test.mjs' };
   if (at.endsWith('.mjs')) return { script: `compat/${at}` };
@@ -41,7 +41,7 @@ function place(at) {
   return { rust: read(`${file}.rs`) + read(`${file}/tests.rs`) };
 }
 
-/** The names in a proof that no test has. Names of scripts may hold commas, so they are cut off one by one. */
+/** The names in a proof that no test has. Names of scripts may contain commas, so they are removed one by one. */
 function missing(at, names) {
   const { script, rust } = place(at);
   if (rust !== undefined) {

@@ -1,4 +1,4 @@
-// The JSON Schema of chappe.toml with a validator that editors use, beside what the binary itself accepts.
+// The JSON Schema of chappe.toml with a validator that editors use, compared with what the binary itself accepts.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -14,7 +14,7 @@ import { parse } from 'smol-toml';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const binary = process.env.CHAPPE_BIN ?? path.join(here, '../target/debug/chappe');
 
-/** Runs the binary; its exit code and what it printed. */
+/** Runs the binary; its exit code and its output. */
 const run = (cwd, ...args) => new Promise((resolve) => {
   execFile(path.resolve(binary), args, { cwd, maxBuffer: 1 << 24 }, (error, stdout, stderr) => {
     resolve({ code: error ? error.code : 0, stdout, stderr });
@@ -24,7 +24,7 @@ const run = (cwd, ...args) => new Promise((resolve) => {
 async function validator() {
   const { code, stdout, stderr } = await run(here, 'config', 'schema');
   assert.equal(code, 0, stderr);
-  // The schema has marks of our own, which a validator passes over.
+  // The schema has custom keywords, which a validator ignores.
   return new Ajv2020({ strict: false, allErrors: true }).compile(JSON.parse(stdout));
 }
 

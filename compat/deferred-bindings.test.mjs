@@ -1,5 +1,5 @@
-// A recorded C# app (`deferred/`) on the host: its Cosmos DB inputs are references, as the real worker was sent them, and its SignalR and
-// Event Grid triggers get what they were recorded with.
+// A recorded C# app (`deferred/`) on the host: its Cosmos DB inputs are references, as the real worker received them, and its SignalR and
+// Event Grid triggers get the recorded requests.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -65,7 +65,7 @@ async function recordedInvocations() {
   });
 }
 
-/** The properties that the recorder left out have the values of an attribute that does not name them. */
+/** The properties that the recording omits have the values of an attribute that does not set them. */
 const ABSENT = { DatabaseName: null, ContainerName: null, CreateIfNotExists: false, Connection: null, Id: null, PartitionKey: null, ContainerThroughput: 0, SqlQuery: null, SqlQueryParameters: null, PreferredLocations: null };
 const completed = ({ reference }) => ({ ...reference, content: { ...ABSENT, ...reference.content } });
 
@@ -77,7 +77,7 @@ test('a recorded C# app gets references for its Cosmos DB inputs', async () => {
   ];
   for (const [name, input, target, expected] of calls) {
     const response = await fetch(`${chappe.urls.functions}/api/${target}`);
-    // The worker refuses to make a text of a reference, as it was recorded.
+    // The worker rejects a reference for a parameter of type string, as recorded.
     assert.equal(response.status, expected === undefined ? 500 : 200, name);
     if (expected !== undefined) assert.equal(await response.text(), expected);
     const { inputs: { [input]: found } } = await sent(name);

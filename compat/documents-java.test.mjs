@@ -32,9 +32,9 @@ function trusting() {
   return [`-Djavax.net.ssl.trustStore=${store}`, '-Djavax.net.ssl.trustStorePassword=changeit'];
 }
 
-/** What went wrong with each check of a run, by its name. */
+/** The failure of each check of a run, by its name. */
 async function run(url, options) {
-  // The virtual machine compiles the program itself, and is better off without a second compiler that warms up.
+  // The virtual machine compiles the program itself; a second compiler would only delay it.
   const child = spawn('java', [
     '-XX:TieredStopAtLevel=1', '-Xshare:auto', '-Dorg.slf4j.simpleLogger.defaultLogLevel=error', ...options,
     '-cp', LIBRARIES, PROGRAM, url, COSMOS_KEY,

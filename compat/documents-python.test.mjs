@@ -16,7 +16,7 @@ let chappe;
 before(async () => { chappe = await Chappe.start(); });
 after(() => chappe?.stop());
 
-/** What went wrong with each check of a run, by its name. */
+/** The failure of each check of a run, by its name. */
 async function run(url, more) {
   const env = { ...process.env, PYTHONPATH: LIBRARIES, ...more };
   const child = spawn('python3', [PROGRAM, url, COSMOS_KEY], { env, stdio: ['ignore', 'pipe', 'pipe'] });

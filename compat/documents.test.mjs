@@ -1,5 +1,5 @@
-// The unmodified Cosmos DB SDK against the built binary, plain and over TLS on one port. The tests themselves lie in
-// documents/, where they take any service by its address.
+// The unmodified Cosmos DB SDK against the built binary, plain and over TLS on one port. The tests themselves are in documents/, where they
+// accept any service by its address.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -25,7 +25,7 @@ test('the Cosmos DB SDK works unmodified, plain and over TLS', async (context) =
     CHAPPE_DOCUMENTS_TLS_URL: documents.replace(/^http:/, 'https:'),
     NODE_EXTRA_CA_CERTS: chappe.facts.certificateAuthority,
   };
-  // A test runner inside a test runner would otherwise take itself for one of its files, and run nothing.
+  // Otherwise the inner test runner would consider itself a test file of the outer one, and run nothing.
   delete env.NODE_TEST_CONTEXT;
   const inner = spawn(process.execPath, ['--test', '--test-reporter=spec'], {
     cwd: path.join(here, 'documents'), env, stdio: ['ignore', 'pipe', 'inherit'],

@@ -1,4 +1,4 @@
-// Functions with eventGridTrigger behind the real publisher client and the handshakes of Event Grid.
+// Functions with eventGridTrigger, the real publisher client and the handshakes of Event Grid.
 
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
@@ -55,9 +55,9 @@ async function logged(prefix) {
   return lines.flatMap(({ text }) => (text.startsWith(prefix) ? [JSON.parse(text.slice(prefix.length))] : []));
 }
 
-/** The client posts to a topic; a subscription passes on what it posts, with the header of a delivery. */
+/** The client posts to a topic; a subscription forwards the events, with the header of a delivery. */
 const NOTIFICATION = { requestOptions: { customHeaders: { 'aeg-event-type': 'Notification' } } };
-/** Sends events with the client, which takes only 200 for success: that is a topic's answer, and 202 is a webhook's. */
+/** Sends events with the client, which accepts only 200 as success: a topic responds with 200, and a webhook with 202. */
 async function publish(name, schema, events) {
   const options = { allowInsecureConnection: true, retryOptions: { maxRetries: 0 } };
   const client = new EventGridPublisherClient(webhook(name), schema, new AzureKeyCredential('of the topic'), options);

@@ -1,4 +1,4 @@
-// The usage of functions as an operator asks for it: `chappe functions usage`, also after `kill -9`.
+// The usage of functions as an operator reads it: `chappe functions usage`, also after `kill -9`.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -39,7 +39,7 @@ test('the usage of functions survives kill -9', async () => {
     assert.equal(before.rows[0].executions, 20);
     assert.ok(before.rows[0].milliseconds >= 2000, 'each counts at least 100 ms');
     assert.equal(before.rows[0].gbSeconds, before.rows[0].executionUnits / 1_024_000);
-    // What was counted is written every 2 seconds; nothing else shows when.
+    // The counts are written every 2 seconds; nothing else shows when.
     await new Promise((resolve) => setTimeout(resolve, 4_000));
     await chappe.kill();
     await chappe.run();

@@ -1,4 +1,4 @@
-// Starts, kills and restarts the built binary, and makes real clients of it.
+// Starts, kills and restarts the built binary, and creates real clients for it.
 //
 // CHAPPE_BIN names the binary; without it, the debug build of this checkout is used.
 
@@ -38,7 +38,7 @@ export class Chappe {
   #arguments;
   #listen = { gateway: 'localhost:0', functions: 'localhost:0', realtime: 'localhost:0', documents: 'localhost:0' };
   #log = [];
-  /** All lines that its processes printed on standard error. */
+  /** All lines that its processes have printed on standard error. */
   printed = [];
   #env = {};
 
@@ -88,7 +88,7 @@ export class Chappe {
     return code;
   }
 
-  /** Ends the process, if it runs, and removes its data. */
+  /** Ends the process, if it runs, and removes its data folder. */
   async stop() {
     if (this.#child?.exitCode === null && this.#child.signalCode === null) {
       this.#child.kill('SIGTERM');
@@ -99,7 +99,7 @@ export class Chappe {
     await rm(this.dataDir, { recursive: true, force: true });
   }
 
-  /** The newest lines that the process logged, for the message of a failed test. */
+  /** The last lines that the process logged, for the message of a failed test. */
   get log() {
     return this.#log.join('\n');
   }
@@ -133,7 +133,7 @@ export class Chappe {
   }
 }
 
-/** A JSON web token signed with a shared key, as callers of the service make it by hand. */
+/** A JSON web token signed with a shared key, as callers of the service create it without an SDK. */
 export function token({ audience, key = SIGNALR_KEY, lifetimeSeconds = 3600, claims = {} }) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const seconds = Math.floor(Date.now() / 1000);

@@ -1,4 +1,4 @@
-// Edits of an app under load: HTTP calls, a timer, a change feed and a SignalR client that go through all of them.
+// Edits of an app under load: HTTP calls, a timer, a change feed and a SignalR client that run during all edits.
 //
 // CHAPPE_SOAK_EDITS sets how often the app is edited.
 
@@ -15,10 +15,10 @@ import { COSMOS_KEY, Chappe, EXAMPLE, SIGNALR_KEY, client, eventually, getJson }
 const { CosmosClient } = createRequire(new URL('./documents/package.json', import.meta.url))('@azure/cosmos');
 
 const EDITS = Number(process.env.CHAPPE_SOAK_EDITS ?? 8);
-/** Kills in the middle of a reload. */
+/** Kills during a reload. */
 const KILLS = Math.max(2, Math.round(EDITS / 10));
 const CALLERS = 8;
-/** What an edit may take beside the start of the worker. */
+/** Time that an edit may take in addition to the start of the worker. */
 const SERVED_MS = 1000;
 
 const source = (version) => `
@@ -81,7 +81,7 @@ after(async () => {
 
 const edit = () => writeFile(path.join(folder, 'app.js'), source(version));
 
-/** Waits until the present version answers. */
+/** Waits until the current version responds. */
 const served = () => eventually(async () => ((await call()) === version ? true : undefined), `version ${version}`);
 
 async function call(query = '') {
@@ -112,7 +112,7 @@ class Load {
     this.connection.onclose((error) => this.failures.push(`the client was disconnected: ${error}`));
     await this.connection.start();
     this.connectionId = this.connection.connectionId;
-    // One caller in four has calls that last longer than a start.
+    // One caller in four has calls that last longer than the start of a worker.
     const callers = Array.from({ length: CALLERS }, (_, at) => this.#call(at % 4 === 0 ? '?ms=1500' : '?ms=5'));
     this.#running = Promise.all([...callers, this.#write()]);
   }
@@ -181,19 +181,19 @@ test(`${EDITS} edits under load lose no call, no run of a timer and no change`, 
   assert.ok(sorted[sorted.length >> 1] <= SERVED_MS, `${took} ms`);
 });
 
-/** How long the last start took, as the host says. */
+/** How long the last start took, as the host logs it. */
 function startTook() {
   const line = chappe.printed.findLast((line) => line.includes('The function app was reloaded'));
   return Number(line?.match(/started in (\d+) ms/)?.[1] ?? 0);
 }
 
-/** Seconds with two runs, or with none although the runs beside it came in time. */
+/** Seconds with two runs, or with none although the neighbouring runs were in time. */
 function timerFaults(ticks) {
   const faults = [];
   for (const [at, tick] of ticks.slice(1).entries()) {
     const [last, now] = [ticks[at], tick].map((ms) => ({ second: Math.floor(ms / 1000), late: ms % 1000 }));
     if (now.second === last.second) faults.push(`two runs in ${now.second}`);
-    // A run that comes late on a busy machine may take the place of the next one, as on the real host.
+    // A late run on a busy machine may replace the next one, as on the real host.
     if (now.second > last.second + 1 && last.late < 700) faults.push(`no run in ${last.second + 1}, after one at ${ticks[at]}`);
   }
   return faults;

@@ -1,5 +1,5 @@
-// Two realtime services in one process, with the real SignalR client: each has its own port, keys of its own, groups, messages and history,
-// and a gateway of its own leads to the second one.
+// Two realtime services in one process, with the real SignalR client: each has its own port, keys, groups, messages and history, and one
+// gateway route leads to the second one.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

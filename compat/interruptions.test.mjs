@@ -1,5 +1,5 @@
-// Connections that are cut, with and without stateful reconnect; servers that are killed, drained and started again; logins that
-// end. `@microsoft/signalr` in Node.js, and in Chromium where the browser's own WebSocket makes a difference.
+// Interrupted connections, with and without stateful reconnect; servers that are killed, drained and restarted; logins that expire.
+// `@microsoft/signalr` in Node.js, and in Chromium for the tests in which the browser's own WebSocket makes a difference.
 
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
@@ -39,7 +39,7 @@ after(async () => {
   await stage?.stop();
 });
 
-/** How a scenario is played in each place. */
+/** How a scenario is run in each environment. */
 const PLACES = {
   node: {
     skip: false,
@@ -60,7 +60,7 @@ for (const [place, { skip, plays }] of Object.entries(PLACES)) {
     test(`${place}, ${protocol}: a stateful client counts messages that come with the handshake`, { skip }, plays('statefulFromTheStart', how));
     test(`${place}, ${protocol}: calls, streams and results under way survive a cut`, { skip }, plays('statefulUnderWay', how));
     test(`${place}, ${protocol}: a stateful client that the service closes stays closed`, { skip }, plays('statefulEnds', how));
-    if (place === 'chromium') continue; // What follows is the same wherever the socket is.
+    if (place === 'chromium') continue; // From here on, the scenarios are the same in every environment.
     test(`${place}, ${protocol}: a stateful client that stays away is gone, and comes back as another`, plays('statefulGone', how));
   }
 }
@@ -69,14 +69,14 @@ for (const { transport, protocol } of COMBINATIONS) {
   test(`${transport}, ${protocol}: a cut connection is replaced by a new one`, PLACES.node.plays('cut', { transport, protocol }));
 }
 
-/** One client for each combination of transport and protocol, all of the same user. They end with the test. */
+/** One client for each combination of transport and protocol, all of the same user. They are closed at the end of the test. */
 async function everyClient(context, hub, { access = stage.access({ hub, user: 'ada' }), kinds = COMBINATIONS } = {}) {
   const all = await Promise.all(kinds.map((how) => connect({ ...access, ...how, retry: true })));
   context.after(() => Promise.allSettled(all.map((client) => client.stop())));
   return all;
 }
 
-/** And one that asks for stateful reconnect. */
+/** And one client with stateful reconnect. */
 const AND_STATEFUL = [...COMBINATIONS, { transport: 'WebSockets', protocol: 'json', stateful: true }];
 
 const become = (all, state) => Promise.all(all.map((client) => client.life.find(({ what }) => what === state, state)));
@@ -127,7 +127,7 @@ for (const { transport, protocol } of COMBINATIONS.filter(({ transport: name }) 
     context.after(() => client.stop());
     assert.equal(await client.invoke('add', 1, 2), 3);
     const refused = await eventually(() => client.invoke('echo', 'again').then(() => undefined, (error) => error), 'the end of the login');
-    // Either the request of the call was refused, or a poll before it, which ends the connection.
+    // Either the request of the call was refused, or an earlier poll, which ends the connection.
     if (!String(refused).includes('401')) assert.match(await client.closed(), /401/);
   });
 }

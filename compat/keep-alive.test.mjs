@@ -1,5 +1,5 @@
-// Node's own HTTP client with a pool of one connection, on every port: an answer that is given before the request's body was
-// read must leave the connection fit for the next request, or say that it is the last one.
+// Node's own HTTP client with a pool of one connection, on every port: a response that is sent before the request's body was read must
+// leave the connection usable for the next request, or announce that it will be closed.
 
 import assert from 'node:assert/strict';
 import http from 'node:http';
@@ -12,7 +12,7 @@ import { Chappe, token } from './harness.mjs';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const ROUNDS = 20;
 
-/** The longest body of which the rest is read and thrown away. */
+/** The longest body whose unread rest is read and discarded. */
 const REST_BYTES_MAX = 256 * 1024;
 
 let chappe;
@@ -20,7 +20,7 @@ let chappe;
 before(async () => { chappe = await Chappe.start({ app: path.join(here, '../examples/live-documents') }); });
 after(() => chappe?.stop());
 
-/** Sends a request; its status, and whether it went over a connection that was used before. */
+/** Sends a request; its status, and whether the connection was used before. */
 function send(agent, url, { method, headers = {}, body }) {
   return new Promise((resolve, reject) => {
     const request = http.request(url, { agent, method, headers }, (response) => {
@@ -28,13 +28,13 @@ function send(agent, url, { method, headers = {}, body }) {
       response.on('end', () => resolve({ status: response.statusCode, reused: request.reusedSocket }));
       response.on('error', reject);
     });
-    // An answer may come while the body is being sent, and the connection end with it: that is no failure of the request.
+    // A response may arrive while the body is being sent, and the connection be closed with it: that is not a failed request.
     request.on('error', (cause) => (request.res?.complete ? undefined : reject(cause)));
     request.end(body);
   });
 }
 
-/** A request to each port that is answered without its body: refused, and accepted. */
+/** A request to each port that is answered before its body is read: rejected, and accepted. */
 function unread() {
   const { gateway, functions, realtime, documents } = chappe.urls;
   const audience = 'http://localhost/client/?hub=chat';
@@ -61,7 +61,7 @@ test('a pooled connection outlives answers that are given before the body was re
           assert.equal(answer.status, expected, what);
           if (answer.reused) reused += 1;
         }
-        // What is of known length is always read to its end; of a chunked body the end may come too late.
+        // A body of known length is always read to its end; the end of a chunked body may come too late.
         if (!chunked) assert.equal(reused, ROUNDS - 1, `${name}, ${length} bytes: the connection is used again`);
         agent.destroy();
       }

@@ -1,4 +1,4 @@
-// The main job on the example app: a document changes, a function runs, every connected client knows. Also while things break.
+// The main job on the example app: a document changes, a function runs, every connected client is notified. Also during failures.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -16,7 +16,7 @@ before(async () => {
 });
 after(() => chappe?.stop());
 
-/** A browser: connects as the page does, by the app's own negotiate function. */
+/** A browser: connects as the page does, through the app's own negotiate function. */
 async function browser(protocol = 'json') {
   const connection = client(`${chappe.urls.gateway}/api`, { protocol });
   const messages = new Messages(connection, 'cardChanged');
@@ -24,7 +24,7 @@ async function browser(protocol = 'json') {
   return { connection, messages };
 }
 
-/** Stops when the board is as expected; what is on it. */
+/** Returns when the board is as expected; its content. */
 async function board(expected, what) {
   return eventually(async () => {
     const cards = await getJson(`${chappe.urls.gateway}/api/cards`);
@@ -42,7 +42,7 @@ async function put(id, text, headers = {}) {
   return response.json();
 }
 
-/** Writes until it is accepted: what a careful client does while a worker restarts. */
+/** Repeats a write until it is accepted, as a careful client does while a worker restarts. */
 const putUntilAccepted = (id, text) => eventually(() => put(id, text), `accepting ${id}`);
 
 const isAtLeast = ({ id, rev }) => (card) => card.id === id && card.rev >= rev;
@@ -122,7 +122,7 @@ test('a worker killed in the middle loses nothing', async () => {
   await connection.stop();
 });
 
-/** How often the process is killed: once in CI, more often in `cargo xtask soak`. */
+/** Number of kills: one in CI, more in `cargo xtask soak`. */
 const kills = Number(process.env.CHAPPE_SOAK_KILLS ?? 1);
 
 test('after kill -9 during a stream of writes every accepted change is there and is told', async () => {
@@ -149,7 +149,7 @@ async function writeThroughKill(round, connection, messages) {
       try {
         accepted.set(id, await put(id, `edit ${number}`));
       } catch {
-        // Not accepted: nobody promised anything.
+        // Not accepted, so nothing is guaranteed.
       }
     }
   });
@@ -165,8 +165,8 @@ async function writeThroughKill(round, connection, messages) {
   const lost = [...accepted.values()].filter(({ id, rev }) => !(revisions.get(id) >= rev));
   assert.deepEqual(lost, [], 'what was acknowledged survives');
 
-  // Told before the crash, or by the function after it: the trigger skipped none. A message that lay in the socket of the killed
-  // process may be lost with it; what that process printed until then says that the function ran.
+  // The message was sent before the crash, or by the function after it: the trigger skipped none. A message that was in the socket of the
+  // killed process may be lost with it; the output of that process shows that the function ran.
   let missing;
   await eventually(async () => {
     const said = chappe.printed.filter((line) => line.includes('told everybody about')).join(',');

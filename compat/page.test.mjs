@@ -18,7 +18,7 @@ const missing = existsSync(CHROMIUM) ? false : `not run: there is no Chromium at
 let chappe;
 let browser;
 let windows;
-/** What the pages complained about; a page that works complains about nothing. */
+/** Errors and warnings of the pages; a page that works has none. */
 let complaints = [];
 
 before(async () => {
@@ -82,7 +82,7 @@ test('the first thing to do is said, and done steps are ticked off', { skip: mis
   assert.equal(await fresh.locator('#hops .what').count(), 5, 'the hops are explained before there are any');
   await pane(fresh, 0).locator('.card-text').first().click();
   const edited = pane(fresh, 0).locator('.card').first();
-  // The field stands in the place of the text, not below it.
+  // The field replaces the text, and is not below it.
   await edited.locator('textarea').waitFor();
   assert.equal(await edited.locator('.card-text').isVisible(), false, 'the text is shown once');
   await fresh.keyboard.type('Step by step');
@@ -99,7 +99,7 @@ test('two windows with four connections follow each other', { skip: missing }, a
   await one.keyboard.press('Enter');
   await everywhere('Made in window one');
 
-  // Inline, by keyboard alone.
+  // Inline, by keyboard only.
   await card(two, 1, 'Made in window one').locator('.card-text').focus();
   await two.keyboard.press('Enter');
   await two.keyboard.type('Changed in window two');
@@ -130,7 +130,7 @@ test('the way of a change is drawn hop by hop', { skip: missing }, async () => {
   await says(one, '#way-note', /Look at my way.* took [\d.]+ m?s from write to screen/);
   const hops = await one.locator('.hop .name').allTextContents();
   assert.deepEqual(hops, ['write', 'feed', 'function', 'send', 'screen', 'whole']);
-  // They stand behind each other and fill the whole.
+  // The bars follow each other and fill the whole width.
   const bars = await one.locator('.hop .bar').evaluateAll((all) => all.map((bar) => ({
     from: parseFloat(bar.style.getPropertyValue('--from')), width: parseFloat(bar.style.getPropertyValue('--width')),
   })));
@@ -181,7 +181,7 @@ test('after kill -9 the page comes back and has every accepted change', { skip: 
   await pane(two, 1).locator('.add input').last().fill('Still following');
   await two.keyboard.press('Enter');
   await everywhere('Still following');
-  // While the process was away the browser itself reports refused connections; nothing else may be said.
+  // While the process was down, the browser itself reports refused connections; no other message is allowed.
   const others = complaints.filter((text) => !/Failed to load resource|WebSocket connection to/.test(text));
   assert.deepEqual(others, []);
 });

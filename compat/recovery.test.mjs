@@ -1,5 +1,5 @@
-// What an unmodified client can do without a backend: follow a hub or a group and get what it missed, also after `kill -9`; join
-// and send to groups where its token says so. `@microsoft/signalr`, every transport with every hub protocol.
+// What an unmodified client can do without a backend: follow a hub or a group and receive what it missed, also after `kill -9`; join and
+// send to groups that its token allows. `@microsoft/signalr`, every transport with every hub protocol.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -23,7 +23,7 @@ before(async () => {
 });
 after(() => stage?.stop());
 
-/** A client with the right to the lobby, by a proxy of its own. It ends with the test. */
+/** A client with the role for the group `lobby`, through its own proxy. It is closed at the end of the test. */
 async function join(context, hub, { role = ROLES, ...how }) {
   const base = await stage.on_proxy({});
   const client = await connect({ ...stage.access({ hub, base, user: 'ada', claims: { role } }), ...how, retry: true });
@@ -43,7 +43,7 @@ async function publish(hub, group, first, end) {
 const heard = (client, from) => client.messages.all.filter(([kind]) => kind === from).map(([, number]) => number);
 const range = (first, end) => Array.from({ length: end - first }, (_, index) => first + index);
 
-/** Waits for a message and for the position that follows it; the position. */
+/** Waits for a message and for the position that follows it; returns the position. */
 async function position(client, group, count) {
   await client.positions.until(() => client.positions.all.filter(([of]) => of === group).length >= count, `${count} positions of ${group}`);
   return client.positions.all.filter(([of]) => of === group).at(-1)[1];

@@ -1,4 +1,4 @@
-// Redis triggers and bindings of a real app, with a real Redis server and node-redis on the other side.
+// Redis triggers and bindings of a real app, with a real Redis server, and node-redis as the other client.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -19,7 +19,7 @@ const { app, input, output } = require('@azure/functions');
 
 const connection = 'Redis';
 const pollingIntervalInMs = 50;
-// What a function got, as JSON in a list: a shape can be compared, and nothing is lost when the process is killed.
+// What a function received, as JSON in a Redis list: values can be compared, and nothing is lost when the process is killed.
 const seen = (name) => output.generic({ type: 'redis', connection, command: 'RPUSH seen:' + name });
 const trigger = (type, more) => ({ type, name: 'entry', connection, pollingIntervalInMs, ...more });
 const shape = (entry, context) => {
@@ -49,7 +49,7 @@ app.generic('onStreamEntries', {
   return: seen('streams'), handler: shape,
 });
 
-// Every entry of these takes a while, so that a kill meets some.
+// Each entry of these takes a while, so that some are in progress at a kill.
 const slowly = async (entry, context) => {
   await new Promise((resolve) => setTimeout(resolve, 20));
   return String(entry.Id ?? entry);
@@ -78,7 +78,7 @@ let server;
 let chappe;
 let redis;
 
-/** Starts a server of its own on a free port. */
+/** Starts a server for the test on a free port. */
 async function startRedis() {
   for (let attempt = 0; attempt < 10; attempt += 1) {
     const probe = createServer().listen(0, '127.0.0.1');
@@ -116,7 +116,7 @@ before(async () => {
   await writeFile(path.join(folder, 'src/functions.js'), SOURCE);
   await symlink(path.join(EXAMPLE, 'node_modules'), path.join(folder, 'node_modules'));
   redis = createClient({ url: `redis://127.0.0.1:${server.port}`, password: 'pass=word' });
-  // The last test takes the server away.
+  // The last test stops the server.
   redis.on('error', () => {});
   await redis.connect();
   chappe = await Chappe.start({ app: folder });
@@ -135,7 +135,7 @@ async function seen(name, count = 1) {
   return (await values()).map((value) => (value.startsWith('{') ? JSON.parse(value) : value));
 }
 
-/** Publishes once somebody listens. */
+/** Publishes once there is a subscriber. */
 async function publish(channel, message) {
   await eventually(async () => ((await redis.publish(channel, message)) > 0 ? true : undefined), `a subscriber of ${channel}`);
 }

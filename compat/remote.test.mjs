@@ -1,5 +1,5 @@
-// Embedded or remote by the setting's value: an app whose settings name another process reaches its hub and its documents over
-// the wire, with the same functions and the same result.
+// Embedded or remote, depending on the setting's value: an app whose settings name another process reaches its hub and its documents over
+// the network, with the same functions and the same result.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -10,7 +10,7 @@ let services;
 let app;
 
 before(async () => {
-  // Only the services, and only the functions: two processes that know each other by connection strings.
+  // One process with only the services, one with only the functions; connection strings connect them.
   services = await Chappe.start();
   const { port } = new URL(services.urls.realtime);
   app = await Chappe.start({

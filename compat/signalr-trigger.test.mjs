@@ -1,5 +1,5 @@
-// Functions with signalRTrigger behind the real client, both ways: the realtime service of the same process calls the functions
-// directly, and the one of another process over HTTP, in the upstream protocol.
+// Functions with signalRTrigger and the real client, in both ways: the realtime service of the same process calls the functions directly,
+// and that of another process over HTTP, in the upstream protocol.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -69,7 +69,7 @@ const connectionString = (endpoint) => `Endpoint=${endpoint};AccessKey=${SIGNALR
 
 const WAYS = {
   'in process': async () => {
-    // The emulator's address stands for the service of this process.
+    // The emulator's address names the service of this process.
     const folder = await appFolder(connectionString('http://localhost:8888'));
     const functions = await Chappe.start({ app: folder });
     return { folder, functions, service: functions };
@@ -107,7 +107,7 @@ for (const [way, start] of Object.entries(WAYS)) {
       return connection;
     }
 
-    /** What the functions for connection events have logged of one connection. */
+    /** What the functions for connection events have logged about one connection. */
     async function told(id) {
       const lines = await running.functions.functionLog();
       const events = lines.map((line) => line.text.match(/^told (.*)$/)?.[1]).filter(Boolean).map(JSON.parse);

@@ -1,4 +1,4 @@
-// The real SignalR client against the realtime service: its own port, and through the gateway.
+// The real SignalR client against the realtime service: on its own port, and through the gateway.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -76,7 +76,7 @@ for (const protocol of ['json', 'messagepack']) {
       await accepted('POST', path(`/connections/${id}`), news('to one connection'));
       await ada.messages.find((text) => text === 'to one connection');
 
-      // Whatever Ben should not have had would have come before this.
+      // A message that Ben must not receive would have arrived before this one.
       await accepted('POST', path('/users/ben'), news('last'));
       await ben.messages.find((text) => text === 'last');
       assert.deepEqual(ben.messages.all.map(([text]) => text), ['everybody', 'last']);

@@ -1,4 +1,4 @@
-// Clients that read more slowly than their own hub sends, in Default mode with the JavaScript client.
+// Clients that read more slowly than their hub sends, in Default mode with the JavaScript client.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -29,7 +29,7 @@ after(() => chappe?.stop());
 /** An app server and a client of it. */
 const meet = (context, options) => meetClient(context, { url: chappe.urls.realtime, connect, ...options });
 
-/** What the service says about a client; that a server sends faster than the service takes is about the server. */
+/** Service events about a client; the event that a server sends faster than the service accepts is about the server. */
 function eventsAbout(server, { id }) {
   return server.events.all.filter((event) => event.id === id);
 }
@@ -38,12 +38,12 @@ function* integers(count) {
   for (let number = 0; number < count; number += 1) yield number;
 }
 
-/** Sends a call to a connection by its id, as the SDK does for `Clients.Client`: past the pipe that a pause holds. */
+/** Sends an invocation to a connection by its id, as the SDK does for `Clients.Client`: it bypasses the pipe that a pause stops. */
 function sendTo(server, { id, protocol }, ...args) {
   server.send([7, [id], { [protocol]: invocation(protocol, 'news', args) }, {}]);
 }
 
-// The JavaScript client reads some 4,000 events a second: over Server-Sent Events its own work takes a minute.
+// The JavaScript client reads some 4,000 events per second: over Server-Sent Events, its own processing takes a minute.
 for (const { transport, protocol } of COMBINATIONS.filter((one) => one.transport !== 'ServerSentEvents')) {
   test(`${transport}, ${protocol}: a stream of 200,000 integers reaches a client whose network stops for a while`, async (context) => {
     const count = 200_000;
@@ -51,7 +51,7 @@ for (const { transport, protocol } of COMBINATIONS.filter((one) => one.transport
     const streamed = client.stream('integers', [count]);
     await server.received.find(({ message }) => message.type === 4, 'the call');
     proxy.hold();
-    // In MessagePack, the network's own buffers take it all.
+    // With MessagePack, the buffers of the network are large enough for everything.
     if (protocol === 'json') await server.flows.find(({ id, operation }) => id === at.id && operation === PAUSE, 'a pause');
     await sleep(HELD_MS);
     proxy.release();

@@ -1,6 +1,6 @@
-// HTTP streams of the real library on the built binary: bytes pass as they come, whatever their number, and nothing hangs.
+// HTTP streams of the real library on the built binary: bytes are forwarded as they arrive, of any amount, and nothing hangs.
 //
-// CHAPPE_STREAM_BYTES is how much goes each way, 2 GB in `cargo xtask soak`.
+// CHAPPE_STREAM_BYTES is the number of bytes in each direction, 2 GB in `cargo xtask soak`.
 
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { Chappe, EXAMPLE, eventually } from './harness.mjs';
 const BYTES = Number(process.env.CHAPPE_STREAM_BYTES ?? 96 * 1024 * 1024);
 const MIB = 1024 * 1024;
 
-// Host and worker together, above what they hold at rest.
+// Memory of host and worker together, above their memory when idle.
 const MEMORY_BYTES_MAX = 64 * MIB;
 
 const SOURCE = `
@@ -73,7 +73,7 @@ function call(name, options = {}) {
   return fetch(`${chappe.urls.functions}/api/${name}`, { duplex: 'half', ...options });
 }
 
-/** What the log says of functions from now on. */
+/** The log lines of functions from now on. */
 async function logAfter() {
   const lines = await chappe.functionLog();
   return lines.at(-1)?.number ?? 0;
@@ -84,7 +84,7 @@ const logged = (after, text) => eventually(
   `a line of the log with "${text}"`,
 );
 
-/** The processes of host and workers. */
+/** The process ids of host and workers. */
 async function processes() {
   const found = [String(chappe.pid)];
   for (const pid of await readdir('/proc')) {
@@ -103,7 +103,7 @@ async function memory(key) {
   return bytes;
 }
 
-/** Runs `use`, which may make host and worker hold so much more than before. */
+/** Runs `use`, during which host and worker may use this much more memory than before. */
 async function withinMemory(use) {
   if (process.platform !== 'linux') return use();
   for (const pid of await processes()) await writeFile(`/proc/${pid}/clear_refs`, '5');
@@ -125,7 +125,7 @@ async function* upload(left) {
 }
 
 test('an upload of any size passes without being held', async () => {
-  // Once, so that both are warm.
+  // One run first, so that both are warmed up.
   assert.equal(await (await call('up', { method: 'POST', body: upload(MIB) })).text(), String(MIB));
   await withinMemory(async () => {
     assert.equal(await (await call('up', { method: 'POST', body: upload(BYTES) })).text(), String(BYTES));
@@ -140,7 +140,7 @@ test('a response of any size passes without being held, at the pace of its reade
       assert.equal(response.status, name === 'down' ? 200 : 203);
       const reader = response.body.getReader();
       let bytes = (await reader.read()).value.length;
-      // Nobody reads on, so the function is held back, long before it has given all.
+      // The client has stopped reading, so the function is paused long before it has written everything.
       let seen;
       await eventually(async () => {
         const given = await (await call('given')).text();

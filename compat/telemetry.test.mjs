@@ -1,4 +1,4 @@
-// Spans leave by OTLP: read by OpenTelemetry's own message classes, in a collector written in Python.
+// Spans are exported by OTLP, and parsed by OpenTelemetry's own message classes in a collector written in Python.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -12,7 +12,7 @@ import { Chappe, EXAMPLE, eventually, getJson } from './harness.mjs';
 
 const collectorFile = path.join(path.dirname(fileURLToPath(import.meta.url)), 'telemetry/collector.py');
 
-/** The collector's lines, in the order in which they came. */
+/** The collector's lines, in order of arrival. */
 async function startCollector() {
   const child = spawn('python3', [collectorFile], { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = [];
@@ -38,7 +38,7 @@ test('a write and its way to the clients are exported as one trace', async (cont
   });
   assert.equal(response.status, 200);
 
-  // A batch may hold the first cards as well; then the trace has a `send` for each of them.
+  // A batch may contain the first cards as well; then the trace has a `send` for each of them.
   const expected = ['documents.write', 'feed', 'function', 'send'];
   const names = (spans) => [...new Set(spans.map((span) => span.name))].sort();
   const spans = await eventually(() => {

@@ -15,7 +15,7 @@ let chappe;
 before(async () => { chappe = await Chappe.start(); });
 after(() => chappe?.stop());
 
-/** A client in a process of its own, and the lines that it prints. */
+/** A client in a separate process, and the lines that it prints. */
 function startClient(origin, protocol) {
   const url = `${origin}/client/?hub=secure`;
   const env = { ...process.env, NODE_EXTRA_CA_CERTS: chappe.facts.certificateAuthority };

@@ -53,14 +53,14 @@ after(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** The ids that a function has logged, each once: what was handed out before a checkpoint may come again. */
+/** The ids that a function has logged, each once: changes that were delivered before a checkpoint may come again. */
 async function seen(name) {
   const lines = await chappe.functionLog();
   const texts = lines.filter((line) => line.function === name).map((line) => line.text.match(/^seen (.*)$/)?.[1]);
   return [...new Set(texts.filter((id) => id !== undefined))];
 }
 
-/** Makes the container and writes 20 items one after another. */
+/** Creates the container and writes 20 items one after another. */
 async function fill(prefix) {
   const { database } = await cosmos.databases.createIfNotExists({ id: 'd' });
   const { container } = await database.containers.create({ id: 'late', partitionKey: '/id' });
@@ -69,7 +69,7 @@ async function fill(prefix) {
   return { container, ids };
 }
 
-// The log keeps its last lines alone, so what is said at the start is looked for first.
+// The log keeps only its last lines, so the lines of the start are checked first.
 test('two functions that share leases are warned about, and one with a prefix is not', async () => {
   await eventually(() => (/same leases/.test(chappe.log) ? true : undefined), 'a warning');
   const [line, ...more] = chappe.log.split('\n').filter((each) => /same leases/.test(each));

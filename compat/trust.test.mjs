@@ -1,5 +1,6 @@
-// What `chappe trust` prints is what runtimes need: each of its commands is run as it stands, and a client of that platform then
-// reaches a service over TLS that it did not trust before. .NET on Linux asks OpenSSL's places, which `openssl` stands for here.
+// The output of `chappe trust` is what runtimes need: each of its commands is run unchanged, and a client of that platform then connects
+// over TLS to a service that it did not trust before. .NET on Linux uses the certificate folders of OpenSSL, which are tested with
+// `openssl`.
 
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
@@ -31,7 +32,7 @@ after(async () => {
   if (folder) await rm(folder, { recursive: true, force: true });
 });
 
-/** The command that is printed under the heading that begins so. */
+/** The command below the heading that begins with this text. */
 function command(heading, start) {
   const section = printed.split('\n\n').find((text) => text.startsWith(heading));
   const line = section?.split('\n').find((text) => text.startsWith(`  ${start}`));
@@ -39,7 +40,7 @@ function command(heading, start) {
   return line.trim();
 }
 
-/** Runs lines of a shell; variables that would trust anything by themselves are unset. */
+/** Runs shell lines; variables that would establish trust by themselves are unset. */
 async function shell(...lines) {
   const env = { ...process.env, PYTHONPATH: LIBRARIES };
   for (const name of ['SSL_CERT_FILE', 'SSL_CERT_DIR', 'REQUESTS_CA_BUNDLE', 'NODE_EXTRA_CA_CERTS', 'NODE_TEST_CONTEXT']) {

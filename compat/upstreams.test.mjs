@@ -1,4 +1,4 @@
-// The upstreams that docs/upstreams.md shows, taken from there, behind the service, with the official client.
+// The upstreams in docs/upstreams.md, extracted from there, with the service and the official client.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -20,7 +20,7 @@ const EXAMPLES = [
   { language: 'python', file: 'upstream.py', program: 'python3' },
 ];
 
-/** The example of a language, as the document has it. */
+/** The example for a language, as in the document. */
 async function example({ language, file }) {
   const text = await readFile(new URL('../docs/upstreams.md', import.meta.url), 'utf8');
   const blocks = [...text.matchAll(/^```(\w+)\n(.*?)^```$/gms)];
@@ -29,7 +29,7 @@ async function example({ language, file }) {
   return found[2];
 }
 
-/** A port that was free a moment ago: the examples take one by number. */
+/** A port that was free a moment ago: the examples need a port number. */
 async function freePort() {
   const server = createServer().listen(0, 'localhost');
   await once(server, 'listening');

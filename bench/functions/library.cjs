@@ -1,7 +1,8 @@
 'use strict';
 
 // A baseline of `bench functions`: the library `@azure/functions` called in a loop, without a worker process and a host. Each line of
-// standard input holds milliseconds; the answer is a line of JSON: calls, their wall time, and p50 and p99 of one call, in nanoseconds.
+// standard input is a number of milliseconds; the response is a line of JSON: number of calls, their wall time, and p50 and p99 of one
+// call, in nanoseconds.
 //
 //   node library.cjs FOLDER    the app's folder
 

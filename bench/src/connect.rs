@@ -1,4 +1,4 @@
-//! Connecting: what it costs the server that a client negotiates, opens a WebSocket, shakes hands and is put into a group, beside
+//! The server's cost of connecting a client: it negotiates, opens a WebSocket, completes the handshake and joins a group. Measured beside
 //! the same requests to the bare HTTP and WebSocket stack.
 //!
 //! As in `fanout`, each kind of server has a process on core 0 and its generator one on core 1, and the kinds take turns within
@@ -23,10 +23,10 @@ use self::pair::{Pair, Setup};
 use crate::core_time::CoreTime;
 use crate::report::{Better, Goal, Section, Spread};
 
-/// How often a disturbed sample is taken again before it is left out.
+/// How often a disturbed sample is measured again before it is left out.
 const ATTEMPTS_MAX: usize = 6;
 
-/// Clients under way at a time, unless it is said otherwise.
+/// Clients that connect at the same time, by default.
 pub(crate) const UNDER_WAY: usize = 32;
 
 const RATIO_MUST: f64 = 1.5;
@@ -41,10 +41,10 @@ pub(crate) struct Args {
     /// Rounds; each measures every kind of server
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
-    /// Clients under way at a time
+    /// Clients that connect at the same time
     #[arg(long, default_value_t = UNDER_WAY)]
     pub(crate) under_way: usize,
-    /// Take disturbed samples too: rough figures of a busy machine
+    /// Accept disturbed samples too: rough figures of a busy machine
     #[arg(long)]
     pub(crate) rough: bool,
     /// Fail when a goal is missed
@@ -57,7 +57,7 @@ pub(crate) struct Args {
 
 const KINDS: [Kind; 3] = [Kind::Bare, Kind::Chappe, Kind::Listener];
 
-/// Clients that came, as the generator reports it.
+/// Clients that connected, as the generator reports it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Sample {
     clients: u32,
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tell(&section(args)?, args.check, args.json.as_deref())
 }
 
-/// Measures, and says what came of it.
+/// Measures, and reports the result.
 pub(crate) fn section(args: &Args) -> anyhow::Result<Section> {
     if std::thread::available_parallelism()?.get() < 2 {
         bail!("not run: server and generator need a processor each, and there is only one");
@@ -85,13 +85,13 @@ pub(crate) fn section(args: &Args) -> anyhow::Result<Section> {
     let mut pairs = Vec::new();
     for kind in KINDS {
         let mut pair = Pair::start(kind, setup)?;
-        // What happens once, such as growing a table, belongs to no sample.
+        // One-time work, such as growing a table, belongs to no sample.
         pair.ask::<Sample>(&format!("sample {}", args.connections / 2))?;
         pairs.push((pair, Series { kind, samples: Vec::new() }));
     }
     let mut disturbed = 0;
     for round in 0..args.rounds {
-        // Who goes first changes, so that a drift of the machine does not always favour the same one.
+        // The order changes in each round, so that a drift of the machine does not always favour the same kind.
         for turn in 0..pairs.len() {
             let (pair, series) = &mut pairs[(turn + round) % KINDS.len()];
             series.samples.push(sample(pair, series.kind, args, &mut disturbed)?);
@@ -106,7 +106,7 @@ pub(crate) fn section(args: &Args) -> anyhow::Result<Section> {
     table(args, &series, disturbed)
 }
 
-/// Measures, again if something disturbed it.
+/// Measures, and repeats a disturbed measurement.
 fn sample(pair: &mut Pair, kind: Kind, args: &Args, disturbed: &mut usize) -> anyhow::Result<Option<Sample>> {
     for _ in 0..ATTEMPTS_MAX {
         let sample: Sample = pair.ask(&format!("sample {}", args.connections))?;
@@ -170,7 +170,7 @@ fn cost_us(sample: &Sample) -> f64 {
     sample.core.busy_ns as f64 / 1e3 / f64::from(sample.clients)
 }
 
-/// Prints a section, and fails when a goal was missed and that is asked for.
+/// Prints a section; fails if a goal was missed and the flag asks for that.
 pub(crate) fn tell(section: &Section, check: bool, json: Option<&Path>) -> anyhow::Result<()> {
     println!("{}", section.show());
     if let Some(path) = json {

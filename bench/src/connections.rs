@@ -1,10 +1,10 @@
-//! Many connections: held by one process while messages flow, through kills, until all have left.
+//! Many connections to one process while messages flow and the process is killed, until all have disconnected.
 //!
-//! The built binary is one process, the clients are another. Everything that is sent is counted at every client: nothing may be
-//! missing, come twice or out of order while a client is connected; all come back after `kill -9`; and when they have left, the
-//! process is as large as it was. Any miss is a failure.
+//! The built binary is one process, the clients are another. Every message is counted at every client: none may be missing, duplicated or
+//! out of order while a client is connected; all clients reconnect after `kill -9`; and when all have disconnected, the process uses as
+//! much memory as before. Any deviation is a failure.
 //!
-//! Start reading at [`run`]; `client.rs` is what one client does, `generator.rs` holds them, `service.rs` has the process under test.
+//! Start reading at [`run`]; `client.rs` is one client, `generator.rs` runs all clients, `service.rs` has the process under test.
 
 mod client;
 mod clock;
@@ -30,35 +30,35 @@ pub(crate) struct Args {
     /// Clients
     #[arg(long, default_value_t = 15_000)]
     connections: u32,
-    /// How long messages flow in each stretch, in seconds
+    /// Duration of each period with messages, in seconds
     #[arg(long, default_value_t = 30)]
     flow_s: u64,
-    /// Time between two messages to everybody, in milliseconds; each is followed by one to each group
+    /// Time between two messages to all clients, in milliseconds; each is followed by one message to each group
     #[arg(long, default_value_t = 500)]
     every_ms: u64,
-    /// Times that all come and go before the kills
+    /// How often all clients connect and disconnect before the kills
     #[arg(long, default_value_t = 2)]
     waves: u32,
-    /// Times that the process is killed under load
+    /// How often the process is killed under load
     #[arg(long, default_value_t = 3)]
     kills: u32,
-    /// Memory that may remain when all clients have left, above the memory before they connected, in percent of what they used
+    /// Memory that may remain when all clients have disconnected, above the memory before they connected, in percent of what they used
     #[arg(long, default_value_t = 10)]
     left_percent_max: u64,
 }
 
-/// Memory that may be left in any case, in bytes: pages that an allocator keeps in pieces.
+/// Memory that may always remain, in bytes: partly used pages of the allocator.
 const LEFT_BYTES_MIN: u64 = 6 * 1024 * 1024;
 
-/// Longest wait for a message to be everywhere.
+/// Longest wait until every client has a message.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(20);
 
-/// Longest wait for all to be connected, and to be back.
+/// Longest wait until all clients are connected, and until all have reconnected.
 const CONNECT_WITHIN: Duration = Duration::from_secs(120);
 
-/// Longest wait for the process to be as small as before.
+/// Longest wait until the process uses as little memory as before.
 ///
-/// What is remembered of clients that negotiated lives 15 seconds and is looked at as often; the allocator gives pages back within 10.
+/// State of negotiated clients is kept for 15 seconds and checked at the same interval; the allocator returns pages within 10 seconds.
 const SHRINK_WITHIN: Duration = Duration::from_secs(45);
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -98,14 +98,14 @@ impl<'a> Run<'a> {
             self.grouped
         );
         self.service.join_groups(self.grouped)?;
-        // A few come first, so that what exists once is there before memory is looked at.
+        // A few clients connect first, so that one-time allocations exist before memory is measured.
         self.connect(connections / 10)?;
         self.everybody_hears()?;
         self.leave()?;
         let before = self.service.memory()?;
         show("memory before", before);
 
-        // Again and again on one process: what a wave leaves behind, the next one would add to.
+        // Several times on one process: a leak of one round would add up.
         for wave in 1..=self.args.waves {
             self.connect(connections)?;
             let held = self.service.memory()?;
@@ -144,7 +144,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// One more message, which all have.
+    /// One more message, which all clients receive.
     fn everybody_hears(&mut self) -> anyhow::Result<Standing> {
         self.number += 1;
         publish(&self.service.realtime, self.number)?;
@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
         Ok(standing)
     }
 
-    /// Messages for a while, all of them everywhere.
+    /// Sends messages for a while; every client must receive all of them.
     fn flow(&mut self, seconds: u64) -> anyhow::Result<()> {
         let before = self.everybody_hears()?.received;
         let publisher = self.publisher();
@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
         Publisher::start(&self.service.realtime, self.number + 1, every)
     }
 
-    /// Kills the process in the middle of the flow, starts it again, and waits until all are back and hear everything.
+    /// Kills the process while messages flow, starts it again, and waits until all clients have reconnected and receive everything.
     fn kill_under_load(
         &mut self,
         kill: u32,
@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The process that holds the clients.
+/// The process that runs the clients.
 struct Generator {
     child: Child,
     orders: ChildStdin,
@@ -315,7 +315,7 @@ impl Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        // It ends with its input as well, but a sample that failed need not wait for it.
+        // It also ends when its input closes, but after a failed sample there is no need to wait for that.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

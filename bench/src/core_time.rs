@@ -1,8 +1,8 @@
 //! Time of a processor, as the kernel accounts for it in `/proc/stat`: [`CoreClock`] and [`CoreTime`].
 //!
-//! A process's own time leaves out what the kernel does for it elsewhere: soft interrupts, and a part of what io_uring does, are charged
-//! to no process. The server of a bench therefore has a processor to itself, and its cost is the time in which that processor was
-//! not idle.
+//! A process's own time leaves out what the kernel does for it elsewhere: soft interrupts, and a part of the work of io_uring, are charged
+//! to no process. The server of a bench therefore has a processor of its own, and its cost is the time in which that processor was not
+//! idle.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// One unit of `/proc/stat` (proc(5): `USER_HZ`), in nanoseconds.
 const TICK_NS: u64 = 10_000_000;
 
-/// Share of the time of a sample that other processes may use before the sample is void. Two ticks of a short sample are not more.
+/// Share of the time of a sample that other processes may use before the sample is void. Up to two ticks of a short sample are allowed.
 const FOREIGN_SHARE_MAX: f64 = 0.035;
 
 /// Share of the time of a sample that the hypervisor may take from the server's processor before the sample is void.
@@ -26,19 +26,19 @@ pub(crate) struct CoreTime {
     pub(crate) wall_ns: u64,
     /// Time in which the processor was not idle: processes, kernel, interrupts and soft interrupts.
     pub(crate) busy_ns: u64,
-    /// Time that the hypervisor gave to others while the processor had work.
+    /// Time that the hypervisor gave to other machines while the processor had work.
     pub(crate) steal_ns: u64,
-    /// Time that processes used which do not belong to the bench, on any processor.
+    /// Time of processes that do not belong to the bench, on any processor.
     pub(crate) foreign_ns: u64,
 }
 
 impl CoreTime {
-    /// Whether something else than the bench disturbed the sample. A cheap server never does.
+    /// Whether anything other than the bench disturbed the sample. A low cost of the server alone is not a disturbance.
     pub(crate) fn is_disturbed(&self) -> bool {
         self.share(self.foreign_ns) > FOREIGN_SHARE_MAX || self.share(self.steal_ns) > STEAL_SHARE_MAX
     }
 
-    /// Says what disturbed the sample.
+    /// Describes the disturbance.
     pub(crate) fn disturbance(&self) -> String {
         format!(
             "other processes used {:.1} % of a core, the hypervisor took {:.1} %",
@@ -57,7 +57,7 @@ impl CoreTime {
     }
 }
 
-/// Measures one stretch of time on one processor.
+/// Measures one period of time on one processor.
 pub(crate) struct CoreClock {
     processor: usize,
     /// The process that started the bench; it and its descendants are not foreign.
@@ -107,7 +107,7 @@ impl CoreClock {
     }
 }
 
-/// The number that the kernel gives to the first, second, ... processor that this process may use.
+/// The kernel's number of the first, second, ... processor that this process may use.
 pub(crate) fn processor(position: usize) -> anyhow::Result<usize> {
     let allowed = sched_getaffinity(None).context("ask which processors there are")?;
     let mut allowed = (0..CpuSet::MAX_CPU).filter(|processor| allowed.is_set(*processor));
@@ -128,13 +128,13 @@ fn parse_ticks(text: &str, processor: usize) -> Option<Ticks> {
     Some(Ticks { idle: fields.get(3)? + fields.get(4)?, steal: fields.get(7).copied().unwrap_or(0) })
 }
 
-/// Processor time so far of each process that belongs neither to the bench nor to the kernel, its ended children included.
+/// Processor time so far of each process that belongs neither to the bench nor to the kernel, including its ended children.
 fn foreign_ticks(driver: u32) -> anyhow::Result<HashMap<u32, u64>> {
     let mut processes = HashMap::new();
     for entry in std::fs::read_dir("/proc").context("list processes")? {
         let name = entry?.file_name();
         let Some(process) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // A process that has ended since is left out.
+        // A process that ended in the meantime is left out.
         let Ok(text) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { continue };
         if let Some(stat) = parse_process(&text) {
             processes.insert(process, stat);
@@ -168,7 +168,7 @@ fn descends(process: u32, parents: &HashMap<u32, u32>, ancestor: u32) -> bool {
 
 /// The parent, and user and system time in ticks, of a process and of its ended children, from `/proc/PID/stat` (proc(5)).
 fn parse_process(text: &str) -> Option<(u32, u64)> {
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain any characters.
     let (_, fields) = text.rsplit_once(')')?;
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
     let times = fields.get(11..15)?.iter().map(|time| time.parse::<u64>().ok());

@@ -1,11 +1,11 @@
 //! Fan-out: what a delivered message costs the server, beside a bare loop that sends the same bytes and beside peer servers.
 //!
-//! One server process on core 0 and one generator process on core 1 for each contender; only one pair works at a time, and
-//! they take turns within each round. The metric is the time in which core 0 was not idle for each message that the
-//! generator counted as received (`core_time.rs`); its ratio to the bare loop of the same round carries over to other machines.
+//! Each contender has one server process on core 0 and one generator process on core 1; only one pair works at a time, and they take turns
+//! within each round. The metric is the time in which core 0 was not idle, divided by the messages that the generator received
+//! (`core_time.rs`); its ratio to the bare loop of the same round carries over to other machines.
 //!
-//! Start reading at [`run`]; `plan.rs` says what is measured and promised, `server.rs`, `raw.rs` and `peers.rs` are what is measured,
-//! `generator.rs` measures, `measured.rs` tells.
+//! Start reading at [`run`]; `plan.rs` has the tables and their goals, `server.rs`, `raw.rs` and `peers.rs` are measured, `generator.rs`
+//! measures, `measured.rs` reports.
 
 pub(crate) mod app;
 mod control;
@@ -43,13 +43,13 @@ pub(crate) struct Args {
     /// Length of one sample in milliseconds
     #[arg(long, default_value_t = 2000)]
     sample_ms: u64,
-    /// How often a disturbed sample is taken before it is left out
+    /// How often a sample is tried if it is disturbed, before it is left out
     #[arg(long, default_value_t = 4)]
     tries: usize,
-    /// Another build of this program, whose server takes its turn beside ours, so that a change can be judged
+    /// Another build of this program, whose server takes turns with ours, so that a change can be evaluated
     #[arg(long)]
     beside: Option<PathBuf>,
-    /// Only the tables of these names
+    /// Only the tables with these names
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Fail when a goal is missed
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tables with benches of their own, which belong to the goals of the fan-out.
+/// Tables that have benches of their own and belong to the goals of the fan-out.
 const OTHERS: [&str; 3] = ["rest", "connect", "idle"];
 
 fn other(key: &str, args: &Args) -> anyhow::Result<Section> {
@@ -121,7 +121,7 @@ fn other(key: &str, args: &Args) -> anyhow::Result<Section> {
                 json: None,
             })
         }
-        // Most of a round is waiting until memory is settled.
+        // Most of a round is spent waiting for memory to settle.
         _ => idle::section(&idle::Args { connections, rounds: 1, check: false, json: None }),
     }
 }

@@ -1,4 +1,4 @@
-//! Calls of functions: throughput and processor time, beside what the language's library and its worker can do without a host.
+//! Invocations of functions: throughput and processor time, beside the language's library alone and its worker without a host.
 //!
 //! Each server and its worker share the first processor, the clients have the second; the servers take turns within each round. Start
 //! reading at [`section`].
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// A Python that has the library azure-functions; with it and --workers, Python is measured too
     #[arg(long)]
     pub(crate) python: Option<PathBuf>,
-    /// Only these
+    /// Only these servers
     #[arg(long, value_delimiter = ',')]
     only: Vec<Kind>,
     /// Rounds; each measures every server
@@ -97,7 +97,7 @@ fn section(args: &Args) -> anyhow::Result<Section> {
     for round in 0..args.rounds {
         let count = all.len();
         for turn in 0..count {
-            // The first one changes, so that a drift of the machine does not always favour the same one.
+            // The order changes in each round, so that a drift of the machine does not always favour the same server.
             let (series, target) = &mut all[(turn + round) % count];
             series.samples.push(target.sample(Duration::from_millis(args.sample_ms))?);
             if matches!(series.kind, Kind::Node | Kind::NodeOfficial | Kind::PythonOfficial) {
@@ -158,7 +158,7 @@ fn library_of(kind: Kind) -> Kind {
     }
 }
 
-/// What this project promises, for everything that was measured.
+/// The goals of the project, for everything that was measured.
 fn goals(all: &[Series]) -> Vec<Goal> {
     let mut goals = Vec::new();
     let mut add = |what: &str, measured: Option<f64>, must: f64, aim: f64, better: Better| {
@@ -193,7 +193,7 @@ fn goals(all: &[Series]) -> Vec<Goal> {
     goals
 }
 
-/// What a kind's samples are, as multiples of another's in the same rounds.
+/// The samples of a kind, as multiples of another kind's in the same rounds.
 fn ratio(all: &[Series], kind: Kind, to: Kind, value: fn(&Sample) -> f64) -> Option<Spread> {
     let own = all.iter().find(|own| own.kind == kind)?;
     let base = all.iter().find(|own| own.kind == to)?;

@@ -1,7 +1,7 @@
-//! Idle: how much memory of the process a connection takes that does nothing.
+//! Idle: how much memory of the process an idle connection uses.
 //!
-//! Anonymous memory (allocated and touched) with all clients, less that with the first few, for each client more; both once nothing
-//! changes any more: negotiations are forgotten, upstreams told, and freed pages given back. The kernel's own part, about 4.8 KB
+//! Anonymous memory (allocated and touched) with all clients, minus that with the first few, for each additional client; both when the
+//! memory has settled: negotiations have expired, upstreams were notified, and freed pages were returned. The kernel's memory, about 4.8 KB
 //! for each end of a socket, is not counted.
 
 mod upstream;
@@ -17,13 +17,13 @@ use crate::connect::Kind;
 use crate::connect::pair::{Pair, Setup};
 use crate::report::{Better, Goal, Section, Spread};
 
-/// Clients that are there before memory is first looked at, so that what exists once is not counted for each.
+/// Clients that are connected before memory is first measured, so that one-time allocations are not counted for each client.
 const FIRST: u32 = 100;
 
 const UNDER_WAY: usize = 32;
 
-/// Memory is settled when it was the same, but for so many bytes, for so long: longer than negotiations are remembered (15 s), than
-/// the allocator keeps freed pages (10 s), and than connections to upstreams are kept for the next request (60 s).
+/// Memory is settled when it changed by at most this many bytes for this long: longer than negotiations are kept (15 s), than the allocator
+/// keeps freed pages (10 s), and than connections to upstreams are kept for the next request (60 s).
 const SETTLED_BYTES: u64 = 64 * 1024;
 const SETTLED_AFTER: Duration = Duration::from_secs(70);
 const SETTLED_AT_LAST: Duration = Duration::from_secs(300);
@@ -31,7 +31,7 @@ const SETTLED_AT_LAST: Duration = Duration::from_secs(300);
 const PLAIN_MUST_BYTES: f64 = 2.0 * 1024.0;
 const PLAIN_AIM_BYTES: f64 = 1.5 * 1024.0;
 
-/// Half of what is published for Kestrel, 23.8 KB.
+/// Half of the published value of Kestrel, 23.8 KB.
 const TLS_AIM_BYTES: f64 = 23.8 * 1024.0 / 2.0;
 
 /// Flags of `bench idle`.
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// Connected clients
     #[arg(long, default_value_t = 5000)]
     pub(crate) connections: u32,
-    /// Rounds; in each, every kind of server starts anew
+    /// Rounds; in each, every kind of server is started again
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,
     /// Fail when a goal is missed
@@ -56,9 +56,9 @@ pub(crate) struct Args {
 enum Case {
     /// A socket and a frame decoder in a table.
     Bare,
-    /// The goal: with a user, a token, a group, and an upstream that was told.
+    /// The goal: with a user, a token, a group, and an upstream that received the connected event.
     Upstream,
-    /// The same where nobody is told.
+    /// The same without an upstream.
     Chappe,
     /// As `Upstream`, over TLS.
     Tls,
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     crate::connect::tell(&section(args)?, args.check, args.json.as_deref())
 }
 
-/// Measures, and says what came of it.
+/// Measures, and reports the result.
 pub(crate) fn section(args: &Args) -> anyhow::Result<Section> {
     if args.connections <= FIRST {
         bail!("at least {} connections are needed", FIRST + 1);
@@ -85,7 +85,7 @@ pub(crate) fn section(args: &Args) -> anyhow::Result<Section> {
     let mut series: Vec<Series> =
         CASES.iter().map(|case| Series { case: *case, bytes: Vec::new() }).collect();
     for round in 0..args.rounds {
-        // Side by side: memory is not disturbed by neighbours, and most of the time is spent waiting.
+        // At the same time: other processes do not affect memory use, and most of the time is spent waiting.
         let measured: Vec<anyhow::Result<f64>> = std::thread::scope(|scope| {
             let started: Vec<_> =
                 CASES.iter().map(|case| scope.spawn(|| measure(*case, args.connections))).collect();
@@ -124,7 +124,7 @@ fn measure(case: Case, connections: u32) -> anyhow::Result<f64> {
     Ok((after as f64 - before as f64) / f64::from(connections - FIRST))
 }
 
-/// Memory of the server once it changes no more.
+/// Memory of the server when it no longer changes.
 fn settled(pair: &mut Pair) -> anyhow::Result<u64> {
     let began = Instant::now();
     let (mut least, mut since) = (u64::MAX, began);

@@ -1,11 +1,11 @@
-//! Durable appends: what the journal adds to a bare write and flush of the same bytes.
+//! Durable appends: the cost that the journal adds to a bare write and flush of the same bytes.
 //!
-//! For each group size three ways take turns within each round, on files that were written before:
+//! For each group size, three variants take turns within each round, on files that were written before:
 //!
 //! - `bare`: one thread writes the group's bytes and flushes (the baseline);
 //! - `together`: one caller appends the group as one append;
-//! - `callers`: as many callers as the group is large append one record each, again and again, so that the journal must
-//!   find the groups itself. The clock starts once each of them is there and was answered once.
+//! - `callers`: as many callers as the group has records append one record each, repeatedly, so that the journal itself must form the
+//!   groups. The clock starts when each of them has had one response.
 //!
 //! The throughput ratio is the median over the rounds; the latency ratio compares the 99th percentiles of all groups
 //! (for `callers`, of all appends). Ratios carry over to other devices, absolute numbers do not.
@@ -31,20 +31,20 @@ const RECORD_BYTES: usize = 1024;
 /// Records in a group.
 const SIZES: [usize; 4] = [1, 16, 64, 256];
 
-/// The ways that take turns; the first one is the baseline.
+/// The variants that take turns; the first one is the baseline.
 const WAYS: [&str; 3] = ["bare", "together", "callers"];
 
-/// Groups that one way writes before it is the next one's turn.
+/// Groups that one variant writes before the next one's turn.
 const GROUPS_PER_TURN: usize = 20;
 
-/// The goals: a part of the baseline's throughput, and a multiple of its 99th percentile.
+/// The goals: a fraction of the baseline's throughput, and a multiple of its 99th percentile.
 const THROUGHPUT_RATIO_MIN: f64 = 0.6;
 const P99_RATIO_MAX: f64 = 3.0;
 
 /// Flags of `bench journal`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Rounds; each lets every way write 20 groups of every size
+    /// Rounds; in each, every variant writes 20 groups of every size
     #[arg(long, default_value_t = 25)]
     rounds: usize,
     /// Where to write; a temporary folder is made in it and removed [default: the system's folder for temporary files]
@@ -58,13 +58,13 @@ pub(crate) struct Args {
     json: Option<PathBuf>,
 }
 
-/// What one way did in one turn.
+/// The measurement of one variant in one turn.
 struct Turn {
     elapsed: Duration,
     latencies: Vec<Duration>,
 }
 
-/// What one way did at one size, over all rounds.
+/// The measurement of one variant at one size, over all rounds.
 #[derive(Default)]
 struct Samples {
     elapsed: Vec<Duration>,
@@ -89,7 +89,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let bytes_of_a_way = (args.rounds * GROUPS_PER_TURN * SIZES.iter().sum::<usize>() * RECORD_BYTES) as u64;
     let mut baseline = Baseline::new(&directory.path().join("baseline"), bytes_of_a_way)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    // Two ways use it, records have heads, and the half that stays free keeps the next segment from being made meanwhile.
+    // Two variants use it, records have heads, and the half that stays free keeps the next segment from being created during the
+    // measurement.
     let segment_bytes = 5 * bytes_of_a_way + (1 << 20);
     let journal =
         JournalOptions { segment_bytes, segment_bytes_first: segment_bytes, ..JournalOptions::default() };
@@ -100,7 +101,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut samples: Vec<[Samples; WAYS.len()]> = SIZES.iter().map(|_| Default::default()).collect();
     for round in 0..args.rounds {
         for (size, samples) in SIZES.into_iter().zip(&mut samples) {
-            // Who goes first changes, so that a drift of the machine does not always favour the same one.
+            // The order changes in each round, so that a drift of the machine does not always favour the same variant.
             for way in (0..WAYS.len()).map(|turn| (turn + round) % WAYS.len()) {
                 samples[way].take(match WAYS[way] {
                     "bare" => baseline.turn(size)?,
@@ -171,7 +172,7 @@ struct Subject {
 }
 
 impl Subject {
-    /// The first append makes the segment, so it comes before the measurement.
+    /// The first append creates the segment, so it precedes the measurement.
     fn new(store: &Store, runtime: Runtime) -> anyhow::Result<Self> {
         let (instance, name) = (Instance::new("bench")?, Name::new("appends")?);
         let subject = Self { runtime, journal: store.journal(), instance, name };
@@ -196,7 +197,7 @@ impl Subject {
 
     fn callers(&self, size: usize) -> anyhow::Result<Turn> {
         let body = body();
-        // One place more for the clock: it starts when each caller is there and was answered once.
+        // One more participant for the clock: it starts when each caller has had one response.
         let ready = Arc::new(Barrier::new(size + 1));
         self.runtime.block_on(async {
             let mut callers = tokio::task::JoinSet::new();
@@ -227,7 +228,7 @@ impl Subject {
     }
 }
 
-/// Bytes that no device can shorten.
+/// Bytes that no device can compress.
 fn body() -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {

@@ -1,8 +1,8 @@
 //! The main job from outside: one process with the example app, one writer, one connected client, one edit at a time.
 //!
-//! Printed: the time until the process listens, until the first function answers, from an accepted write to its message in
-//! the client (p50, p99), and the process's resident memory without its workers. The baseline of the same run is a bare
-//! durable write: the same number of bytes, written and flushed to a file in the same folder between two edits.
+//! Printed: the time until the process listens, until the first function responds, from an accepted write to its message at the client
+//! (p50, p99), and the process's resident memory without its workers. The baseline of the same run is a bare durable write: the same number
+//! of bytes, written and flushed to a file in the same folder between two edits.
 
 pub(crate) mod peer;
 
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut process = Process::start(args, data.path())?;
     let mut gateway = Http::connect(&process.gateway)?;
     let first = measure(|| {
-        // The worker starts beside the listeners: until it is there the host holds the request.
+        // The worker starts at the same time as the listeners: until it is ready, the host keeps the request waiting.
         let (status, body) = gateway.request("POST", "/api/negotiate?negotiateVersion=1", &[], b"")?;
         if status != 200 {
             bail!("the first function answered {status}: {}", String::from_utf8_lossy(&body));
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let first_response_since_start = process.started.elapsed();
     let mut hub = Hub::connect(&process.gateway, &access)?;
     let resident = process.resident_bytes()?;
-    // Through the app once: it makes the container, and its trigger listens when the message is there.
+    // One edit through the app first: it creates the container, and its trigger listens when the message has arrived.
     let first_card = json!({ "text": "first card", "column": "todo", "colour": "sand" }).to_string();
     let json_body = [("content-type", "application/json")];
     gateway.request("PUT", "/api/cards/bench-0", &json_body, first_card.as_bytes())?;
@@ -173,7 +173,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Already gone where `stop` was called; then this is refused and nothing is lost.
+        // If `stop` was called, the process has already ended and this call fails, which is harmless.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,7 +1,7 @@
-//! Benches: each measures the real thing beside a baseline of the same run, and prints the ratio.
+//! Benches: each measures the product beside a baseline of the same run, and prints the ratio.
 //!
-//! Absolute numbers belong to one machine and one moment; ratios carry over. Each bench prints a table and, when asked, writes
-//! what it measured as JSON.
+//! Absolute numbers depend on the machine and the moment; ratios carry over. Each bench prints a table and, with a flag, writes its
+//! measurements as JSON.
 
 mod connect;
 mod connections;
@@ -17,7 +17,7 @@ mod service;
 
 use clap::Parser;
 
-/// The binary's allocator, so that what is measured here is what users get.
+/// The binary's allocator, so that the measurements apply to the binary.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -32,17 +32,17 @@ enum Command {
     Rest(rest::Args),
     /// Durable appends, beside bare writes and flushes
     Journal(journal::Args),
-    /// Time from an accepted write to the message in a client
+    /// Time from an accepted write to the message at the client
     Latency(latency::Args),
-    /// Many connections held by one process while messages flow, through kills, until all have left
+    /// Many connections to one process while messages flow and the process is killed, until all have disconnected
     Connections(connections::Args),
-    /// Shows that the peer servers which the fan-out is compared with deliver what they should
+    /// Verifies that the peer servers of the fan-out comparison deliver what was published
     Peers(fanout::peers::proof::Args),
     /// Server work for each client that negotiates, connects and joins a group, beside the bare HTTP and WebSocket stack
     Connect(connect::Args),
-    /// Calls of functions, beside the language's library in a loop, its worker without a host, and the vendor's workers
+    /// Invocations of functions, beside the language's library in a loop, its worker without a host, and the vendor's workers
     Functions(functions::Args),
-    /// Memory of a connection that does nothing
+    /// Memory of an idle connection
     Idle(idle::Args),
     #[command(hide = true)]
     ConnectionsGenerator(connections::generator::Args),

@@ -1,15 +1,15 @@
-//! What a bench tells: tables, the goals they are held to, and all of it as JSON.
+//! The report of a bench: tables with their goals, and all of it as JSON.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// One table, and what it promises.
+/// One table with its goals.
 #[derive(Debug, Default)]
 pub(crate) struct Section {
     pub(crate) title: String,
-    /// What stands under the title: how it was measured.
+    /// The text below the title: how it was measured.
     pub(crate) note: String,
     pub(crate) head: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
@@ -18,18 +18,18 @@ pub(crate) struct Section {
     pub(crate) samples: Value,
 }
 
-/// Something promised.
+/// A goal.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Goal {
     pub(crate) what: String,
-    /// Not a number where every sample was disturbed; then nothing is met.
+    /// NaN if every sample was disturbed; then no goal is met.
     pub(crate) measured: f64,
     pub(crate) must: f64,
     pub(crate) aim: Option<f64>,
     pub(crate) better: Better,
 }
 
-/// Which way is better.
+/// Which direction is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Better {
@@ -37,7 +37,7 @@ pub(crate) enum Better {
     More,
 }
 
-/// The middle of some values, and how far they reach.
+/// The median of some values, and their range.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -114,7 +114,7 @@ impl Spread {
     }
 }
 
-/// On which machine, when, and by which command.
+/// The machine, the date, and the command.
 pub(crate) fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let field = |text: &str, name: &str| {

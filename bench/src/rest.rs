@@ -1,9 +1,9 @@
-//! Sends by REST: how many requests a second, beside the same HTTP stack with next to nothing behind it.
+//! Sends by REST: requests per second, beside the same HTTP stack with a minimal service.
 //!
-//! One server process on core 0 and one generator process on core 1 for each kind of server; only one pair works at a time, and
-//! the kinds take turns within each round. The baseline (`bare.rs`) shares listener, HTTP and runtime with the service, so the ratio
-//! is what is left for routing, verifying a token, reading a message, and the way through a shard. Each request carries a token made
-//! for its address, and there are as many addresses as clients; nothing in the service remembers tokens, so each is verified anew.
+//! Each kind of server has one server process on core 0 and one generator process on core 1; only one pair works at a time, and the kinds
+//! take turns within each round. The baseline (`bare.rs`) has the same listener, HTTP stack and runtime as the service, so that the ratio
+//! shows the cost of routing, verifying a token, reading a message, and passing through a shard. Each request has a token made for its
+//! address, and there are as many addresses as clients; the service does not cache tokens, so that each is verified again.
 //!
 //! Start reading at [`section`]; `server.rs` and `bare.rs` are what is measured, `generator.rs` and `clients.rs` measure.
 
@@ -33,10 +33,10 @@ const FRAME_BYTES: usize = 130;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often a disturbed sample is taken again before it is left out.
+/// How often a disturbed sample is measured again before it is left out.
 const ATTEMPTS_MAX: usize = 4;
 
-/// Requests for each second of the server's processor, to one connection, as a share of the baseline's.
+/// Requests to one connection for each second of the server's processor, as a share of the baseline's.
 const SHARE_MIN: f64 = 0.7;
 const SHARE_AIM: f64 = 0.85;
 
@@ -70,7 +70,7 @@ enum Kind {
     Chappe,
 }
 
-/// Who gets the message of a request.
+/// The receivers of a request's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum To {
@@ -82,15 +82,15 @@ enum To {
 const KINDS: [Kind; 2] = [Kind::Bare, Kind::Chappe];
 const TARGETS: [To; 2] = [To::Connection, To::Group];
 
-/// One measured stretch of requests, as the generator reports it.
+/// One measured period of requests, as the generator reports it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Sample {
     requests: u64,
-    /// Messages that arrived, each at the client that it was sent to.
+    /// Messages that arrived, each at its receiver.
     messages: u64,
     /// What the server's processor did.
     core: CoreTime,
-    /// From the request to its answer.
+    /// From the request to its response.
     latency_p50_ns: u64,
     latency_p99_ns: u64,
 }
@@ -104,7 +104,7 @@ struct Pair {
     answers: BufReader<ChildStdout>,
 }
 
-/// Samples of one kind and target, round by round; `None` where every attempt was disturbed.
+/// Samples of one kind and target, by round; `None` if every attempt was disturbed.
 #[derive(Serialize)]
 struct Series {
     kind: Kind,
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures, and says what came of it.
+/// Measures, and reports the result.
 pub(crate) fn section(args: &Args) -> anyhow::Result<Section> {
     if std::thread::available_parallelism()?.get() < 2 {
         bail!("not run: server and generator need a processor each, and there is only one");
@@ -140,7 +140,7 @@ pub(crate) fn section(args: &Args) -> anyhow::Result<Section> {
     let mut disturbed = 0;
     for round in 0..args.rounds {
         for to in TARGETS {
-            // Who goes first changes, so that a drift of the machine does not always favour the same one.
+            // The order changes in each round, so that a drift of the machine does not always favour the same kind.
             for turn in 0..pairs.len() {
                 let pair = &mut pairs[(turn + round) % KINDS.len()];
                 let sample = pair.sample(to, args.sample_ms, &mut disturbed)?;
@@ -190,7 +190,7 @@ impl Pair {
         Ok(Self { kind, server, generator, commands, answers })
     }
 
-    /// Measures, again if something disturbed it.
+    /// Measures, and repeats a disturbed measurement.
     fn sample(&mut self, to: To, sample_ms: u64, disturbed: &mut usize) -> anyhow::Result<Option<Sample>> {
         let name = clap::ValueEnum::to_possible_value(&to).expect("every target has a name");
         for _ in 0..ATTEMPTS_MAX {
@@ -209,7 +209,7 @@ impl Pair {
     }
 
     fn stop(mut self) -> anyhow::Result<()> {
-        // The generator ends with its input, the server with its control connection.
+        // The generator ends when its input closes, the server when its control connection closes.
         drop(self.commands);
         for (child, name) in [(&mut self.generator, "generator"), (&mut self.server, "server")] {
             let status = child.wait()?;
@@ -271,7 +271,7 @@ fn report(args: &Args, all: &[Series], disturbed: usize) -> anyhow::Result<Secti
     })
 }
 
-/// What a sample is, as a multiple of the baseline's in the same round.
+/// A sample, as a multiple of the baseline's in the same round.
 fn ratios(own: &Series, all: &[Series], value: fn(&Sample) -> f64) -> Spread {
     let bare = all.iter().find(|other| other.kind == Kind::Bare && other.to == own.to);
     let bare = bare.expect("the baseline is measured for every target");
@@ -288,7 +288,7 @@ fn cost_us(sample: &Sample) -> f64 {
     sample.core.busy_ns as f64 / 1e3 / sample.requests as f64
 }
 
-/// The header of a request by an app, with a token made for its address as the SDKs make it.
+/// The header of an app's request, with a token made for its address as the SDKs make it.
 fn authorization(path: &str) -> String {
     let key = AccessKey::new(KEY).expect("the constant is not empty");
     let (now, audience) = (unix_now(), format!("http://localhost{path}"));

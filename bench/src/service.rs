@@ -1,4 +1,4 @@
-//! What the measured realtime services are started with, alike in each bench.
+//! The configuration of the measured realtime services, the same in each bench.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use state_embedded::Store;
 use supervision::Supervisor;
 use trace::Tracer;
 
-/// Spans that are remembered. The benches send no trace context, so there are none.
+/// Spans that are kept. The benches send no trace context, so there are none.
 const SPANS_MAX: usize = 16;
 
-/// State in `store`, requests of our own by a client of our own, as in the binary.
+/// State in `store`; outgoing requests by a client of our own, as in the binary.
 pub(crate) fn dependencies(
     store: &Store,
     listeners: Vec<Arc<dyn ConnectionListener>>,

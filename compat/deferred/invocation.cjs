@@ -1,6 +1,6 @@
 'use strict';
 
-// An InvocationRequest in a form that can be compared: each input and each entry of the trigger metadata by its name.
+// An InvocationRequest in a comparable form: each input and each entry of the trigger metadata by its name.
 
 const { parse } = require('../../crates/functions/tests/workers/protobuf.js');
 

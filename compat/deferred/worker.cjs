@@ -1,8 +1,8 @@
 'use strict';
 
-// Stands in for the .NET isolated worker of an app with deferred bindings. Its announcement, its functions and its answers are the recorded
-// bytes (`cosmos-deferred.jsonl`, from the vectors of the project: Microsoft.Azure.Functions.Worker 2.52.0 with the public Cosmos DB extension
-// 4.16.1). What the host sends it goes to the file RECORDED_INVOCATIONS, one line each.
+// Replaces the .NET isolated worker of an app with deferred bindings. Its announcement, its functions and its responses are the recorded
+// bytes (`cosmos-deferred.jsonl`, from the vectors of the project: Microsoft.Azure.Functions.Worker 2.52.0 with the public Cosmos DB
+// extension 4.16.1). It writes what the host sends to the file RECORDED_INVOCATIONS, one line each.
 
 const { appendFileSync } = require('node:fs');
 
@@ -12,7 +12,7 @@ const { CONTENT, recorded, startOf, takeFor } = require('../functions-host/cshar
 const { invocationOf } = require('./invocation.cjs');
 
 const start = startOf('cosmos-deferred.jsonl');
-/** Function id -> the recorded answers, in their order. */
+/** Function id -> the recorded responses, in order. */
 const answers = new Map();
 const asked = new Map();
 for (const { content, body } of recorded('cosmos-deferred.jsonl')) {

@@ -1,4 +1,4 @@
-// The unmodified @azure/cosmos against a running document service.
+// The unmodified @azure/cosmos SDK against a running document service.
 //
 // CHAPPE_DOCUMENTS_URL      base URL, such as http://localhost:8081/ (required)
 // CHAPPE_DOCUMENTS_TLS_URL  the same over TLS (optional); its CA in NODE_EXTRA_CA_CERTS
@@ -31,7 +31,7 @@ if (tlsUrl) {
   test("over TLS", { skip: "CHAPPE_DOCUMENTS_TLS_URL is not set" }, () => {});
 }
 
-// Fails with this status code.
+// Asserts that the call fails with this status code.
 function refusedWith(code) {
   return (error) => {
     assert.equal(error.code, code, `${error.code}: ${error.message}`);

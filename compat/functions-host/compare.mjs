@@ -1,9 +1,9 @@
-// What counts as equal between a recording of the vendor's host and an answer of ours. Pure.
+// What counts as equal between a recording of the vendor's host and a response of ours. Pure.
 
-/** Left out of a response: they say how the body is framed, when it was made and by which server. */
+/** Left out of a response: headers about the framing of the body, the date and the server. */
 const NOT_COMPARED = new Set(['date', 'server', 'transfer-encoding', 'content-length', 'keep-alive']);
 
-/** What the fixed words of the recordings stand for. */
+/** The meaning of the placeholders in the recordings. */
 const WORDS = {
   '<guid>': '[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}',
   '<n>': '\\d+',
@@ -12,15 +12,15 @@ const WORDS = {
   '<home page>': '<!doctype html>.*',
 };
 const ANY_WORD = '[^"]*';
-/** What is left out of a long text. */
+/** Placeholder for the omitted part of a long text. */
 const CUT = /^<\d+ chars>$/;
 
-/** The time that trigger metadata of a timer has, which is that of the recording. */
+/** The times in the trigger metadata of a timer, which are those of the recording. */
 export const FIRED = /^\d\d\/\d\d\/\d{4} \d\d:\d\d:\d\d$/;
 
 const quoted = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
-/** Whether a text is what a recorded text with fixed words stands for. */
+/** Whether a text matches a recorded text with placeholders. */
 export function matches(template, text) {
   if (typeof template !== 'string' || typeof text !== 'string') return template === text;
   if (template === text) return true;
@@ -31,7 +31,7 @@ export function matches(template, text) {
   return new RegExp(`^${pattern}$`, 's').test(text);
 }
 
-/** Whether a value is a recorded one, objects in any order of their keys. */
+/** Whether a value equals a recorded one, with object keys in any order. */
 export function same(recorded, value) {
   if (Array.isArray(recorded)) {
     return Array.isArray(value) && recorded.length === value.length && recorded.every((each, at) => same(each, value[at]));
@@ -39,13 +39,13 @@ export function same(recorded, value) {
   if (recorded !== null && typeof recorded === 'object') {
     if (value === null || typeof value !== 'object' || Array.isArray(value)) return false;
     const names = Object.keys(recorded);
-    // Counts of the process, which the recordings have as 0.
+    // Counts of the process, which are 0 in the recordings.
     const isCount = (name) => name === 'processUptime' || name === 'processId';
     return names.length === Object.keys(value).length
       && names.every((name) => name in value && (isCount(name) ? typeof value[name] === 'number' : same(recorded[name], value[name])));
   }
   if (matches(recorded, value)) return true;
-  // A text that holds JSON, as .NET functions see metadata.
+  // A text that contains JSON, as .NET functions receive metadata.
   return typeof recorded === 'string' && recorded.startsWith('{') && typeof value === 'string' && sameJson(recorded, value);
 }
 
@@ -62,7 +62,7 @@ function parsed(text) {
   }
 }
 
-/** Header names have no case; values of one name keep their order. */
+/** Header names are case-insensitive; values of one name keep their order. */
 function headersOf(response) {
   const headers = response.headers.map(([name, value]) => [name.toLowerCase(), value]).filter(([name]) => !NOT_COMPARED.has(name));
   return headers.sort(([a], [b]) => (a < b ? -1 : Number(a > b)));
@@ -72,7 +72,7 @@ function sameBody(recorded, body) {
   return matches(recorded, body) || sameJson(recorded, body);
 }
 
-/** What is different between two responses: a list of short texts. */
+/** The differences between two responses: a list of short texts. */
 export function responseDifferences(recorded, response) {
   const found = [];
   if (recorded.status !== response.status) found.push(`status ${recorded.status}, ours ${response.status}`);
@@ -112,7 +112,7 @@ export function metadataOf(metadata) {
 
 const bytesOf = (body) => (body?.bytes ? Buffer.from(body.bytes.data).toString('base64') : null);
 
-/** What a recorded worker of the vendor's host was sent, in the form of {@link sentOf}. */
+/** What a recorded worker of the vendor's host received, in the form of {@link sentOf}. */
 export function recordedOf({ inputData: [{ name, data: { http } }], triggerMetadata, retryContext }) {
   return {
     trigger: name, method: http.method, url: http.url,
@@ -121,7 +121,7 @@ export function recordedOf({ inputData: [{ name, data: { http } }], triggerMetad
   };
 }
 
-/** What our worker was sent, from a line of recorder.cjs. */
+/** What our worker received, from a line of recorder.cjs. */
 export function sentOf({ inputs: [{ name, data: { http } }], metadata, retry }) {
   return {
     trigger: name, method: http.method, url: http.url, headers: http.headers, query: http.query, params: http.params,
@@ -129,7 +129,7 @@ export function sentOf({ inputs: [{ name, data: { http } }], metadata, retry }) 
   };
 }
 
-/** What is different between what two workers were sent. */
+/** The differences between what two workers received. */
 export function sentDifferences(recorded, sent) {
   if (!recorded && !sent) return [];
   if (!recorded || !sent) return [recorded ? 'the worker was not called' : `the worker was called with ${sent.method} ${sent.url}`];

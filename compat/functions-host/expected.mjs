@@ -1,4 +1,4 @@
-// The list of deliberate differences (differences.json), and what a replay means in its light.
+// The list of deliberate differences (differences.json), and how a replay evaluates it.
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -20,7 +20,7 @@ function covers({ cases }, { app, case: name }) {
     && group.names.some((each) => (each.endsWith('*') ? name.startsWith(each.slice(0, -1)) : each === name)));
 }
 
-/** Lines to print, counts by app, and whether nothing unexpected was found. */
+/** Lines to print, counts by app, and whether there was no unexpected difference. */
 export function judge(results, expectations, { isWhole }) {
   const lines = [];
   const counts = new Map();
@@ -55,7 +55,7 @@ export function judge(results, expectations, { isWhole }) {
 /** The rows of the compatibility page that show the list. */
 export const rowOf = ({ id, state, what }) => `| ${id} | ${state}: ${what} | \`cargo xtask compat functions-host\` |`;
 
-/** What the compatibility page says that the list does not, and the other way round. */
+/** What only the compatibility page or only the list contains. */
 export function checkPage(expectations) {
   const rows = readFileSync(PAGE, 'utf8').split('\n').filter((line) => line.endsWith('| `cargo xtask compat functions-host` |'));
   const wanted = expectations.map(rowOf);

@@ -1,4 +1,4 @@
-// One HTTP/1.1 request on one connection, byte for byte as it was recorded, and the answer as it came.
+// One HTTP/1.1 request on one connection, byte for byte as it was recorded, and the raw response.
 
 import { connect } from 'node:net';
 
@@ -15,7 +15,7 @@ function requestBytes({ method, target, headers, body }) {
   return Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), payload]);
 }
 
-/** The chunks of a chunked message that are there, and whether they are all. */
+/** The received chunks of a chunked message, and whether it is complete. */
 function unchunked(bytes) {
   const chunks = [];
   for (let at = 0; ;) {
@@ -33,7 +33,7 @@ function textOf(bytes) {
   return Buffer.from(text, 'utf8').equals(bytes) ? text : `base64:${bytes.toString('base64')}`;
 }
 
-/** The response in these bytes, or undefined while it is not whole. `isEnded`: no more bytes will come. */
+/** The response in these bytes, or undefined while it is incomplete. `isEnded`: no more bytes will come. */
 export function parseResponse(bytes, method, isEnded) {
   const end = bytes.indexOf('\r\n\r\n');
   if (end < 0) return isEnded ? MALFORMED : undefined;
@@ -55,7 +55,7 @@ export function parseResponse(bytes, method, isEnded) {
   return isEnded ? answer(rest) : undefined;
 }
 
-/** Sends a recorded request; `status` is -1 where no well-formed answer came in time. */
+/** Sends a recorded request; `status` is -1 if there was no well-formed response in time. */
 export function send(port, request) {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');

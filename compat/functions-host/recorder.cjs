@@ -1,7 +1,7 @@
 'use strict';
 
-// Loaded into our Node.js worker before its own files (`--require`): writes down each invocation that the host sends, as one line of
-// JSON, before the worker takes it. The worker itself is unchanged.
+// Loaded into our Node.js worker before its own files (`--require`): writes each invocation of the host as one line of JSON before the
+// worker handles it. The worker itself is unchanged.
 
 const { appendFileSync } = require('node:fs');
 const Module = require('node:module');

@@ -23,7 +23,7 @@ import { replayTimers } from './timers.mjs';
 const here = path.dirname(fileURLToPath(import.meta.url));
 const PRINTED_MAX = 60;
 
-/** The apps of the recordings, and what the recording set beside their files (README of the recordings, "Set-up"). */
+/** The apps of the recordings, and the settings that the recording added to their files (README of the recordings, "Set-up"). */
 const APPS = {
   http: { folder: 'http', env: { ROUTE_SETTING: 'fromsetting', 'AzureWebJobs.disabled1.Disabled': 'true' } },
   root: { folder: 'root' },
@@ -32,14 +32,14 @@ const APPS = {
   'root+cors': { folder: 'root', set: ['functions.cors_origins=["https://ok.example"]', 'functions.cors_credentials=true'] },
 };
 
-/** The recorded requests come from a platform's front end, which names hosts and callers as it likes. */
+/** The recorded requests come from a platform's front end, which sets the headers for host and caller itself. */
 const BEHIND_A_FRONT_END = [
   'functions.enable_auth=true',
   'guard.trusted_proxies=["127.0.0.1", "::1"]',
   'guard.hosts=["some.host", "example.com", "front.example", "skip.example", "other.example"]',
 ];
 
-/** Key path and value, as the recording had them. */
+/** Key path and value, as in the recording. */
 const KEYS = [
   ['/admin/host/functionkeys/default', 'test-host-key'],
   ['/admin/host/systemkeys/sys1', 'test-system-key'],
@@ -78,7 +78,7 @@ async function setKeys(chappe, names) {
   }
 }
 
-/** The names of the app's functions, once it runs. */
+/** The names of the app's functions, when it runs. */
 async function functionNames(chappe) {
   const { masterKey } = JSON.parse(await readFile(path.join(chappe.dataDir, 'data/function-keys.json'), 'utf8'));
   const answer = await fetch(`${chappe.urls.functions}/admin/functions`, { headers: { 'x-functions-key': masterKey } });
@@ -86,7 +86,7 @@ async function functionNames(chappe) {
   return (await answer.json()).map(({ name }) => name);
 }
 
-/** A copy of an app, with what its worker needs; a Node.js one writes down what it is sent, and `lines` are those so far. */
+/** A copy of an app, with what its worker needs; a Node.js worker records what it receives, and `lines` returns the records so far. */
 async function recordedApp(vectors, facts, workers) {
   const app = await copyApp(vectors, facts);
   const record = path.join(app, '.record');
@@ -104,7 +104,7 @@ async function recordedApp(vectors, facts, workers) {
   };
 }
 
-/** Sends the cases of one app and gives each with its differences. */
+/** Sends the cases of one app and yields each with its differences. */
 async function replayApp(vectors, name, cases, workers) {
   const { env = {}, set = [] } = APPS[name];
   const { app, environment, lines, remove } = await recordedApp(vectors, APPS[name], workers);
@@ -121,7 +121,7 @@ async function replayApp(vectors, name, cases, workers) {
       const sent = all.slice(seen).filter(({ inputs }) => inputs[0].data.http).map(sentOf);
       seen = all.length;
       const differences = responseDifferences(each.response, response);
-      // Only the app `http` was recorded with what its worker was sent.
+      // Only for the app `http`, the recording contains what its worker received.
       if (name === 'http' && !workers) differences.push(...sentDifferences(each.worker && recordedOf(each.worker), sent.at(-1)));
       found.push({ ...each, differences });
     }
@@ -155,7 +155,7 @@ async function main() {
     results.push(...await replayApp(vectors, name, cases, workers));
   }
   results.push(...await replayStartup(vectors, isChosen));
-  // What a timer's worker is sent is written down by our own worker only.
+  // Only our own worker records what a timer's worker receives.
   if (!workers) results.push(...await replayTimers(vectors, (folder) => recordedApp(vectors, { folder }), isChosen));
   const expectations = readExpectations();
   const isWhole = !values.app && !values.case && !workers;

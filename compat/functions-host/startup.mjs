@@ -1,4 +1,4 @@
-// The 26 apps with something wrong: which of their addresses answer, what the host says of itself, and which functions it names.
+// The 26 apps with an error: which of their addresses respond, the host status, and which functions it names.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
@@ -22,14 +22,14 @@ async function makeApp({ 'host.json': host, 'package.json': packageJson, source 
   return app;
 }
 
-/** What a recorded app did, in the form of {@link seenOf}. */
+/** The behaviour of a recorded app, in the form of {@link seenOf}. */
 function recordedOf({ 'GET /api/good': good, routes, status, log }) {
   const named = log.map(([, , , text]) => text.match(IN_ERROR)?.[1]).filter(Boolean);
   const statuses = Object.entries(routes).map(([route, text]) => [route, Number(text)]);
   return { good, ...Object.fromEntries(statuses), state: status?.state ?? null, inError: [...new Set(named)].sort() };
 }
 
-/** The same of the built binary. Addresses that nobody answers have the status 0. */
+/** The same for the built binary. Addresses without a response have the status 0. */
 async function seenOf(app, routes) {
   let chappe;
   try {
@@ -43,7 +43,7 @@ async function seenOf(app, routes) {
     const seen = {};
     for (const route of ['good', ...routes]) seen[route] = (await fetch(`${functions}/api/${route}`)).status;
     const status = await (await fetch(`${functions}/admin/host/status`)).json();
-    // A missing setting is logged once for all functions that need it; the status names each of them.
+    // A missing setting is logged once for all functions that need it; the status names each function.
     const lines = [...(await chappe.functionLog()).map(({ text }) => text), ...(status.errors ?? [])];
     const named = lines.map((text) => text.match(IN_ERROR)?.[1]).filter(Boolean);
     return { ...seen, state: status.state, inError: [...new Set(named)].sort() };

@@ -1,5 +1,5 @@
-// The recorded app with timers: what each timer's worker is sent, run by run, with retries and starts by name, and the lines of the log that name
-// why a timer ran or that its retries ended.
+// The recorded app with timers: what each timer's worker receives, run by run, with retries and starts by name, and the log lines that say
+// why a timer ran or that its retries are exhausted.
 
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,16 +7,16 @@ import path from 'node:path';
 import { Chappe } from '../harness.mjs';
 import { FIRED, metadataOf, same } from './compare.mjs';
 
-/** Started by name in the recording, with the input `x`, once their first runs were over. */
+/** Started by name in the recording, with the input `x`, when their first runs were complete. */
 const BY_NAME = ['tStartup', 'tFixed', 'tOk2'];
-/** Runs of these at the start, retries included. */
+/** Number of runs of these functions at the start, retries included. */
 const FIRST_RUNS = { tStartup: 1, tFixed: 3, tOk2: 3, tExpo: 4 };
-/** Longer than four runs of the slowest timer; the one that runs each minute may need as long again. */
+/** Longer than four runs of the slowest timer; the timer that runs each minute may need twice as long. */
 const PATIENCE_MS = 80_000;
 
 const jsonl = (file) => readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
 
-/** Metadata with the moment of the run left out, and the retry with its exception as present or not. */
+/** Metadata without the time of the run, and the retry with its exception as present or absent. */
 function formOf(data, metadata, retry) {
   const plain = metadataOf(metadata);
   if (FIRED.test(plain.TimerTrigger?.string)) plain.TimerTrigger = { string: 'when it fired' };
@@ -36,14 +36,14 @@ function recordedRuns(vectors) {
   return runs;
 }
 
-/** The recorded lines that a user looks for: why a timer ran, and that its retries ended. */
+/** The recorded log lines that users look for: why a timer ran, and that its retries are exhausted. */
 function recordedLines(vectors) {
   const messages = jsonl(path.join(vectors, 'timers-log.jsonl')).map(({ category, message }) => [category, message.split('\n')[0]]);
   const wanted = messages.filter(([, message]) => /^(Trigger Details:|Function execution failed after)/.test(message));
   return [...new Set(wanted.map(([category, message]) => `${category.replace('Function.', '')}: ${message}`))];
 }
 
-/** The cases, each with its differences. `makeApp(name)` gives a copy of an app whose worker writes down what it is sent. */
+/** The cases, each with its differences. `makeApp(name)` returns a copy of an app whose worker records what it receives. */
 export async function replayTimers(vectors, makeApp, isChosen) {
   if (!isChosen({ app: 'timers', case: 'all' })) return [];
   const { app, environment, lines, remove } = await makeApp('timers');

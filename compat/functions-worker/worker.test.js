@@ -213,11 +213,11 @@ test('modules, several entry points and HTTP streams', async () => {
     const { functions } = await host.metadata();
     assert.deepEqual(functions.map(({ name }) => name), ['a', 'b', 'c']);
     const address = new URL(host.init.capabilities.HttpUri);
-    // Nobody but this machine reaches the library's server, which asks for no keys.
+    // Only this machine can reach the library's server, which requires no keys.
     assert.equal(address.hostname, 'localhost');
     await assert.rejects(fetch(`http://127.0.0.2:${address.port}/`));
     const trigger = (at) => JSON.parse(functions[at].rawBindings[0]).name;
-    // The two halves of a call: the invocation, and the request itself.
+    // The two parts of a call: the invocation, and the request itself.
     const call = (name, at, body) => {
         const invocationId = `i-${Math.random()}`;
         const headers = { 'x-ms-invocation-id': invocationId, 'x-forwarded-host': 'app.test', 'x-forwarded-proto': 'https' };
@@ -239,13 +239,13 @@ test('modules, several entry points and HTTP streams', async () => {
     const b = call('b', 1, 'x');
     assert.equal((await b.answer).result.exception.message, 'no');
     b.cut.abort();
-    // A cancelled invocation hears it by its signals, and its endless response ends.
+    // A cancelled invocation is notified through its signals, and its endless response ends.
     const c = call('c', 2, 'x');
     const reader = (await c.response).body.getReader();
     await reader.read();
     host.send({ cancel: { invocationId: c.invocationId } });
     await c.answer;
-    // The library warns of lines that come once the handler itself has returned.
+    // The library warns about log lines that come after the handler has returned.
     const told = host.logsOf(c.invocationId).filter((line) => line.startsWith('information'));
     assert.deepEqual(told, ['information: context', 'information: request']);
     await host.terminate();

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 'use strict';
 
-// Stands in for Functions Core Tools in the suite of the Python worker, which starts `func host start --verbose --port N` with the
-// app's folder in AzureWebJobsScriptRoot: the same with the names that `chappe start` has.
+// Replaces Functions Core Tools in the suite of the Python worker, which starts `func host start --verbose --port N` with the app's folder
+// in AzureWebJobsScriptRoot: calls `chappe start` with the equivalent flags.
 
 const { spawn } = require('node:child_process');
 

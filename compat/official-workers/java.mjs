@@ -75,7 +75,7 @@ const CHECKS = {
   },
 };
 
-/** Runs every check; whether all passed. */
+/** Runs every check; returns whether all passed. */
 export async function runJava({ workers }) {
   const app = await writeApp();
   const chappe = await Chappe.start({ app, env: { languageWorkers__workersDirectory: workers } });

@@ -61,7 +61,7 @@ function readReport(text) {
   return { failed, last: text.trimEnd().split('\n').at(-1) };
 }
 
-/** Runs every file of the suite; whether no test failed but those of `EXPECTED`. */
+/** Runs every file of the suite; returns whether no test failed except those of `EXPECTED`. */
 export async function runPython({ workers, pythonSuite }) {
   if (!pythonSuite) {
     console.log('  not run: --python-suite FOLDER names the source of the Python worker, which holds the suite');

@@ -1,4 +1,4 @@
-// A client of another language, in a process of its own, behind the interface that scenarios use.
+// A client in another language, in a separate process, with the interface that scenarios use.
 //
 // The process reads commands and writes answers and events, each a line of JSON:
 //   {"id": 1, "client": "c1", "do": "invoke", "target": "add", "args": [2, 3]}   ->   {"id": 1, "value": 5} or {"id": 1, "error": "…"}
@@ -15,7 +15,7 @@ export class Agent {
   #clients = new Map();
   #numbers = 0;
 
-  /** Starts the program; what it writes to its standard error is shown with errors. */
+  /** Starts the program; its standard error is included in error messages. */
   constructor(command, args, options = {}) {
     this.#child = spawn(command, args, { ...options, stdio: ['pipe', 'pipe', 'pipe'] });
     this.complaints = '';
@@ -34,7 +34,7 @@ export class Agent {
     return client;
   };
 
-  /** Gives a command, and waits for its answer. */
+  /** Sends a command, and waits for its response. */
   ask(client, what, more = {}) {
     this.#numbers += 1;
     const id = this.#numbers;

@@ -1,6 +1,6 @@
-// A stand-in for an app server of Default mode, in the role of the Azure SignalR SDK: one server connection that speaks the service
-// protocol, and a hub whose methods the test gives. It knows as much of stateful reconnect as the SDK does: that a new socket
-// (ConnectionReconnect) ends a message of which only pieces came.
+// Replaces an app server of Default mode, in the role of the Azure SignalR SDK: one server connection that uses the service protocol, and a
+// hub whose methods the test provides. It implements as much of stateful reconnect as the SDK does: a new socket (ConnectionReconnect)
+// discards a message of which only some parts arrived.
 
 import { once } from 'node:events';
 
@@ -29,14 +29,14 @@ export class AppServer {
   clients = new Map();
   /** What clients sent, in order: `{ client, message }`, with the names of the JSON protocol. */
   received = new Growing();
-  /** The pieces of messages that came, and what the service says in events: `{ client, bytes }` and `{ object, id, kind, text }`. */
+  /** The parts of messages that arrived, and the service events: `{ client, bytes }` and `{ object, id, kind, text }`. */
   pieces = new Growing();
   events = new Growing();
   /** The ids of clients that have ended. */
   ends = new Growing();
-  /** Pauses (1) and resumptions (3) of clients that the service asked for: `{ id, operation }`. */
+  /** Pauses (1) and resumptions (3) of clients that the service requested: `{ id, operation }`. */
   flows = new Growing();
-  /** The pings that came, by their keys and values. */
+  /** The received pings, with their keys and values. */
   pings = new Growing();
 
   /**
@@ -51,7 +51,7 @@ export class AppServer {
     server.#socket = new WebSocket(`${audience.replace(/^http/, 'ws')}&cid=${name}-1`, { headers, maxPayload: 1 << 30 });
     server.answered = new Promise((resolve, reject) => { server.answer = (error) => (error ? reject(new Error(error)) : resolve()); });
     server.#socket.on('message', (data) => server.#take(data));
-    // A connection that is cut ends the server's clients; the test sees what becomes of them.
+    // A lost connection ends the server's clients; the test observes the effect on them.
     server.#socket.on('error', (error) => server.answer(error.message));
     server.closed = new Promise((resolve) => { server.#socket.on('close', resolve); });
     await once(server.#socket, 'open');
@@ -113,7 +113,7 @@ export class AppServer {
     else if (type === 38 && this.clients.has(id)) this.clients.get(id).pieces = [];
   }
 
-  /** The SDK says Close to a client that has gone already. */
+  /** The SDK sends a Close to a client that has already disconnected. */
   #onEnd(id) {
     const client = this.clients.get(id);
     this.clients.delete(id);
@@ -121,7 +121,7 @@ export class AppServer {
     this.ends.push(id);
   }
 
-  /** As the SDK: what the hub writes to the client is held while it is paused. */
+  /** As in the SDK: while the client is paused, what the hub writes to it is queued. */
   #onFlow(id, operation) {
     this.flows.push({ id, operation });
     const { pipe } = this.clients.get(id) ?? {};
@@ -159,7 +159,7 @@ export class AppServer {
     if (message.invocationId) this.data(client.id, completion(client.protocol, message.invocationId, { result }));
   }
 
-  /** Sends the items that a method gives, as fast as the pipe takes them. */
+  /** Sends the items that a method yields, as fast as the pipe accepts them. */
   async #stream({ protocol, pipe }, { invocationId, target, arguments: args }) {
     for await (const item of this.#methods[target](...args)) await pipe.write(streamItem(protocol, invocationId, item));
     await pipe.write(completion(protocol, invocationId, {}));

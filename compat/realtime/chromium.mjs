@@ -1,4 +1,4 @@
-// The browser of the tests, and how it is started: alone, without a window, without calls of its own.
+// The browser of the tests, and its flags: a separate profile, no window, no network requests of its own.
 
 export const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 

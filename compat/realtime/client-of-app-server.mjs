@@ -6,7 +6,7 @@ import { Proxy } from './proxy.mjs';
 
 let hubs = 0;
 
-/** An app server with a hub of its own, a client that goes through a proxy, and the client as the server knows it. `connect` makes
+/** An app server with a hub of its own, a client that connects through a proxy, and the client as the server knows it. `connect` creates
  *  clients, `options` are for it; `context` ends all three with the test. */
 export async function meetClient(context, { url: service, connect, methods, claims, ...options }) {
   hubs += 1;

@@ -1,16 +1,16 @@
-// Hub messages as an upstream reads and writes them: without framing in the request, framed in the answer.
+// Hub messages as an upstream reads and writes them: without framing in the request, framed in the response.
 
 import { decode, encode } from '@msgpack/msgpack';
 
 const RECORD_SEPARATOR = '\x1e';
 const TYPES = { 'application/json': 'json', 'application/x-msgpack': 'messagepack' };
 
-/** The protocol that a request's content type names, or undefined. */
+/** The protocol of a request's content type, or undefined. */
 export function protocolOf(contentType) {
   return TYPES[contentType?.split(';')[0].trim().toLowerCase()];
 }
 
-/** One hub message, unframed, as an object with the names of the JSON protocol. */
+/** One hub message, without framing, as an object with the names of the JSON protocol. */
 export function read(protocol, bytes) {
   if (protocol === 'json') {
     if (bytes.includes(RECORD_SEPARATOR)) throw new Error('the record separator is part of the framing, not of the message');
@@ -27,26 +27,26 @@ export function read(protocol, bytes) {
   return message;
 }
 
-/** A call of a client's method, framed for it. */
+/** An invocation of a client method, framed for the client. */
 export function invocation(protocol, target, args) {
   if (protocol === 'json') return Buffer.from(JSON.stringify({ type: 1, target, arguments: args }) + RECORD_SEPARATOR);
   return framed(encode([1, {}, null, target, args, []]));
 }
 
-/** An item of a stream that a client asked for, framed for it. */
+/** An item of a stream that a client requested, framed for the client. */
 export function streamItem(protocol, invocationId, item) {
   if (protocol === 'json') return Buffer.from(JSON.stringify({ type: 2, invocationId, item }) + RECORD_SEPARATOR);
   return framed(encode([2, {}, invocationId, item]));
 }
 
-/** A completion with a result, with an error, or with neither, framed for a client. */
+/** A completion with a result, with an error, or with neither, framed for the client. */
 export function completion(protocol, invocationId, { result, error }) {
   if (protocol === 'json') return Buffer.from(JSON.stringify({ type: 3, invocationId, result, error }) + RECORD_SEPARATOR);
   const kind = error !== undefined ? [1, error] : result === undefined ? [2] : [3, result];
   return framed(encode([3, {}, invocationId, ...kind]));
 }
 
-/** The first whole message, unframed, and how many bytes it takes with its framing; undefined where none is whole yet. */
+/** The first complete message, without framing, and its size with framing; undefined if there is no complete message yet. */
 export function next(protocol, bytes) {
   if (protocol === 'json') {
     const end = bytes.indexOf(RECORD_SEPARATOR);
@@ -62,12 +62,12 @@ export function next(protocol, bytes) {
   return undefined;
 }
 
-/** Bytes of MessagePack behind their length. */
+/** MessagePack bytes with their length prefix. */
 export function framed(bytes) {
   return Buffer.concat([lengthPrefix(bytes.length), bytes]);
 }
 
-/** The length in front of a MessagePack message: seven bits a byte, the lowest first. */
+/** The length prefix of a MessagePack message: seven bits per byte, the lowest first. */
 function lengthPrefix(length) {
   const bytes = [];
   for (let rest = length; ; rest >>>= 7) {

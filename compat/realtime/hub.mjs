@@ -1,8 +1,8 @@
-// The hub methods of the scripted app. What they do beyond answering, they do by REST, as an app in serverless mode must.
+// The hub methods of the scripted app. Everything beyond responses is sent by REST, as required of an app in serverless mode.
 
 const STREAMS = 'api-version=2024-12-01';
 
-/** An invocation that is answered when its client has uploaded everything. */
+/** An invocation that is completed when its client has uploaded everything. */
 class Upload {
   items = [];
 
@@ -24,21 +24,21 @@ export class Hub {
   #uploads = new Map();
   /** Streams that their client has cancelled, by connection and invocation. */
   #cancelled = new Set();
-  /** Calls that are kept until they are let go, by connection. */
+  /** Calls that stay pending until they are released, by connection. */
   #held = new Map();
 
-  /** `call` makes one REST request: a method, a path, a body. `complain` hears of what fails when nobody waits for it. */
+  /** `call` makes one REST request: a method, a path, a body. `complain` reports failures of requests that no caller awaits. */
   constructor(call, complain) {
     this.#call = call;
     this.#complain = complain;
   }
 
-  /** Lets the calls of a connection go that `hold` keeps. */
+  /** Releases the pending calls of `hold` for a connection. */
   release(connection) {
     this.#held.get(connection)?.();
   }
 
-  /** What the answer to an event is: a completion of the invocation `id`, a status without one, or nothing. */
+  /** The response to an event: a completion of the invocation `id`, a status without one, or nothing. */
   async handle(event) {
     switch (event.kind) {
       case 'invocation': return this.#invoke(event);
@@ -58,14 +58,14 @@ export class Hub {
     return { ...await method({ event, args: event.args, call: this.#call }), id: event.id };
   }
 
-  /** An upload begins; its invocation is answered after it. */
+  /** An upload begins; its invocation is completed after it. */
   #expect(event) {
     const upload = new Upload(event);
     for (const stream of event.streamIds) this.#uploads.set(`${event.connection} ${stream}`, upload);
     return { status: 202 };
   }
 
-  /** An upload ends: the answer is that of the invocation that announced it. */
+  /** An upload ends: the response is that of the invocation that announced it. */
   #uploaded(event) {
     const upload = this.#upload(event);
     this.#uploads.delete(`${event.connection} ${event.id}`);
@@ -81,7 +81,7 @@ export class Hub {
     return upload;
   }
 
-  /** Streams leave by REST, while the event itself is answered at once. */
+  /** Streams are sent by REST, while the event itself is answered at once. */
   async #stream(event) {
     const items = STREAM_METHODS[event.target];
     if (!items) return { id: event.id, error: `There is no stream ${event.target}` };
@@ -94,7 +94,7 @@ export class Hub {
       }
       return this.#call('POST', `${path}/:complete?${STREAMS}`);
     };
-    // The client may cancel, or leave, before this side hears of it.
+    // The client may cancel or disconnect before the app is notified.
     const isOver = ({ message }) => /Error\.(Stream|Connection)\.NotExisted/.test(message);
     write().catch((error) => isOver(error) || this.#complain(error.message));
     return {};
@@ -128,7 +128,7 @@ const METHODS = {
   concat: ({ args: [separator], upload: { items } }) => ({ result: items.join(separator) }),
 };
 
-/** Streams give items, or an item that is none and the error to end with. */
+/** Streams yield `[item]`; `[undefined, error]` ends the stream with that error. */
 const STREAM_METHODS = {
   * counter(count) {
     for (let item = 0; item < count; item += 1) yield [item];
@@ -137,7 +137,7 @@ const STREAM_METHODS = {
     yield* STREAM_METHODS.counter(count);
     yield [undefined, error];
   },
-  /** Ends only when it is cancelled, or long after any test would have failed. */
+  /** Ends only when it is cancelled, or long after the time limit of any test. */
   * endless() {
     yield* STREAM_METHODS.counter(100_000);
   },

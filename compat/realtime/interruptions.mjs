@@ -1,4 +1,4 @@
-// What happens to connections that are interrupted. Runs in Node.js and in a page alike; stages are those of scenarios.mjs.
+// Interrupted connections. Runs in Node.js and in a page alike; stages are those of scenarios.mjs.
 
 import { join, news, rest, same } from './scenarios.mjs';
 import { eventually } from './waiting.mjs';
@@ -7,7 +7,7 @@ const CUTS = 6;
 const BETWEEN = 20;
 const numbers = (count) => [...Array(count).keys()];
 
-/** A client that goes through a proxy of its own, and what that proxy can do. */
+/** A client with its own proxy, and the operations of that proxy. */
 async function joinByProxy(stage, { lagMs, ...options } = {}) {
   const base = await stage.call('proxy', { lagMs });
   const joined = await join(stage, { base, ...options });
@@ -18,7 +18,7 @@ const heard = (client) => client.messages.all.filter(([kind]) => kind === 'numbe
 const hears = (client, number) => client.messages.find((kind, value) => kind === 'number' && value >= number,
   () => `number ${number} (the client noticed ${JSON.stringify(client.life.all)})`);
 
-/** Messages to everybody of the stage's hub, one after the other, until it is told to end; `also` is called for each of them. */
+/** Sends messages to all clients of the stage's hub, one after the other, until it is stopped; `also` is called for each of them. */
 function flow(stage, also = async () => {}) {
   const [batch, state] = [5, { published: 0, goes: true }];
   const done = (async () => {
@@ -36,7 +36,7 @@ function flow(stage, also = async () => {}) {
   return { end, published: () => state.published };
 }
 
-/** Cuts the connection again and again, each time after messages that can only have come by the newest socket. */
+/** Cuts the connection repeatedly, each time after messages that can only have arrived over the newest socket. */
 async function cutOften({ client, cut }, published, side) {
   for (let round = 0; round < CUTS; round += 1) {
     await hears(client, published() + BETWEEN);
@@ -51,7 +51,7 @@ function uninterrupted({ client, connection }) {
 }
 
 export const interruptions = {
-  /** Messages to everybody, and to the server, while the connection is cut over and over. */
+  /** Messages to all clients, and to the server, while the connection is cut repeatedly. */
   async statefulFlow(stage) {
     const watcher = await join(stage, { user: 'watcher' });
     const joined = await joinByProxy(stage, { user: 'ada', stateful: true, retry: true });
@@ -68,12 +68,12 @@ export const interruptions = {
     uninterrupted(joined);
     await client.stop();
     await watcher.client.stop();
-    // An end that the client asked for needs no waiting for its return.
+    // After a close by the client, the service does not wait for a reconnect.
     await stage.call('saw', stage.hub, { event: 'disconnected', connection });
     same((await stage.call('all', stage.hub, { category: 'connections', connection })).length, 2, 'connected and disconnected, once each');
   },
 
-  /** The service does not notice that the client is gone; the new socket takes over all the same. */
+  /** The service has not detected the lost connection; the new socket replaces the old one nevertheless. */
   async statefulHalfOpen(stage) {
     const joined = await joinByProxy(stage, { user: 'ada', stateful: true, retry: true });
     const { client } = joined;
@@ -86,7 +86,7 @@ export const interruptions = {
     await client.stop();
   },
 
-  /** Messages that come together with the answer to the handshake count like all others. */
+  /** Messages that arrive together with the handshake response are counted like all others. */
   async statefulFromTheStart(stage) {
     const messages = flow(stage);
     const joined = await joinByProxy(stage, { user: 'ada', stateful: true, retry: true, lagMs: 40 });
@@ -100,7 +100,7 @@ export const interruptions = {
     await client.stop();
   },
 
-  /** Calls, streams and questions that are under way when the connection is cut are answered after it. */
+  /** Invocations, streams and client results that are pending when the connection is cut complete after the reconnect. */
   async statefulUnderWay(stage) {
     const joined = await joinByProxy(stage, { user: 'ada', stateful: true, retry: true });
     const { client, connection, cut } = joined;
@@ -118,7 +118,7 @@ export const interruptions = {
     await client.stop();
   },
 
-  /** What the service closes stays closed, though this client tries the same address once more. */
+  /** A connection that the service closes stays closed, although this client tries the same address once more. */
   async statefulEnds(stage) {
     const joined = await joinByProxy(stage, { user: 'ada', stateful: true });
     const { client, connection, ways } = joined;
@@ -130,7 +130,7 @@ export const interruptions = {
     await eventually(async () => ((await ways()).webSockets === 0 ? true : undefined), 'the end of all WebSockets');
   },
 
-  /** A client that does not come back is gone, and one that comes back as another gets a new connection. */
+  /** A client that does not reconnect is disconnected, and one that reconnects without its old id gets a new connection. */
   async statefulGone(stage) {
     const joined = await joinByProxy(stage, { user: 'ada', stateful: true, retry: true });
     const { client, connection } = joined;

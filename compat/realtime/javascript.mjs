@@ -1,4 +1,4 @@
-// The JavaScript clients, old and new, behind the interface that scenarios use. Runs in Node.js and in a page alike.
+// The JavaScript clients, old and new, with the interface that scenarios use. Runs in Node.js and in a page alike.
 
 import { Growing, Messages, within, PATIENCE_MS } from './waiting.mjs';
 
@@ -48,7 +48,7 @@ class Client {
     connection.onreconnected?.(lives('reconnected'));
   }
 
-  /** The public id, where the client knows it. */
+  /** The public connection id, if the client knows it. */
   get id() {
     return this.#connection.connectionId;
   }
@@ -65,7 +65,7 @@ class Client {
     return within(PATIENCE_MS, this.#connection.invoke(target, ...args), () => `${target} was not answered`);
   }
 
-  /** Invokes a method that gives no value. */
+  /** Invokes a method without a result. */
   async run(target, ...args) {
     const value = await this.invoke(target, ...args);
     if ((value ?? null) !== null) throw new Error(`${target} gave ${JSON.stringify(value)}`);
@@ -75,7 +75,7 @@ class Client {
     return this.#connection.send(target, ...args);
   }
 
-  /** The items of a stream, and its error; `take` cancels it after so many. */
+  /** The items of a stream, and its error; `take` cancels it after that many items. */
   stream(target, args, take = Infinity) {
     const items = [];
     const ended = new Promise((resolve) => {
@@ -93,7 +93,7 @@ class Client {
     return within(PATIENCE_MS, ended, () => `${target} did not end; ${items.length} items came`);
   }
 
-  /** Invokes a method whose last argument is a stream of these items, which ends with `error` where one is given. */
+  /** Invokes a method whose last argument is a stream of these items, which ends with `error` if one is given. */
   async upload(target, args, items, error) {
     const subject = new this.#signalR.Subject();
     const answer = this.invoke(target, ...args, subject);
@@ -103,7 +103,7 @@ class Client {
     return answer;
   }
 
-  /** Waits until the connection was closed; the error that it was closed with. */
+  /** Waits until the connection is closed; the error with which it was closed. */
   async closed() {
     return (await this.life.find(({ what }) => what === 'closed', 'the end of the connection')).detail;
   }

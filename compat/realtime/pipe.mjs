@@ -1,14 +1,15 @@
-// What an app server's hub writes to one client, as the Azure SignalR SDK (1.34.0) treats it: message by message, and held while the client
-// is paused. The SDK waits for the end of a pause for half a second at least; then it looks at what it holds only when the hub writes again.
+// What an app server's hub writes to one client, as the Azure SignalR SDK (1.34.0) handles it: message by message, and queued while the
+// client is paused. The SDK waits at least half a second for the end of a pause; after that it looks at its queue only when the hub writes
+// again.
 
 const PATIENCE_MS = 500;
-/** So much may wait in the pipe before its writer has to. */
+/** Bytes that may wait in the pipe before its writer has to wait. */
 const BYTES_MAX = 64 * 1024;
 
 export class Pipe {
   #send;
   #queue = [];
-  /** Bytes that its reader has not looked at. */
+  /** Bytes that the reader has not examined. */
   #unseen = 0;
   #isPaused = false;
   #isRunning = false;
@@ -23,13 +24,13 @@ export class Pipe {
     this.#isPaused = true;
   }
 
-  /** A message that waits is let through, whatever is asked for next. */
+  /** A message that already waits is sent, whatever is requested next. */
   resume() {
     this.#isPaused = false;
     this.#permit?.(true);
   }
 
-  /** Takes a message; waits while too much is in the pipe. */
+  /** Adds a message; waits while too many bytes are in the pipe. */
   async write(bytes) {
     this.#queue.push(bytes);
     this.#unseen += bytes.length;
@@ -46,7 +47,7 @@ export class Pipe {
       this.#send(bytes);
       if (this.#unseen <= BYTES_MAX / 2) this.#wake();
     }
-    // All of it was looked at, so that the writer goes on; what it writes next is read with the rest.
+    // Everything was examined, so the writer continues; its next message is read with the rest.
     this.#isRunning = false;
     this.#unseen = 0;
     this.#wake();

@@ -26,12 +26,12 @@ export class Proxy {
     return proxy;
   }
 
-  /** How many WebSockets are open. What a client keeps for its next request is none of them. */
+  /** How many WebSockets are open. Connections that a client keeps for its next request do not count. */
   get webSockets() {
     return [...this.#pairs].filter(({ upgrades }) => upgrades).length;
   }
 
-  /** Cuts every connection, as a network that goes away does: both sides see a reset. */
+  /** Cuts every connection, as when the network fails: both sides see a reset. */
   cut() {
     for (const { client, service } of this.#pairs) {
       client.resetAndDestroy();
@@ -39,7 +39,7 @@ export class Proxy {
     }
   }
 
-  /** Cuts the clients' side only: the service still believes in its connections, and hears nothing more of them. */
+  /** Cuts the clients' side only: for the service the connections stay open, but nothing more arrives on them. */
   cutClients() {
     for (const pair of this.#pairs) {
       const { client, service } = pair;
@@ -51,7 +51,7 @@ export class Proxy {
     }
   }
 
-  /** Passes nothing on to clients, as a network does that is full, or a client that does not read. */
+  /** Stops forwarding to clients, as with a congested network, or a client that does not read. */
   hold() {
     for (const { service } of this.#pairs) {
       service.unpipe();
@@ -59,7 +59,7 @@ export class Proxy {
     }
   }
 
-  /** Passes on again what was held. */
+  /** Resumes forwarding. */
   release() {
     for (const { client, service } of this.#pairs) service.pipe(client);
   }
@@ -74,7 +74,7 @@ export class Proxy {
   }
 
   #join(client, port) {
-    // What is cut fails on both sides; that is the point, and each end of the tunnel tells its own peer.
+    // A cut connection fails on both sides, as intended; each end of the tunnel reports that to its own peer.
     client.on('error', () => {});
     if (this.refuses) return void client.resetAndDestroy();
     this.connections += 1;
@@ -96,7 +96,7 @@ export class Proxy {
   }
 }
 
-/** Gathers what passes, and lets it go in one piece every so often. */
+/** Collects what is forwarded, and sends it in one write at an interval. */
 class Lag extends Transform {
   #ms;
   #gathered = [];

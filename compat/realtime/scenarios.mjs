@@ -1,7 +1,7 @@
-// What every client does with every transport and every hub protocol. Runs in Node.js and in a page alike.
+// The behaviour that every client shows with every transport and every hub protocol. Runs in Node.js and in a page alike.
 //
-// A scenario gets a stage: `connect` starts a client, `call` asks the side of the test (REST, what the upstream saw),
-// `hub` is a hub of its own, `protocol` and `transport` say how, and `can` what this client knows.
+// A scenario gets a stage: `connect` starts a client, `call` calls the test's process (REST, the events that the upstream received), `hub`
+// is a hub of its own, `protocol` and `transport` are the combination under test, and `can` lists what this client supports.
 
 const VALUE = { deep: [1, 2.5, -3, null, true, 'ä😀', { '': [] }], text: 'two\nlines, a "quote" and \\' };
 const LARGE = 'x'.repeat(200_000);
@@ -15,7 +15,7 @@ export function same(actual, expected, what = 'the value') {
   throw new Error(`${what} is ${show(actual)}, not ${show(expected)}`);
 }
 
-/** Plays one scenario, and ends its clients whatever comes of it: one that goes on trying would keep its process alive. */
+/** Runs one scenario, and closes its clients in any case: one that keeps reconnecting would keep its process alive. */
 export async function play(scenario, stage) {
   const clients = [];
   const connect = async (options) => {
@@ -39,7 +39,7 @@ function equal(a, b) {
   return left.length === right.length && left.every((key) => equal(a[key], b[key]));
 }
 
-/** The text of the error that a promise ends with. */
+/** The text of the error with which a promise is rejected. */
 async function fails(promise, pattern) {
   const error = await promise.then((value) => { throw new Error(`it gave ${show(value)} instead of failing with ${pattern}`); }, (cause) => cause);
   const text = String(error.message ?? error);
@@ -81,7 +81,7 @@ export const scenarios = {
 
   async sends(stage) {
     const { client, connection } = await join(stage, { user: 'sender' });
-    // More at once than may wait at the service: it must hold its client back, for nobody would be told of one that is lost.
+    // More bytes than may wait at the service: it must pause its client, because a lost message would be reported to no one.
     const count = 200;
     await Promise.all(Array.from({ length: count }, (_, number) => client.send('note', number)));
     await stage.call('saw', stage.hub, { target: 'note', connection }, count);
@@ -120,7 +120,7 @@ export const scenarios = {
 
   async uploads(stage) {
     const { client, connection } = await join(stage);
-    // More than may wait at the service on WebSockets; on the others each item is a request of its own.
+    // More bytes than may wait at the service on WebSockets; on the other transports each item is a separate request.
     const numbers = [...Array(stage.transport === 'WebSockets' ? 300 : 30).keys()];
     const sum = await client.upload('sum', [], numbers);
     await stage.call('saw', stage.hub, { kind: 'completion', connection, event: 'sum' });

@@ -1,10 +1,10 @@
-// One process of the binary with the scripted app behind it, and what scenarios ask of them.
+// One process of the binary with the scripted app as its upstream, and the calls that scenarios use.
 
 import { Chappe, token } from '../harness.mjs';
 import { Proxy } from './proxy.mjs';
 import { Upstream } from './upstream.mjs';
 
-/** A claim that does not fit into a header as it is. */
+/** A claim that a header cannot carry unescaped. */
 const DISPLAY_NAME = 'Müller, Jürgen: "Jü"';
 
 export class Stage {
@@ -48,7 +48,7 @@ export class Stage {
     return { url: `${audience}&colour=blue`, accessToken: token({ audience, claims: { ...who, ...claims }, ...options }) };
   }
 
-  /** What scenarios may ask for, by name; it works from a page too, so it takes and gives JSON. */
+  /** The calls of scenarios, by name; also called from a page, so arguments and results are JSON. */
   call = async (name, ...args) => this[`on_${name}`](...args);
 
   on_address({ via, hub, user, ...options }) {
@@ -61,7 +61,7 @@ export class Stage {
     return { status, code, body: text === '' ? undefined : parse(text) };
   }
 
-  /** Waits until the upstream saw such an event, so many times; the first of them. */
+  /** Waits until the upstream has received such an event, a number of times; returns the first. */
   async on_saw(hub, values, times = 1) {
     const { upstream } = this;
     await upstream.seen.until(() => upstream.all(hub, values).length >= times, `${times} times ${JSON.stringify(values)} of ${hub}`);
@@ -72,7 +72,7 @@ export class Stage {
     return this.upstream.all(hub, values);
   }
 
-  /** Sends `['number', n]` to everybody of a hub, one after the other. */
+  /** Sends `['number', n]` to all clients of a hub, one after the other. */
   async on_publish(hub, count, first = 0) {
     for (let number = first; number < first + count; number += 1) {
       const { status } = await this.on_rest('POST', `/api/v1/hubs/${hub}`, { target: 'news', arguments: ['number', number] });
@@ -87,7 +87,7 @@ export class Stage {
     return proxy.url;
   }
 
-  /** Cuts what goes through a proxy: on both sides, on the clients' side, or for good until it is `back`. */
+  /** Cuts the connections of a proxy: on both sides, on the clients' side, or permanently until `back` is called. */
   on_cut(base, side) {
     const proxy = this.#proxies.get(base);
     if (side === 'clients') return proxy.cutClients();
@@ -95,13 +95,13 @@ export class Stage {
     return side === 'back' ? undefined : proxy.cut();
   }
 
-  /** What goes through a proxy. */
+  /** The state of a proxy. */
   on_ways(base) {
     const { webSockets, connections } = this.#proxies.get(base);
     return { webSockets, connections };
   }
 
-  /** Lets the calls of a connection go that the app's method `hold` keeps. */
+  /** Releases the pending calls of the app's method `hold` for a connection. */
   on_release(connection) {
     return this.upstream.release(connection);
   }

@@ -1,6 +1,6 @@
-// An app behind the service in serverless mode: its upstream, its negotiate function, and the page of the browser tests.
+// An app in serverless mode: its upstream, its negotiate function, and the page of the browser tests.
 //
-// It is strict: whatever it is sent that the rules of upstreams do not allow is refused, and noted in `faults`.
+// It is strict: every request that violates the rules of upstreams is refused, and recorded in `faults`.
 
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
@@ -18,7 +18,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const MESSAGE_TYPES = { invocation: 1, item: 2, completion: 3, stream: 4, cancel: 5, connected: 10, disconnected: 11 };
 const NAMES = Object.fromEntries(Object.entries(MESSAGE_TYPES).map(([name, type]) => [type, name]));
 
-/** Files that pages may ask for: the clients as browsers load them, and the modules that run in a page. */
+/** Files that pages may load: the clients as browsers load them, and the modules that run in a page. */
 const FILES = {
   '/new/signalr.js': '../node_modules/@microsoft/signalr/dist/browser/signalr.js',
   '/new/messagepack.js': '../node_modules/@microsoft/signalr-protocol-msgpack/dist/browser/signalr-protocol-msgpack.js',
@@ -31,13 +31,13 @@ const FILES = {
   '/waiting.mjs': 'waiting.mjs',
 };
 
-/** What a page of each age loads, in this order. */
+/** What a page of each client version loads, in this order. */
 const SCRIPTS = { new: ['signalr', 'messagepack'], old: ['msgpack5', 'signalr', 'messagepack'] };
 
 export class Upstream {
-  /** What the service sent, in the order in which it came. */
+  /** What the service sent, in order of arrival. */
   seen = new Growing();
-  /** What it should not have sent, in words. */
+  /** Violations by the service, as text. */
   faults = [];
   #server;
   #hub;
@@ -56,13 +56,13 @@ export class Upstream {
     return `realtime.upstream.templates=[{url_template="${this.url}/upstream/{hub}/{category}/{event}"}]`;
   }
 
-  /** Names the service that this app belongs to: `call` makes its REST requests, `access` its tokens. */
+  /** Sets the service that this app belongs to: `call` makes its REST requests, `access` its tokens. */
   serve({ call, access }) {
     this.#hub = new Hub(call, (fault) => this.faults.push(fault));
     this.access = access;
   }
 
-  /** Lets the calls of a connection go that the method `hold` keeps. */
+  /** Releases the pending calls of the method `hold` for a connection. */
   release(connection) {
     this.#hub.release(connection);
   }
@@ -111,7 +111,7 @@ export class Upstream {
     response.end(completion(event.protocol, answer.id, answer));
   }
 
-  /** Checks a request against the rules of upstreams, and gives it as an event. */
+  /** Checks a request against the rules of upstreams, and returns it as an event. */
   #read(url, request, bytes) {
     const [, , hub, category, name] = url.pathname.split('/').map(decodeURIComponent);
     const header = (named) => request.headers[named];
@@ -146,7 +146,7 @@ export class Upstream {
     };
   }
 
-  /** What an app's negotiate function answers: where the service is, and a token for it. */
+  /** The response of an app's negotiate function: the address of the service, and a token for it. */
   async #negotiate(url, request, response) {
     const origin = request.headers.origin;
     const cors = origin && {
@@ -163,7 +163,7 @@ export class Upstream {
   }
 }
 
-/** The claims from the header that keeps them exactly, by type. */
+/** The claims from the encoded header, which is exact, by type. */
 function exactClaims(encoded) {
   const list = encoded ? JSON.parse(Buffer.from(encoded, 'base64').toString('utf8')) : [];
   return Object.fromEntries(list.map(({ type, value }) => [type, value]));

@@ -1,8 +1,8 @@
-// Waiting for things to happen. Runs in Node.js and in a page alike.
+// Waiting for events. Runs in Node.js and in a page alike.
 
 export const PATIENCE_MS = 30_000;
 
-/** The promise's value, or an error that says what was late. */
+/** The promise's value, or an error that says what did not happen in time. */
 export async function within(ms, promise, what) {
   let timer;
   const late = new Promise((_, reject) => {
@@ -15,7 +15,7 @@ export async function within(ms, promise, what) {
   }
 }
 
-/** A list that grows, and what waits for it to hold something. */
+/** A list that grows, and callers that wait for an item in it. */
 export class Growing {
   all = [];
   #waiting = new Set();
@@ -25,12 +25,12 @@ export class Growing {
     for (const check of this.#waiting) check();
   }
 
-  /** The first item, also an earlier one, for which `matches` holds. */
+  /** The first item, also an earlier one, that `matches` accepts. */
   find(matches, what) {
     return this.until(() => this.all.find(matches), what);
   }
 
-  /** Waits until `look` finds something; it looks whenever the list grows. `what` names it in an error, or is asked for words. */
+  /** Waits until `look` returns a result; it is called whenever the list grows. `what` names it in an error, or is a function that does. */
   async until(look, what = 'the items') {
     const name = () => (typeof what === 'function' ? what() : what);
     const found = look();
@@ -51,14 +51,14 @@ export class Growing {
   }
 }
 
-/** The messages of a target that reach a connection: each is the list of its arguments. */
+/** The messages of a target that a connection receives: each is the list of its arguments. */
 export class Messages extends Growing {
   constructor(connection, target) {
     super();
     connection?.on(target, (...message) => this.push(message));
   }
 
-  /** The first message, also an earlier one, for which `matches` holds. */
+  /** The first message, also an earlier one, that `matches` accepts. */
   find(matches, what = 'the message') {
     return this.until(() => this.all.find((message) => matches(...message)), what);
   }
@@ -69,7 +69,7 @@ export function happens(connection, event) {
   return within(PATIENCE_MS, new Promise((resolve) => connection[event](resolve)), () => `no ${event}`);
 }
 
-/** Asks again and again until the answer is not undefined. */
+/** Repeats a call until its result is not undefined. */
 export async function eventually(ask, what) {
   const end = Date.now() + PATIENCE_MS;
   let last;

@@ -1,4 +1,4 @@
-//! Any text as the query of a client: it names one hub, or is refused with a reason; what is kept of it says the same.
+//! Any text as the query of a client: it names one hub, or is rejected with a reason; the part that is kept has the same meaning.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any text as a query of documents: it is refused with a reason, or its pages keep to their budget and join to the same result
-//! that a query without a budget gives.
+//! Any text as a query of documents: it is rejected with a reason, or its pages stay within their budget and together equal the result of
+//! the query without a budget.
 
 #![no_main]
 
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 const FREE: QueryLimits = QueryLimits { items: 1000, rows: u64::MAX, steps: u64::MAX };
 const TIGHT: QueryLimits = QueryLimits { items: 2, rows: 3, steps: 2000 };
-/// Every page with ORDER BY goes over all rows again, three at a time.
+/// Every page with ORDER BY scans all rows again, three at a time.
 const PAGES_MAX: usize = ROWS * ROWS;
 const ROWS: usize = 12;
-/// Of the JSON of one row, in steps, and some.
+/// The cost of one row's JSON, in steps, plus a margin.
 const ROW_STEPS_MAX: u64 = 100;
-/// What no query may take, whatever its text: one row builds 16 MB at most.
+/// The upper bound for any query text: one row builds at most 16 MB.
 const MEMORY_MAX: usize = 256 * 1024 * 1024;
 
 fn rows() -> &'static [Value] {
@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
                 assert!(tight.steps_most <= TIGHT.steps + ROW_STEPS_MAX, "{} steps", tight.steps_most);
                 assert!(tight.continuation_bytes_most <= 8 * 1024);
             }
-            // What one row needs may be more than the small budget, or the continuation has no room for it.
+            // One row may cost more than the small budget, or the continuation token may be too long.
             (Ok(_), Err(Some(error))) => {
                 let known =
                     ["steps for a single item", "too long for a continuation", "more than one request may"];

@@ -1,4 +1,4 @@
-//! Any text as the filter of `:execute`: it is refused with a reason, or it says the same however it is written, and its opposite
+//! Any text as the filter of `:execute`: it is rejected with a reason, or it has the same meaning in every notation, and the opposite one
 //! when it is negated.
 
 #![no_main]
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
                     assert_eq!(again, said);
                 }
                 if let Ok(opposite) = ask(&negated) {
-                    // Null is neither.
+                    // Null is neither true nor false.
                     assert!(!(said && opposite));
                 }
             }

@@ -1,4 +1,5 @@
-//! Any bytes, in any pieces, cut into hub messages: the same messages as from the whole, and memory for one of them at most.
+//! Any bytes, in chunks of any size, split into hub messages: the same messages as from the whole stream, with memory for at most one of
+//! them.
 
 #![no_main]
 
@@ -23,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
                 Ok::<(), FramingError>(())
             })
         });
-        // The copies above are as large as the piece and what was kept; a vector that grows takes twice what it needs.
+        // The copies above are as large as the chunk and the retained bytes; a vector that grows uses twice what it needs.
         assert!(peak <= 96 * (stream.len() + 16), "{peak} bytes for {} bytes", stream.len());
         outcome = fed;
         if outcome.is_err() {
@@ -42,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
     written_frames_are_cut_again(protocol, &whole);
 });
 
-/// All messages of a stream that is there as a whole, and how many bytes are left of the last or why none can follow.
+/// All messages of a complete stream, and how many bytes of the last one remain or why none can follow.
 fn cut_whole(
     protocol: HubProtocol,
     mut stream: &[u8],

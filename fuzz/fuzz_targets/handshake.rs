@@ -1,5 +1,5 @@
-//! Any bytes as the record of a handshake, and as the version in a negotiate request: accepted only as what they say, and refused
-//! with a record that a client can read.
+//! Any bytes as the record of a handshake, and as the version in a negotiate request: an accepted one is equal to what was parsed, and a
+//! rejected one gets a record that a client can read.
 
 #![no_main]
 
@@ -10,14 +10,14 @@ use signalr_protocol::{
     HANDSHAKE_VERSION_MAX, HandshakeRequest, NegotiateResponse, handshake_error, negotiate_version,
 };
 
-/// Longest text that a refusal may have, in bytes: the sender chooses a part of it.
+/// Longest text of a rejection, in bytes: the sender controls a part of it.
 const REFUSAL_BYTES_MAX: usize = 512;
 
 fuzz_target!(|record: &[u8]| {
     let (parsed, peak) = peak_bytes(|| HandshakeRequest::parse(record));
-    // What is wrong with it may be quoted, with six characters for one.
+    // The text may quote the invalid part, with up to six characters for one.
     assert!(peak <= 16 * record.len() + 1024, "{peak} bytes for a record of {}", record.len());
-    // Where the record has what serde_json does not read, such as halves of surrogate pairs, there is nothing to compare with.
+    // If the record contains what serde_json does not read, such as halves of surrogate pairs, nothing can be compared.
     let value = serde_json::from_slice::<Value>(record).ok();
     match parsed {
         Ok(request) => {
@@ -48,7 +48,7 @@ fuzz_target!(|record: &[u8]| {
     }
 });
 
-/// A refusal is one record that holds the text.
+/// A rejection is one record with the text.
 fn readable(refusal: &[u8], text: &str) {
     let (separator, json) = refusal.split_last().expect("a record has an end");
     assert_eq!(*separator, 0x1e);

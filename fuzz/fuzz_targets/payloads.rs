@@ -1,5 +1,5 @@
-//! Any bytes as the body of a send request that carries framed messages: what is taken is framed as its protocol says, in the
-//! body's own bytes, and writes back into a body that means the same.
+//! Any bytes as the body of a send request with framed messages: accepted messages are framed as their protocol requires, in the body's own
+//! bytes, and can be written into a body with the same meaning.
 
 #![no_main]
 
@@ -30,7 +30,8 @@ fuzz_target!(|body: &[u8]| {
     assert_eq!(again[..], payloads[..payloads.len().min(15)]);
 });
 
-/// A message in MessagePack that calls a client can be said in JSON or is refused with a reason; the way back then exists.
+/// A MessagePack message that invokes a client method can be converted to JSON or is rejected with a reason; then the reverse conversion
+/// succeeds too.
 fn translatable(protocol: HubProtocol, payload: &[u8]) {
     let Ok(HubMessage::Invocation(call)) = parse(protocol, payload) else { return };
     let mut out = Vec::new();
@@ -41,7 +42,7 @@ fn translatable(protocol: HubProtocol, payload: &[u8]) {
                 return;
             }
         }
-        // What Blazor says is never translated.
+        // BlazorPack messages are never converted.
         HubProtocol::BlazorPack => return,
         HubProtocol::MessagePack => {
             if call.encode_json_from_msgpack(&mut out).is_err() {

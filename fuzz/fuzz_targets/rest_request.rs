@@ -1,5 +1,5 @@
-//! Any address and body at the REST interface: it is refused with a status, a code and a text of bounded length, or every client
-//! can be told the message that it holds, in whole frames.
+//! Any address and body at the REST interface: the request is rejected with a status, a code and a text of bounded length, or its message
+//! can be sent to every client, in complete frames.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Any bytes as a message of an app server: what is read is written back as what it was, in one frame, and reading takes memory in
-//! proportion to what came.
+//! Any bytes as a message of an app server: a parsed message is written again as the same message, in one frame, and parsing uses memory in
+//! proportion to the input.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use signalr_protocol::service::{
 };
 use signalr_protocol::{HubProtocol, next_message};
 
-/// As for hub messages: an empty text is one byte on the wire and a slice in memory, in a vector that grows.
+/// As for hub messages: an empty text is one encoded byte and a slice in memory, in a vector that grows.
 const BYTES_PER_BYTE_MAX: usize = 96;
 
 fuzz_target!(|payload: &[u8]| {
@@ -50,7 +50,7 @@ fuzz_target!(|payload: &[u8]| {
     }
 });
 
-/// What an ack carries.
+/// The payload of an ack.
 fn answers(payload: &[u8]) {
     let (members, peak) = peak_bytes(|| GroupMembers::parse(payload));
     assert!(peak <= BYTES_PER_BYTE_MAX * payload.len() + 1024, "{peak} bytes for members");

@@ -1,5 +1,5 @@
-//! Tokens with any header, payload and signature, signed with our key or not: none passes that is not signed, has ended, or is for
-//! something else.
+//! Tokens with any header, payload and signature, signed with our key or not: a token that is not signed, has expired, or has another
+//! audience is rejected.
 
 #![no_main]
 

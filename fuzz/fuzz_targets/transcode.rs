@@ -1,5 +1,5 @@
-//! Values from JSON to MessagePack and back: what is accepted keeps its meaning, and what a sender was promised can be
-//! translated always can.
+//! Values from JSON to MessagePack and back: an accepted value keeps its meaning, and a value that was accepted for conversion can always
+//! be converted.
 
 #![no_main]
 
@@ -24,7 +24,7 @@ fn from_json(json: &[u8]) {
     let (outcome, peak) = peak_bytes(|| json_to_msgpack(json, &mut msgpack));
     assert!(peak <= 16 * json.len() + 1024, "{peak} bytes for {}", json.len());
     let value = serde_json::from_slice::<Value>(json);
-    // serde_json refuses halves of surrogate pairs and numbers without bound, which are JSON.
+    // serde_json rejects halves of surrogate pairs and numbers without bound, which are valid JSON.
     let is_odd = json.windows(2).any(|two| two == b"\\u") || json.iter().any(|byte| byte.is_ascii_digit());
     assert!(outcome.is_ok() == value.is_ok() || outcome.is_ok() && is_odd, "{outcome:?}");
     assert_eq!(outcome.is_ok(), check_json(json).is_ok(), "what was promised");
@@ -63,7 +63,7 @@ fn from_msgpack(msgpack: &[u8]) {
     assert!(same(&value, &back), "{value} became {back}");
 }
 
-/// Equal, but for the last bit of a fraction: serde_json reads long ones exactly only with a feature that slows all reading down.
+/// Equal, except for the last bit of a fraction: serde_json reads long ones exactly only with a feature that makes all parsing slower.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) if one.is_f64() && other.is_f64() => {

@@ -1,4 +1,4 @@
-//! Any bytes as an upstream's answer: what goes on to the client are whole messages that answer its call.
+//! Any bytes as an upstream's response: the client receives only complete messages that belong to its invocation.
 
 #![no_main]
 

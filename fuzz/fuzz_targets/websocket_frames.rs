@@ -1,5 +1,5 @@
-//! Messages that are written as frames, fragmented and masked in any way, with control frames between, read back as what they
-//! were, whatever their length.
+//! Messages that are written as frames, fragmented and masked in any way, with control frames between them, are read back unchanged, for
+//! any length.
 
 #![no_main]
 
@@ -25,7 +25,7 @@ enum Said {
 fuzz_target!(|data: &[u8]| {
     let Some((settings, rest)) = Settings::split(data) else { return };
     let masked = settings.switches & 1 == 0;
-    // Running out of bytes ends the script.
+    // The script ends when the input does.
     let mut script = Script { source: Unstructured::new(rest), masked, stream: Vec::new(), said: Vec::new() };
     while !script.source.is_empty() && script.said.len() < 16 {
         if script.step().unwrap_or(true) {
@@ -44,7 +44,7 @@ struct Script<'a> {
 }
 
 impl Script<'_> {
-    /// Says one thing; whether it was the last.
+    /// Writes one message; returns whether it was the last.
     fn step(&mut self) -> Result<bool> {
         match self.source.arbitrary::<u8>()? % 8 {
             0..=4 => self.message()?,
@@ -59,11 +59,11 @@ impl Script<'_> {
     }
 
     fn payload(&mut self, bytes_max: usize) -> Result<Vec<u8>> {
-        // Long ones cost time, and differ from short ones by little.
+        // Long messages cost time, and differ little from short ones.
         let bytes_max = if self.source.ratio(1, 16)? { bytes_max } else { bytes_max.min(300) };
         let length = self.source.int_in_range(0..=bytes_max)?;
         let seed = self.source.arbitrary::<u8>()?;
-        // Text as well as bytes, of a length that the input need not have.
+        // Text or bytes, of a length that is independent of the input's.
         Ok((0..length).map(|index| b'0' + (seed ^ index as u8) % 64).collect())
     }
 
@@ -115,7 +115,7 @@ impl Script<'_> {
             self.stream.extend(masked_frame(opcode, payload, self.source.arbitrary()?));
         } else {
             let whole = frame(opcode, payload);
-            // The two ways to write a frame write the same one.
+            // The two ways to write a frame have the same result.
             let mut builder = FrameBuilder::new();
             builder.payload().extend_from_slice(payload);
             assert_eq!(builder.finish(opcode), whole);

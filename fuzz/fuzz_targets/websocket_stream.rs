@@ -1,5 +1,5 @@
-//! Any bytes, in any pieces, to the decoder of frames: it sees what a plain reading of the whole stream sees, and holds no more
-//! memory than the bytes that came.
+//! Any bytes, in chunks of any size, to the decoder of frames: its result equals that of a simple parser on the whole stream, and it uses
+//! no more memory than the received bytes.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use chappe_fuzz::plain_websocket::{Seen, read};
 use libfuzzer_sys::fuzz_target;
 use websocket::{Decoded, Decoder, Event, Role};
 
-/// What a decoder may hold beside the payload that came, in bytes.
+/// The decoder's memory beside the received payload, in bytes.
 const STATE_BYTES_MAX: usize = 256;
 
 fuzz_target!(|data: &[u8]| {
@@ -56,7 +56,7 @@ fn decode(stream: &[u8], pieces: &[&[u8]], role: Role, bytes_max: u32) -> Vec<Se
             });
             rest = &mut rest[consumed..];
         }
-        // A vector that grows takes twice what it needs.
+        // A vector that grows uses twice what it needs.
         let held_max = 2 * arrived.min(bytes_max as usize + 125) + STATE_BYTES_MAX;
         assert!(decoder.partial_bytes() <= held_max, "{} of {arrived} bytes", decoder.partial_bytes());
     }

@@ -1,4 +1,5 @@
-//! Requests with any headers: only those that keep the rules of the opening handshake are accepted, and are proved the key.
+//! Requests with any headers: only those that follow the rules of the opening handshake are accepted, and the response proves knowledge of
+//! the key.
 
 #![no_main]
 

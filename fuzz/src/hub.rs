@@ -1,21 +1,21 @@
-//! What must hold for any payload of a hub message, in both encodings.
+//! Properties of any payload of a hub message, in both encodings.
 
 use signalr_protocol::{HubMessage, HubMessageType, HubProtocol, next_message, parse, peek};
 
 use crate::memory::peak_bytes;
 use crate::plain_messagepack::value_bytes;
 
-/// Most memory that reading may take for each byte of payload: a header of two empty texts is two bytes on the wire, two borrowed
-/// texts in memory, and a vector that grows takes twice what it needs, beside the one that it leaves.
+/// Most memory that parsing may use for each byte of payload: a header of two empty texts is two encoded bytes, two borrowed texts in
+/// memory, and a vector that grows uses twice what it needs, in addition to the vector that it replaces.
 const BYTES_PER_BYTE_MAX: usize = 80;
 
-/// Reads a payload both ways, and writes what was read.
+/// Parses a payload in both ways, and writes what was parsed.
 pub fn check(protocol: HubProtocol, payload: &[u8]) {
     let bytes_max = BYTES_PER_BYTE_MAX * payload.len() + 1024;
     let (parsed, peak) = peak_bytes(|| parse(protocol, payload));
     assert!(peak <= bytes_max, "{peak} bytes to read {}", payload.len());
     let (peeked, peak) = peak_bytes(|| peek(protocol, payload));
-    // What is wrong with it may be quoted, with six characters for one.
+    // The text may quote the invalid part, with up to six characters for one.
     assert!(peak <= 16 * payload.len() + 1024, "{peak} bytes to peek into {}", payload.len());
     if protocol == HubProtocol::Json && peeked.is_ok() {
         assert!(std::str::from_utf8(payload).is_ok(), "what a router lets pass is text");
@@ -55,7 +55,7 @@ pub fn check(protocol: HubProtocol, payload: &[u8]) {
     }
 }
 
-/// The kind; the id where this kind has one; the target where this kind has one.
+/// The kind; the id and the target if this kind has them.
 fn facts<'m>(message: &'m HubMessage<'_>) -> (HubMessageType, Option<Option<&'m str>>, Option<&'m str>) {
     match message {
         HubMessage::Invocation(call) => {

@@ -1,9 +1,8 @@
-//! What the fuzz targets share: pieces of a stream, memory that is counted, and second readings, the plainest ones, of
-//! the frames of RFC 6455 and of MessagePack.
+//! Shared code of the fuzz targets: chunks of a stream, an allocator that counts, and second, simple parsers for the frames of RFC 6455 and
+//! for MessagePack.
 //!
-//! A target states properties, not only that nothing panics: the same messages however a stream is cut, what is written reads
-//! back as what it was, and memory in proportion to what came. Inputs begin with a few bytes of settings, so that the fuzzer chooses
-//! them too.
+//! A target checks properties, not only that nothing panics: the same messages for any division of the stream, a written message is read
+//! back unchanged, and memory in proportion to the input. Inputs begin with a few bytes of settings, so that the fuzzer varies them too.
 
 pub mod hub;
 pub mod memory;

@@ -1,6 +1,6 @@
-//! MessagePack stepped over in the plainest way: a second opinion on where a value ends.
+//! A simple parser that skips MessagePack values: an independent check of where a value ends.
 
-/// Bytes of the first value; `None` where it is not whole or not MessagePack.
+/// Bytes of the first value; `None` if it is incomplete or not MessagePack.
 pub fn value_bytes(bytes: &[u8]) -> Option<usize> {
     let (mut at, mut open) = (0usize, 1u64);
     while open > 0 {
@@ -10,7 +10,7 @@ pub fn value_bytes(bytes: &[u8]) -> Option<usize> {
         };
         let marker = *bytes.get(at)?;
         at += 1;
-        // How many bytes of length follow, how many bytes without length, how many values within for each count.
+        // How many bytes of length follow, how many bytes without length, how many inner values for each count.
         let (length_bytes, fixed, within) = match marker {
             0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => (0, 0, 0),
             0x80..=0x8f => {

@@ -1,25 +1,25 @@
-//! The frames of RFC 6455 read in the plainest way, from a stream that is there as a whole: a second opinion on the decoder.
+//! A simple parser for the frames of RFC 6455, for a complete stream: an independent check of the decoder.
 
 use websocket::{CloseCode, MessageKind, Role, Violation};
 
-/// What the stream holds, one by one.
+/// The content of the stream, one by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// A whole message.
+    /// A complete message.
     Message(MessageKind, Vec<u8>),
     /// A ping.
     Ping(Vec<u8>),
     /// A pong.
     Pong(Vec<u8>),
-    /// The end that the peer wants.
+    /// A close frame of the peer.
     Close(Option<CloseCode>, String),
-    /// A broken rule; nothing is read behind it.
+    /// A violated rule; nothing is read after it.
     Broken(Violation),
     /// The stream ends within a frame or a message.
     Incomplete,
 }
 
-/// Reads frame by frame, as sections 5.2 to 5.5 say.
+/// Reads frame by frame, as sections 5.2 to 5.5 specify.
 pub fn read(mut stream: &[u8], role: Role, bytes_max: u32) -> Vec<Seen> {
     let mut seen = Vec::new();
     let mut message: Option<(MessageKind, Vec<u8>)> = None;
@@ -54,12 +54,12 @@ struct Frame {
     /// As the head says.
     length: u64,
     payload: Vec<u8>,
-    /// Bytes of the whole frame; `None` where the stream ends within it.
+    /// Bytes of the complete frame; `None` if the stream ends within it.
     used: Option<usize>,
 }
 
 impl Frame {
-    /// The next frame, or `None` when not even its head is there.
+    /// The next frame, or `None` if its head is incomplete.
     fn read(stream: &[u8], role: Role) -> Result<Option<Self>, Violation> {
         if stream.len() < 2 {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Frame {
     }
 }
 
-/// What a frame means beside the message under way. The rules are checked even where the payload is not there yet.
+/// What a frame means, given the incomplete message before it. The rules are checked even if the payload is incomplete.
 fn take(
     frame: Frame,
     message: &mut Option<(MessageKind, Vec<u8>)>,

@@ -84,7 +84,7 @@ function explain(thrown, file, directory) {
     }
     const explained = new Error(message);
     explained.name = error.name;
-    // For a missing package, the message already says what to do.
+    // If a package is missing, the message already says what to do.
     explained.stack = missing ? message : ownStack(error);
     explained.cause = missing ? undefined : error.cause;
     explained.isAzureFunctionsSystemError = error.isAzureFunctionsSystemError;

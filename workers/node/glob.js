@@ -84,7 +84,7 @@ function findFiles(directory, pattern) {
         const file = path.resolve(directory, one);
         const stat = fs.statSync(file, { throwIfNoEntry: false });
         if (stat?.isFile()) found.add(file);
-        // A folder means the scripts in it.
+        // A folder stands for the scripts in it.
         else if (stat?.isDirectory()) walk(file, ['**', '*.js'], found);
         else if (isPattern(one)) walk(directory, one.split('/'), found);
     }

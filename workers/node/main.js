@@ -1,6 +1,6 @@
 'use strict';
 
-// The entry point. This file must be valid for every version of Node.js, so that it can report one that is too old.
+// The entry point. The syntax of this file must be valid in every version of Node.js, so that it can report one that is too old.
 
 var MAJOR_MIN = 18;
 

@@ -1,4 +1,4 @@
-//! The steps of CI, in the order in which a mistake is cheapest to find.
+//! The steps of CI; those that find an error at the lowest cost come first.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{compat, deny, fuzz, packages, reference, step, tidy};
 
-/// How long all fuzz targets run together, beside going over their corpus.
+/// How long all fuzz targets run together, in addition to the inputs of their corpus.
 const FUZZ: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
@@ -45,7 +45,8 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A crate that only builds because a sibling switches on a feature of a shared dependency is broken, and nobody sees it.
+/// A crate that builds only because another crate enables a feature of a shared dependency is broken, and a build of the whole workspace
+/// does not show it.
 fn each_crate_alone(root: &Path) -> anyhow::Result<()> {
     let metadata = tidy::metadata(root)?;
     for package in metadata.workspace_packages() {
@@ -71,7 +72,7 @@ fn documentation(root: &Path) -> anyhow::Result<()> {
     step::run(command.env("RUSTDOCFLAGS", "-Dwarnings").current_dir(root))
 }
 
-/// The built binary against the clients and SDKs that people use.
+/// The built binary against real clients and SDKs.
 fn real_clients(root: &Path) -> anyhow::Result<()> {
     step::cargo(root, &["build", "--package", "chappe", "--locked"])?;
     let mut node = Command::new("node");
@@ -91,7 +92,8 @@ fn connections(root: &Path) -> anyhow::Result<()> {
     step::run(bench.current_dir(root))
 }
 
-/// Every table of the fan-out that needs nothing installed, with small counts: what is counted is that each message arrives, not time.
+/// Every table of the fan-out that needs no installed peers, with small counts: the check is that each message arrives; times are not
+/// checked.
 fn fan_out(root: &Path) -> anyhow::Result<()> {
     step::cargo(root, &["build", "--package", "bench", "--locked"])?;
     let mut bench = Command::new(root.join("target/debug/bench"));
@@ -100,7 +102,7 @@ fn fan_out(root: &Path) -> anyhow::Result<()> {
     step::run(bench.current_dir(root))
 }
 
-/// The test files of `compat/`. Named one by one, because some of its folders hold tests that another test starts.
+/// The test files of `compat/`. They are listed one by one, because some of its folders contain tests that another test starts.
 fn test_files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for folder in ["compat", "compat/functions-worker"] {

@@ -1,24 +1,26 @@
-//! `cargo xtask compat`: the built binary beside other implementations, by recordings of them and with their programs.
+//! `cargo xtask compat`: compares the built binary with other implementations, by recordings of them and with their programs.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::{packages, step};
 
-/// Where the recordings of the vendor's functions host lie, from the root of the repository: outside of it, as they are large.
+/// The folder of the recordings of the vendor's functions host, relative to the root of the repository: outside of it, because they are
+/// large.
 const FUNCTIONS_HOST_VECTORS: &str = "../shared/vectors/functions-host";
 
-/// Replays the recordings of the vendor's functions host. `arguments` are those of the replay: which cases, and where they are.
+/// Replays the recordings of the vendor's functions host. `arguments` are those of the replay: which cases, and the folder of the
+/// recordings.
 ///
 /// # Errors
 ///
-/// If the recordings are missing, or if a case differs that is not in the list of deliberate differences.
+/// If the recordings are missing, or if a case differs and is not in the list of deliberate differences.
 pub(crate) fn functions_host(root: &Path, arguments: &[String]) -> anyhow::Result<()> {
     run_script(root, "compat/functions-host/replay.mjs", arguments)
 }
 
-/// Runs the vendor's language workers on the built binary; `arguments` say where they are (`compat/official-workers/README.md`). Not
-/// part of CI: no package registry has these workers.
+/// Runs the vendor's language workers on the built binary; `arguments` name their folders (`compat/official-workers/README.md`). Not part
+/// of CI: no package registry has these workers.
 ///
 /// # Errors
 ///
@@ -36,7 +38,7 @@ fn run_script(root: &Path, script: &str, arguments: &[String]) -> anyhow::Result
     step::run(node.env("CHAPPE_BIN", root.join("target/debug/chappe")).current_dir(root))
 }
 
-/// The same in CI, where the recordings may be missing: then it says so.
+/// The same in CI, where the recordings may be missing: then a message says so.
 pub(crate) fn functions_host_if_recorded(root: &Path) -> anyhow::Result<()> {
     if !root.join(FUNCTIONS_HOST_VECTORS).is_dir() {
         println!("not replayed: there are no recordings of the functions host at {FUNCTIONS_HOST_VECTORS}");

@@ -1,5 +1,5 @@
-//! Licences, bans and sources, as `deny.toml` says: by cargo-deny where it is installed, otherwise by our own reading of the
-//! same keys. Building cargo-deny takes longer than everything else in CI together (docs/decisions/0004-checks.md).
+//! Licences, bans and sources, as `deny.toml` specifies: checked by cargo-deny if it is installed, otherwise by our own implementation of
+//! the same keys. Building cargo-deny takes longer than everything else in CI together (docs/decisions/0004-checks.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -38,7 +38,7 @@ struct Named {
 pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     let probe =
         Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    // The fuzz targets stand outside of the workspace, with a lock file of their own.
+    // The fuzz targets are outside of the workspace, with their own lock file.
     let manifests = [root.to_owned(), root.join("fuzz")];
     if probe.is_ok_and(|status| status.success()) {
         for folder in &manifests {
@@ -92,7 +92,7 @@ fn check_package(package: &Package, policy: &Policy) -> Vec<String> {
     complaints
 }
 
-/// Whether an SPDX expression can be met by allowed licences. `AND` binds stronger than `OR`; parentheses as usual.
+/// Whether allowed licences satisfy an SPDX expression. `AND` has higher precedence than `OR`; parentheses group.
 fn permitted(expression: &str, allowed: &BTreeSet<String>) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -136,7 +136,7 @@ fn one_of(words: &[&str], place: &mut usize, allowed: &BTreeSet<String>) -> bool
     allowed.contains(*word)
 }
 
-/// One version of each crate, but for the exceptions that `deny.toml` explains.
+/// One version of each crate, except for the exceptions in `deny.toml`, which have a reason.
 fn check_versions(packages: &[&Package], skip: &[Named]) -> Vec<String> {
     let mut versions: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for package in packages {
@@ -144,7 +144,7 @@ fn check_versions(packages: &[&Package], skip: &[Named]) -> Vec<String> {
             let (name, version) = entry.name.split_once('@').unwrap_or((&entry.name, ""));
             name == package.name.as_str() && package.version.to_string().starts_with(version)
         });
-        // Bindings to other systems come in several versions and are not built here.
+        // Bindings to other systems have several versions and are not built here.
         if !skipped && !package.name.starts_with("windows") {
             versions.entry(package.name.as_str()).or_default().insert(package.version.to_string());
         }

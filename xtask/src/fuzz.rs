@@ -1,7 +1,7 @@
 //! Fuzzing: builds the targets of `fuzz/` with coverage instrumentation and runs each for a while, first over its corpus.
 //!
-//! The instrumentation is a pass of the compiler that stable Rust has, and the engine is libFuzzer, built from the source that
-//! `libfuzzer-sys` carries: nothing has to be installed but a C++ compiler. The layout is that of cargo-fuzz, whose commands work too.
+//! The instrumentation is a compiler pass that stable Rust has, and the engine is libFuzzer, built from the source in `libfuzzer-sys`: only
+//! a C++ compiler must be installed. The layout is that of cargo-fuzz, whose commands work too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 
 use crate::{packages, step};
 
-/// What cargo-fuzz passes as well: edges are counted, and operands of comparisons are told to the engine.
+/// The same flags as those of cargo-fuzz: edges are counted, and operands of comparisons are reported to the engine.
 const INSTRUMENTATION: &[&str] = &[
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -23,10 +23,10 @@ const INSTRUMENTATION: &[&str] = &[
     "-Ccodegen-units=1",
 ];
 
-/// Memory of one target, above which it counts as failed, in megabytes.
+/// Memory limit of one target, in megabytes; above it the target fails.
 const MEMORY_MB_MAX: u32 = 1024;
 
-/// Time for one input, above which it counts as hanging, in seconds.
+/// Time limit of one input, in seconds; above it the input counts as a hang.
 const INPUT_S_MAX: u32 = 10;
 
 /// Longest input that is tried, in bytes.
@@ -41,7 +41,7 @@ pub(crate) fn run(root: &Path, total: Duration) -> anyhow::Result<()> {
     let each_s = (total.as_secs() / targets.len() as u64).max(1);
     let time = format!("-max_total_time={each_s}");
     println!("{} targets, {each_s} s each", targets.len());
-    // One finding does not hide those of the targets behind it.
+    // A finding in one target does not prevent the runs of the targets after it.
     let mut findings = Vec::new();
     for target in targets {
         if let Err(error) = run_target(root, &binaries, &target, &[&time]) {
@@ -55,7 +55,7 @@ pub(crate) fn run(root: &Path, total: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs one target: for ever, or only over the inputs that are named, to see what is wrong with one.
+/// Runs one target: without a time limit, or only on the given inputs, to investigate one.
 pub(crate) fn run_one(root: &Path, target: &str, arguments: &[String]) -> anyhow::Result<()> {
     let binaries = build(root)?;
     if !targets(root)?.iter().any(|known| known == target) {
@@ -68,18 +68,18 @@ pub(crate) fn run_one(root: &Path, target: &str, arguments: &[String]) -> anyhow
     run_target(root, &binaries, target, &arguments)
 }
 
-/// Builds the targets; answers where they are.
+/// Builds the targets; returns their folder.
 fn build(root: &Path) -> anyhow::Result<PathBuf> {
     packages::cpp_compiler()?;
     let host = host()?;
-    // With a target named, build scripts and macros stay without instrumentation.
+    // With an explicit target triple, build scripts and macros are not instrumented.
     let mut command =
         cargo(root, &["build", "--release", "--quiet", "--bins", "--locked", "--target", &host]);
     step::run(command.env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTATION.join("\u{1f}")))?;
     Ok(root.join("target/fuzz").join(host).join("release"))
 }
 
-/// Cargo in the folder of the targets, with a folder of its own for what it builds.
+/// Cargo in the folder of the targets, with a separate folder for build output.
 fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
@@ -88,7 +88,7 @@ fn cargo(root: &Path, arguments: &[&str]) -> Command {
 }
 
 fn run_target(root: &Path, binaries: &Path, target: &str, arguments: &[&str]) -> anyhow::Result<()> {
-    // New inputs go to the first folder, which git does not see; the second is ours.
+    // New inputs are written to the first folder, which git ignores; the second is in the repository.
     let (found, kept) = (root.join("target/fuzz/corpus").join(target), root.join("fuzz/corpus").join(target));
     let findings = root.join("target/fuzz/findings");
     for folder in [&found, &findings] {
@@ -138,7 +138,7 @@ fn targets(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The name of this machine's kind, as the compiler says it.
+/// The target triple of this machine, as the compiler reports it.
 fn host() -> anyhow::Result<String> {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let output = Command::new(rustc).arg("-vV").output().context("ask the compiler for the host")?;

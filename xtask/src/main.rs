@@ -1,5 +1,5 @@
-//! `cargo xtask`: what CI runs (`ci`), the house rules (`tidy`), crash and load tests at full count (`soak`), and benchmarks
-//! (`bench`). Whoever can run the same commands as CI needs no second round.
+//! `cargo xtask`: the steps of CI (`ci`), the rules of the project (`tidy`), crash and load tests with full counts (`soak`), and benchmarks
+//! (`bench`). Contributors can run the same commands as CI.
 
 mod ci;
 mod compat;
@@ -25,7 +25,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything CI runs: format, lints, house rules, licences, tests, documentation, real clients
+    /// Everything CI runs: format, lints, project rules, licences, tests, documentation, real clients
     Ci {
         /// Only the steps whose name contains this text
         #[arg(long)]
@@ -33,11 +33,11 @@ enum Command {
     },
     /// The architecture's invariants and the style rules that a tool can check
     Tidy,
-    /// Licences, bans and sources of dependencies, as deny.toml says
+    /// Licences, bans and sources of dependencies, as deny.toml specifies
     Deny,
     /// Write docs/configuration.md from the comments of the options
     Reference,
-    /// Crash and load tests at full count
+    /// Crash and load tests with full counts
     Soak {
         /// Only the steps whose name contains this text
         #[arg(conflicts_with = "only")]
@@ -51,25 +51,25 @@ enum Command {
         #[command(flatten)]
         seeds: soak::Seeds,
     },
-    /// Fuzzing: every target for some seconds in all, or one target for ever or over named inputs
+    /// Fuzzing: every target for a total number of seconds, or one target without a limit or on given inputs
     Fuzz {
-        /// Seconds in all, where no target is named
+        /// Total seconds, if no target is named
         #[arg(long, default_value_t = 600)]
         seconds: u64,
-        /// One target, then inputs to run it over, or flags of libFuzzer
+        /// One target, then inputs to run it on, or flags of libFuzzer
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         target: Vec<String>,
     },
-    /// The built binary beside other implementations: functions-host (recordings), official-workers (the vendor's language workers)
+    /// Compare the built binary with other implementations: functions-host (recordings), official-workers (the vendor's language workers)
     Compat {
-        /// Which, and its flags, such as --case TEXT or --workers FOLDER
+        /// Which suite, and its flags, such as --case TEXT or --workers FOLDER
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,
     },
-    /// A benchmark: fanout, rest, connect, idle, connections, latency or journal; peers installs and proves the servers that fanout
+    /// A benchmark: fanout, rest, connect, idle, connections, latency or journal; peers installs and verifies the servers that fanout
     /// compares with
     Bench {
-        /// Which one, and its flags
+        /// Which benchmark, and its flags
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         arguments: Vec<String>,
     },
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The causes are what helps; a backtrace of this tool never is.
+            // The chain of causes is printed, without a backtrace of this tool.
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

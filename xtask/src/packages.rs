@@ -1,4 +1,4 @@
-//! What the tests with real clients need: packages of npm, Python and Maven, and a browser.
+//! The dependencies of the tests with real clients: packages of npm, Python and Maven, and a browser.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,23 +11,24 @@ use crate::step;
 pub(crate) const FOLDERS: [&str; 4] =
     ["examples/live-documents", "compat", "compat/documents", "compat/functions-worker"];
 
-/// Where the Python packages of the tests go; tests put it on `PYTHONPATH`.
+/// The folder of the tests' Python packages; tests add it to `PYTHONPATH`.
 pub(crate) const PYTHON_FOLDER: &str = "target/python";
 
-/// The files that say which Python packages the tests use.
+/// The files that list the Python packages of the tests.
 const PYTHON_REQUIREMENTS: [&str; 3] = [
     "compat/telemetry/requirements.txt",
     "compat/realtime/python/requirements.txt",
     "compat/documents/python/requirements.txt",
 ];
 
-/// Where the jars of the tests go, each with the file that says which they are. Apart, as one class path holds one version of a jar.
+/// The folders of the tests' jars, each with the project file that lists them. Separate, because one class path can have one version of a
+/// jar.
 const JAVA: [(&str, &str); 2] = [
     ("target/java", "compat/realtime/java/pom.xml"),
     ("target/java-documents", "compat/documents/java/pom.xml"),
 ];
 
-/// Sees to everything.
+/// Installs everything that is missing.
 pub(crate) fn install(root: &Path) -> anyhow::Result<()> {
     install_redis()?;
     install_npm(root)?;
@@ -36,7 +37,7 @@ pub(crate) fn install(root: &Path) -> anyhow::Result<()> {
     install_browser()
 }
 
-/// Installs exactly what the requirements say into a folder of our own: no environment, and nothing of the system's, changes.
+/// Installs exactly the packages of the requirements files into a folder of ours: no environment and no system package changes.
 fn install_python(root: &Path) -> anyhow::Result<()> {
     let requirements = PYTHON_REQUIREMENTS.map(|file| root.join(file));
     let folder = root.join(PYTHON_FOLDER);
@@ -73,7 +74,7 @@ fn install_python(root: &Path) -> anyhow::Result<()> {
     Ok(std::fs::write(noted, wanted)?)
 }
 
-/// Sees to a C++ compiler, which the engine of the fuzz targets is built with.
+/// Installs a C++ compiler if it is missing; it builds the engine of the fuzz targets.
 pub(crate) fn cpp_compiler() -> anyhow::Result<()> {
     let name = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
     let probe = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -84,8 +85,8 @@ pub(crate) fn cpp_compiler() -> anyhow::Result<()> {
     apt(&["g++"]).context("there is no C++ compiler, and it could not be installed: apt-get install g++")
 }
 
-/// Sees to the Redis server that tests of `connect-redis` start, each one of its own. Debian would start one as a service; it is not
-/// used, and where there is no service manager it does not run.
+/// Installs the Redis server if it is missing; tests of `connect-redis` each start one. Debian's package would start it as a service, which
+/// is not used; without a service manager, it does not run.
 pub(crate) fn install_redis() -> anyhow::Result<()> {
     if answers("redis-server", &["--version"]) {
         return Ok(());
@@ -95,13 +96,13 @@ pub(crate) fn install_redis() -> anyhow::Result<()> {
         .context("there is no Redis server, and it could not be installed: apt-get install redis-server")
 }
 
-/// Copies the jars that the project files name into folders of our own.
+/// Copies the jars of the project files into folders of ours.
 fn install_java(root: &Path) -> anyhow::Result<()> {
     let has_java = || answers("java", &["-version"]) && answers("mvn", &["-version"]);
     if !has_java() {
         println!("installing Java (Debian's packages) for the tests of its clients");
         if let Err(cause) = apt(&["default-jdk-headless", "maven"]) {
-            // As with the browser: the tests say that they did not run.
+            // As for the browser: the tests report that they did not run.
             println!(
                 "Java could not be installed ({cause:#}); the tests of its clients will say that they did not run"
             );
@@ -121,7 +122,7 @@ fn install_jars(folder: &Path, project: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     println!("installing the Java packages of {}", project.display());
-    // An older version of a jar beside a newer one would be a matter of luck on the class path.
+    // With two versions of a jar on the class path, the one that is loaded would be undefined.
     if folder.exists() {
         std::fs::remove_dir_all(folder)?;
     }
@@ -134,13 +135,13 @@ fn install_jars(folder: &Path, project: &Path) -> anyhow::Result<()> {
     Ok(std::fs::write(noted, wanted)?)
 }
 
-/// Whether a program is there and runs with these arguments.
+/// Whether a program exists and succeeds with these arguments.
 fn answers(program: &str, arguments: &[&str]) -> bool {
     let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-/// Installs packages of Debian, quietly.
+/// Installs Debian packages, without output.
 fn apt(packages: &[&str]) -> anyhow::Result<()> {
     let run = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
@@ -151,7 +152,7 @@ fn apt(packages: &[&str]) -> anyhow::Result<()> {
     run(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat())
 }
 
-/// Installs exactly what the lock files say, where it is not there yet.
+/// Installs exactly the packages of the lock files, unless they are installed.
 pub(crate) fn install_npm(root: &Path) -> anyhow::Result<()> {
     for folder in FOLDERS {
         let folder = root.join(folder);
@@ -159,7 +160,7 @@ pub(crate) fn install_npm(root: &Path) -> anyhow::Result<()> {
         if !lock.exists() {
             continue;
         }
-        // npm notes what it installed in this file; when it is younger than the lock file, nothing changed.
+        // npm records in this file what it installed; if it is newer than the lock file, nothing changed.
         let noted = folder.join("node_modules/.package-lock.json");
         let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
         if modified(&noted).is_some_and(|noted| modified(&lock).is_some_and(|lock| noted >= lock)) {
@@ -173,14 +174,14 @@ pub(crate) fn install_npm(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sees to a Chromium: Debian's package, where we may install it.
+/// Installs Chromium if it is missing: Debian's package, if we have the permission.
 fn install_browser() -> anyhow::Result<()> {
     if Path::new("/usr/bin/chromium").exists() {
         return Ok(());
     }
     println!("installing chromium (Debian's package) for the tests of the page");
     if let Err(cause) = apt(&["chromium"]) {
-        // Without the right to install, the tests of the page report themselves as not run.
+        // Without the permission to install, the tests of the page report that they did not run.
         println!(
             "chromium could not be installed ({cause:#}); the tests of the page will say that they did not run"
         );

@@ -1,4 +1,4 @@
-//! `docs/configuration.md`, made from the doc comments of the option types: one source, so that neither can lie.
+//! `docs/configuration.md`, generated from the doc comments of the option types: one source, so that page and code cannot differ.
 
 mod schema;
 mod sentences;
@@ -11,16 +11,16 @@ use anyhow::{Context, bail};
 
 use source::{ENUMS, Key, LISTS, PLAIN, SECTIONS, Service, connectors, keys, services, variants};
 
-/// Where the page is.
+/// The path of the page.
 const PAGE: &str = "docs/configuration.md";
 
-/// Where the JSON Schema is; the binary carries it.
+/// The path of the JSON Schema, which the binary includes.
 const SCHEMA: &str = "crates/chappe/src/config/schema.json";
 
-/// The line behind which the page is generated; what stands before it is written by hand.
+/// The line after which the page is generated; the text before it is written by hand.
 const MARK: &str = "<!-- Below this line `cargo xtask reference` writes. -->";
 
-/// Writes the page, or with `check` says that it is not current.
+/// Writes the page, or with `check` reports whether it is outdated.
 pub(crate) fn run(root: &Path, check: bool) -> anyhow::Result<()> {
     let path = root.join(PAGE);
     let present = std::fs::read_to_string(&path).with_context(|| format!("read {PAGE}"))?;
@@ -91,7 +91,7 @@ fn table(root: &Path, section: &str, file: &str, name: &str) -> anyhow::Result<S
     Ok(table)
 }
 
-/// Whether the key that holds a list or table of sections says that it reloads, and with it all of its keys.
+/// Whether the key of a list or table of sections reloads, which then applies to all of its keys.
 fn is_reloaded_as_a_whole(root: &Path, section: &str) -> anyhow::Result<bool> {
     let list = section.strip_suffix(".NAME").unwrap_or(section);
     let Some((above, key)) = list.rsplit_once('.') else { return Ok(false) };
@@ -101,19 +101,19 @@ fn is_reloaded_as_a_whole(root: &Path, section: &str) -> anyhow::Result<bool> {
     Ok(keys.iter().any(|known| known.name == key && sentences::reloads(&known.meaning)))
 }
 
-/// The comment without the sentence that says so, and when a change applies.
+/// The comment without the sentence about reloading, and when a change applies.
 fn reload(meaning: &str) -> (String, &'static str) {
     let applies = if sentences::reloads(meaning) { "at a reload" } else { "at a restart" };
     (meaning.replace(" Reloads.", ""), applies)
 }
 
-/// Asks about the dotted path of a key.
+/// A question about the dotted path of a key.
 fn path_of(section: &str, key: &str, ask: impl FnOnce(&str) -> bool) -> bool {
     if section.is_empty() { ask(key) } else { ask(&format!("{section}.{key}")) }
 }
 
-/// The allowed values of a key, where its type has a fixed set of them. A type that is neither plain, nor such a set, nor a section
-/// of this page is an error: its keys would be missing here.
+/// The allowed values of a key, if its type has a fixed set of them. A type that is neither plain, nor such a set, nor a section of this
+/// page is an error, because its keys would be missing here.
 fn values(root: &Path, section: &str, key: &Key) -> anyhow::Result<String> {
     let mut kind = key.kind.as_str();
     for wrapper in ["Option<", "Vec<"] {
@@ -139,7 +139,7 @@ fn values(root: &Path, section: &str, key: &Key) -> anyhow::Result<String> {
     bail!("the type {name} is not known to xtask/src/reference.rs: add it to SECTIONS, ENUMS or PLAIN")
 }
 
-/// Where the services listen.
+/// The listeners of the services.
 fn listen(services: &[Service]) -> String {
     let mut page = "\n## `[listen]`\n\nWhere each service listens: `host:port`, port 0 for any free one, or `off`. A port that is configured \
                     here and taken ends the start; a default one moves to a free port in development mode.\n\n| key | meaning | a change applies |\n|---|---|---|\n"
@@ -152,7 +152,7 @@ fn listen(services: &[Service]) -> String {
     page
 }
 
-/// The routes that a gateway has without being told.
+/// The default routes of a gateway.
 fn default_routes(services: &[Service]) -> String {
     let mut page =
         "\nThese routes are there unless one of yours takes the same path, and the service runs:\n\n\

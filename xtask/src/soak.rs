@@ -1,4 +1,4 @@
-//! Crash and load tests at full count: the same tests as in CI, with larger numbers in the environment.
+//! Crash and load tests with full counts: the same tests as in CI, with larger numbers in the environment.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use crate::{fuzz, step};
 
-/// Times that a process under load is killed, in each crash test.
+/// How often a process under load is killed, in each crash test.
 const KILLS: &str = "200";
 
 /// Faults of each kind in the files of a killed process.
 const DAMAGE: &str = "2000";
 
-/// Connections that one process holds while messages flow; a process may have 20,000 descriptors in most places.
+/// Connections to one process while messages flow; on most systems, a process may have 20,000 descriptors.
 const CONNECTIONS: &str = "15000";
 
-/// Which seeds the simulator runs.
+/// The seeds of the simulator.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Seeds {
     /// How many seeds the simulator runs
@@ -24,10 +24,10 @@ pub(crate) struct Seeds {
     /// The first of them
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// The simulator begins no further seeds after so many minutes
+    /// The simulator starts no further seeds after this many minutes
     #[arg(long)]
     minutes: Option<u64>,
-    /// Seeds that the simulator runs at a time; as many as there are processors if not set
+    /// Seeds that the simulator runs at a time; by default, as many as there are processors
     #[arg(long)]
     processes: Option<u64>,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Seeds {
 /// Half-open connections at a time.
 const FLOOD: &str = "8000";
 
-/// Clients that call while their app server is replaced by another one, and how often it is.
+/// Clients that call while their app server is replaced, and how often it is replaced.
 const MOVING_CLIENTS: &str = "200";
 const MOVES: &str = "50";
 
@@ -86,7 +86,7 @@ fn simulate(root: &Path, seeds: &Seeds) -> anyhow::Result<()> {
     step::run(simulator.current_dir(root))
 }
 
-/// Repeats one seed of the simulator, with all of its events. The build is that of CI, whose parts are there mostly.
+/// Repeats one seed of the simulator, and shows all of its events. The build profile is that of CI, so that most crates are already built.
 pub(crate) fn simulate_one(root: &Path, seed: u64) -> anyhow::Result<()> {
     step::cargo(root, &["build", "--package", "simulator"])?;
     let mut simulator = Command::new(root.join("target/debug/simulator"));
@@ -105,7 +105,7 @@ fn floods(root: &Path) -> anyhow::Result<()> {
     step::run(command.env("CHAPPE_SOAK_FLOOD", FLOOD).current_dir(root))
 }
 
-/// Clients that call all the time while their app servers change.
+/// Clients that call continuously while their app servers are replaced.
 fn migration(root: &Path) -> anyhow::Result<()> {
     let mut command = cargo();
     command.args([

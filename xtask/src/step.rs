@@ -1,4 +1,4 @@
-//! Running one command as a named step, and saying how long it took.
+//! Runs one command as a named step, and prints how long it took.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-/// Runs `cargo` with these arguments; fails with the command line when it does.
+/// Runs `cargo` with these arguments; if it fails, the error contains the command line.
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     run(Command::new(cargo).args(arguments).current_dir(root))
 }
 
-/// Runs a command to its end; fails with its command line when it does.
+/// Runs a command to its end; if it fails, the error contains its command line.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let line = describe(command);
     let status = command.status().with_context(|| format!("start {line}"))?;
@@ -22,10 +22,10 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A name, and the work that it stands for.
+/// A name, and the function that runs the step.
 pub(crate) type Step<'a> = (&'a str, Box<dyn FnOnce() -> anyhow::Result<()> + 'a>);
 
-/// Runs the steps whose name contains a text, without regard to case, or all of them; fails where there is none of that name.
+/// Runs the steps whose name contains a text, without regard to case, or all of them; fails if there is none with that name.
 pub(crate) fn run_steps(steps: Vec<Step<'_>>, only: Option<&str>) -> anyhow::Result<()> {
     let names: Vec<&str> = steps.iter().map(|(name, _work)| *name).collect();
     let only = only.map(str::to_lowercase);

@@ -1,4 +1,4 @@
-//! The house rules that a tool can check: the invariants of `ARCHITECTURE.md` and some rules of style.
+//! The rules of the project that a tool can check: the invariants of `ARCHITECTURE.md` and some rules of style.
 
 mod cycles;
 mod edges;
@@ -30,7 +30,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What can be said about a crate only when its modules are read together.
+/// The checks of a crate that need all of its modules.
 fn check_modules(
     package: &Package,
     type_names: &mut type_names::TypeNames,
@@ -40,7 +40,7 @@ fn check_modules(
         if target.is_lib() || target.is_bin() {
             let modules = modules::Modules::read(target.src_path.as_std_path())?;
             cycles::check(package.name.as_str(), &modules.dependencies(), complaints);
-            // Tools name their parts as they like: nothing of them is used elsewhere.
+            // Tools choose their type names freely: no other crate uses them.
             if !matches!(package.name.as_str(), "bench" | "xtask") {
                 type_names.add(package.name.as_str(), &modules);
             }

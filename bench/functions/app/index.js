@@ -1,4 +1,4 @@
-// The app of `bench functions`: one function that does nothing, so that what is left is the cost of host, worker and library.
+// The app of `bench functions`: one function that does nothing, so that only the cost of host, worker and library is measured.
 
 const { app } = require('@azure/functions');
 

@@ -1,5 +1,5 @@
-//! The baseline: the same listener and the same WebSocket frames, with a service that knows one answer to each request and
-//! checks nothing, and a loop that accepts any handshake.
+//! The baseline: the same listener and the same WebSocket frames, with a service that has one fixed response to each request and checks
+//! nothing, and a loop that accepts any handshake.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,17 +21,17 @@ const WAKER: Token = Token(usize::MAX);
 /// Largest message, as the real service's default.
 const MESSAGE_BYTES_MAX: u32 = 1024 * 1024;
 
-/// What the real service answers, in form and length.
+/// The response of the real service, in form and length.
 const NEGOTIATED: &str = r#"{"negotiateVersion":1,"connectionId":"AAAAAAAAAAAAAAAAAAAAAAAAAAA","connectionToken":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","availableTransports":[{"transport":"WebSockets","transferFormats":["Text","Binary"]},{"transport":"ServerSentEvents","transferFormats":["Text"]},{"transport":"LongPolling","transferFormats":["Text","Binary"]}]}"#;
 
-/// The service, and the way to the loop that has its sockets.
+/// The service, and its channel to the loop that owns the sockets.
 #[derive(Clone)]
 pub(super) struct Bare {
     sockets: mpsc::Sender<Socket>,
     alarm: Arc<Alarm>,
 }
 
-/// Wakes the loop once for all sockets that it has not looked at.
+/// Wakes the loop once for all new sockets.
 struct Alarm {
     waker: Waker,
     rung: AtomicBool,
@@ -67,7 +67,7 @@ impl Bare {
         Ok(Self { sockets, alarm })
     }
 
-    /// Sockets that the loop has.
+    /// Sockets that the loop owns.
     pub(super) fn held(&self) -> u64 {
         self.alarm.held.load(Ordering::Acquire)
     }
@@ -164,7 +164,7 @@ impl Loop {
     }
 }
 
-/// Answers each message as if it were a handshake. False when the client is to go.
+/// Responds to each message as to a handshake. False if the client is to be closed.
 fn greet(socket: &mut Socket, decoder: &mut Decoder, mut input: &mut [u8]) -> bool {
     loop {
         let Ok(decoded) = decoder.decode(input) else { return false };

@@ -1,5 +1,5 @@
-//! One client on its way: it negotiates on a connection of its own, as a browser does, opens a WebSocket on another one, and shakes
-//! hands. The loop around it owns the readiness of its sockets, and has it join its group.
+//! One client while it connects: it negotiates on a separate connection, as a browser does, opens a WebSocket on another one, and completes
+//! the handshake. The loop around it tracks the readiness of its sockets, and adds it to its group.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ const GROUP_CLIENTS: u32 = 50;
 /// How long tokens last, in seconds.
 const TOKEN_LIFETIME_S: u64 = 3_600;
 
-/// What a browser says beside what it must.
+/// The optional headers that a browser sends.
 const BROWSER: &str = "user-agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 \
     Safari/537.36\r\naccept-encoding: gzip, deflate, br, zstd\r\naccept-language: en-GB,en;q=0.9\r\norigin: http://app.example\r\n";
 
@@ -39,11 +39,11 @@ pub(super) struct PublishPath {
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// A client that is under way, or there.
+/// A client that is connecting or connected.
 pub(super) struct Client {
     pub(super) number: u32,
     token: String,
-    /// Stays open, as a browser's connection does for minutes.
+    /// Stays open, as a browser keeps the connection for minutes.
     pub(super) negotiating: Option<Stream>,
     pub(super) socket: Option<Stream>,
     pub(super) connection_id: String,
@@ -59,7 +59,7 @@ enum Stage {
     Open,
 }
 
-/// What a client needs next.
+/// What a client needs next to make progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// More bytes.
@@ -71,7 +71,7 @@ pub(super) enum Next {
 }
 
 impl PublishPath {
-    /// `authority` is the file of the certificate authority to trust, where TLS is to be spoken.
+    /// `authority` is the file of the certificate authority to trust, if TLS is used.
     pub(super) fn new(address: SocketAddr, authority: Option<&std::path::Path>) -> anyhow::Result<Self> {
         let Some(authority) = authority else { return Ok(Self { address, tls: None }) };
         let mut roots = RootCertStore::empty();
@@ -82,7 +82,7 @@ impl PublishPath {
         Ok(Self { address, tls: Some(Arc::new(tls)) })
     }
 
-    /// On loopback the kernel connects at once: nothing is gained by not waiting for it.
+    /// On loopback the kernel connects at once, so that a non-blocking connect gains nothing.
     pub(super) fn open(&self) -> anyhow::Result<Stream> {
         let stream = std::net::TcpStream::connect(self.address)?;
         stream.set_nodelay(true)?;
@@ -103,7 +103,7 @@ impl Stream {
         }
     }
 
-    /// What is said is small: it fits, or something is wrong.
+    /// Requests are small: one that does not fit into the socket is an error.
     pub(super) fn say(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let written = match self {
             Self::Plain(stream) => stream.write(bytes)?,
@@ -111,7 +111,7 @@ impl Stream {
                 let written = stream.conn.writer().write(bytes)?;
                 match stream.conn.complete_io(&mut stream.sock) {
                     Ok(_) => {}
-                    // The handshake goes on when the server has spoken.
+                    // The handshake continues when the server has sent something.
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -124,7 +124,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads what is there; zero when that is nothing.
+    /// Reads what has arrived; returns zero if there is nothing.
     pub(super) fn hear(&mut self, buffer: &mut [u8]) -> anyhow::Result<usize> {
         let heard = match self {
             Self::Plain(stream) => stream.read(buffer),
@@ -138,7 +138,7 @@ impl Stream {
         }
     }
 
-    /// Ends the connection without a word, so that its port is free again at once.
+    /// Resets the connection, so that its port is free again at once.
     pub(super) fn cut(mut self) -> anyhow::Result<()> {
         let socket = socket2::SockRef::from(&*self.source());
         Ok(socket.set_linger(Some(std::time::Duration::ZERO))?)
@@ -159,7 +159,7 @@ impl Client {
         }
     }
 
-    /// Asks the first question.
+    /// Sends the negotiate request.
     pub(super) fn negotiate(&mut self, stream: Stream) -> anyhow::Result<()> {
         let stream = self.negotiating.insert(stream);
         let token = &self.token;
@@ -188,13 +188,13 @@ impl Client {
         self.socket.insert(stream).say(request.as_bytes())
     }
 
-    /// Reads what has come.
+    /// Reads what has arrived.
     pub(super) fn ready(&mut self, buffer: &mut [u8]) -> anyhow::Result<Next> {
         loop {
             let stream = match self.stage {
                 Stage::Negotiating => &mut self.negotiating,
                 Stage::Upgrading | Stage::Handshaking => &mut self.socket,
-                // What comes to an open client, pings, stays in its socket.
+                // What an open client receives (pings) stays in its socket.
                 Stage::Open => return Ok(Next::Bytes),
             };
             let stream = stream.as_mut().context("a client reads from what it has opened")?;
@@ -248,7 +248,7 @@ impl Client {
         }
     }
 
-    /// The request by which an app puts it into its group.
+    /// The request with which an app adds the client to its group.
     pub(super) fn join(&self) -> String {
         let path = format!(
             "/api/v1/hubs/{HUB}/groups/g{}/connections/{}",
@@ -263,7 +263,7 @@ impl Client {
     }
 }
 
-/// The status of a whole answer; `None` while some of it is missing.
+/// The status of a complete response; `None` while it is incomplete.
 pub(super) fn answered(answer: &[u8]) -> anyhow::Result<Option<u16>> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&answer[..end])?;

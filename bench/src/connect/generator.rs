@@ -1,4 +1,4 @@
-//! The clients and the app that puts them into groups: one thread, a fixed number of clients under way at a time.
+//! The clients and the app that adds them to groups: one thread; a fixed number of clients connect at the same time.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
@@ -23,23 +23,23 @@ pub(crate) struct Args {
     address: SocketAddr,
     #[arg(long)]
     control: SocketAddr,
-    /// Clients under way at a time
+    /// Clients that connect at the same time
     #[arg(long)]
     under_way: usize,
-    /// The certificate authority to trust; then TLS is spoken
+    /// The certificate authority to trust; if it is set, TLS is used
     #[arg(long)]
     authority: Option<PathBuf>,
 }
 
-/// Connections that the app keeps for its requests.
+/// Connections that the app keeps open for its requests.
 const APP_CONNECTIONS: usize = 4;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the server is left alone once it has let all clients go.
+/// How long the server stays idle after all clients were closed.
 const REST: Duration = Duration::from_millis(200);
 
-/// One connection of the app, and whom it puts into a group now.
+/// One connection of the app, and the client that it adds to a group now.
 struct App {
     stream: Stream,
     client: Option<usize>,
@@ -55,11 +55,11 @@ struct Generator {
     under_way: usize,
     clients: Vec<Client>,
     apps: Vec<App>,
-    /// Clients that wait for a connection of the app.
+    /// Clients that wait for a free connection of the app.
     waiting: VecDeque<usize>,
     joined: usize,
-    /// Whether a client that is there closes the connection on which it negotiated, as browsers do some time later. Those that come
-    /// then take the memory over; were all closed together at the end, it would be counted for those who stay.
+    /// Whether connected clients close the connection on which they negotiated, as browsers do some time later. Later clients then reuse
+    /// the memory; if all connections were closed together at the end, that memory would count for the clients that remain.
     hangs_up: bool,
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "hold" => {
                 generator.hangs_up = true;
                 generator.connect(number()?)?;
-                // The server would close them in the time that follows.
+                // The server would close them during the following measurement.
                 generator.apps.clear();
                 println!("{}", generator.clients.len());
             }
@@ -111,7 +111,7 @@ impl Generator {
         Ok(())
     }
 
-    /// Lets clients in, measures what that costs the server, and lets them go again.
+    /// Connects clients, measures the server's cost, and closes them again.
     fn sample(&mut self, count: u32) -> anyhow::Result<Sample> {
         self.clock.start()?;
         self.connect(count)?;
@@ -124,7 +124,7 @@ impl Generator {
         Ok(Sample { clients: count, core })
     }
 
-    /// Connects so many clients more, each up to its group.
+    /// Connects this many more clients, and adds each to its group.
     fn connect(&mut self, count: u32) -> anyhow::Result<()> {
         if self.apps.is_empty() {
             self.open_apps()?;
@@ -141,7 +141,7 @@ impl Generator {
                 self.start(next)?;
                 next += 1;
             }
-            // Without sleep: whoever sends to a process that sleeps pays for waking it, which no network card does, and the slower
+            // Without sleep: a sender to a sleeping process pays for waking it, which does not happen with a network card, and the slower
             // server would pay more often.
             self.poll.poll(&mut events, Some(Duration::ZERO))?;
             if !events.is_empty() {
@@ -211,7 +211,7 @@ impl Generator {
         self.ask(number)
     }
 
-    /// Has one connection of the app put the next client into its group.
+    /// Adds the next client to its group, on one connection of the app.
     fn ask(&mut self, number: usize) -> anyhow::Result<()> {
         let Some(index) = self.waiting.pop_front() else { return Ok(()) };
         let app = &mut self.apps[number];
@@ -219,7 +219,7 @@ impl Generator {
         app.stream.say(self.clients[index].join().as_bytes())
     }
 
-    /// Lets all clients go, and waits until the server has.
+    /// Closes all clients, and waits until the server has closed them too.
     fn leave(&mut self) -> anyhow::Result<()> {
         for client in &mut self.clients {
             for stream in [client.negotiating.take(), client.socket.take()].into_iter().flatten() {

@@ -1,11 +1,11 @@
-//! What `bench connect` measures, and what its processes agree on.
+//! What `bench connect` measures, and the constants that its processes share.
 
 use serde::Serialize;
 
-/// Signs the clients' tokens.
+/// The key that signs the clients' tokens.
 pub(super) const KEY: &str = "a-key-of-the-bench-with-as-many-characters-as-such-keys-have";
 
-/// Open files that a server and a generator may have: two for each client of a sample, and those of the process.
+/// Open files that a server and a generator may have: two for each client of a sample, and those of the process itself.
 pub(super) const FILES: u64 = 12_000;
 
 /// What is measured.

@@ -1,4 +1,4 @@
-//! A server and its generator: two processes that are started together, asked, and ended together.
+//! A server and its generator: two processes that are started and ended together.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -8,14 +8,14 @@ use anyhow::{Context, bail};
 
 use super::kind::Kind;
 
-/// What is special about a pair.
+/// What distinguishes this pair from others.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Setup<'a> {
-    /// Who is told of connections, as `host:port`.
+    /// The listener of connection events, as `host:port`.
     pub(crate) upstream: Option<&'a str>,
-    /// The folder of the certificate authority, where TLS is spoken.
+    /// The folder of the certificate authority, if TLS is used.
     pub(crate) tls: Option<&'a Path>,
-    /// Clients under way at a time.
+    /// Clients that connect at the same time.
     pub(crate) under_way: usize,
 }
 
@@ -58,7 +58,7 @@ impl Pair {
         Ok(Self { server, generator, commands, answers })
     }
 
-    /// Has the generator do something, and reads what it says about it.
+    /// Sends the generator a command, and reads its report.
     pub(crate) fn ask<T: serde::de::DeserializeOwned>(&mut self, command: &str) -> anyhow::Result<T> {
         writeln!(self.commands, "{command}")?;
         let mut line = String::new();
@@ -67,7 +67,7 @@ impl Pair {
     }
 
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        // The generator ends with its input, the server with its control connection.
+        // The generator ends when its input closes, the server when its control connection closes.
         drop(self.commands);
         for (child, name) in [(&mut self.generator, "generator"), (&mut self.server, "server")] {
             let status = child.wait()?;

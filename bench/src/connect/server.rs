@@ -1,5 +1,4 @@
-//! The measured server, and how others talk to it: by one-byte questions on a control connection of its own, each answered with
-//! two numbers.
+//! The measured server, and its control protocol: one-byte requests on a separate connection, each answered with two numbers.
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
@@ -32,23 +31,23 @@ pub(crate) struct Args {
     /// Where connection events go
     #[arg(long)]
     upstream: Option<String>,
-    /// A folder for the development certificate; TLS is taken as well then
+    /// A folder for the development certificate; TLS is then accepted too
     #[arg(long)]
     tls: Option<std::path::PathBuf>,
 }
 
-/// What may be asked.
+/// The requests of the control protocol.
 #[derive(Clone, Copy)]
 pub(super) enum Question {
-    /// Anonymous memory in bytes, and nothing.
+    /// Anonymous memory in bytes; the second number is unused.
     Memory = b'M' as isize,
-    /// WebSockets that are held, and HTTP connections that are open.
+    /// Open WebSockets, and open HTTP connections.
     Held = b'H' as isize,
-    /// Connections whose coming and whose going a listener in the process was told.
+    /// Connected and disconnected events that the in-process listener received.
     Told = b'T' as isize,
 }
 
-/// Asks a server.
+/// Sends requests to a server.
 pub(super) struct Control(TcpStream);
 
 impl Control {
@@ -94,7 +93,7 @@ enum Product {
     Chappe(realtime::Handle),
 }
 
-/// A listener that hears everything at once.
+/// A listener that accepts every event at once.
 #[derive(Clone, Debug, Default)]
 struct Told(Arc<[AtomicU64; 2]>);
 
@@ -151,7 +150,7 @@ impl<'a> Server<'a> {
         Ok(Self { runtime, address, metrics, product, told, _folder: folder })
     }
 
-    /// Answers until nobody asks any more.
+    /// Answers requests until the control connection closes.
     fn obey(&self, mut control: TcpStream) -> anyhow::Result<()> {
         let mut question = [0];
         while control.read_exact(&mut question).is_ok() {
@@ -193,7 +192,7 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    // Ends with the process.
+    // This thread ends with the process.
     runtime.spawn(listener.serve(service, std::future::pending::<()>()));
 }
 

@@ -1,5 +1,6 @@
-//! One client: it negotiates, opens a WebSocket, shakes hands, counts what comes, pings, and comes back when it is thrown out. It
-//! does what the SDKs do and keeps nothing but what it must; the loop around it owns the clock and the sockets' readiness.
+//! One client: it negotiates, opens a WebSocket, completes the handshake, counts messages, sends pings, and reconnects when it is
+//! disconnected. It behaves as the SDKs do and keeps only the state that it needs; the loop around it owns the clock and the sockets'
+//! readiness.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -13,13 +14,13 @@ use websocket::{Decoder, Event, Opcode, Role, masked_frame};
 /// The hub that all clients connect to.
 pub(super) const HUB: &str = "load";
 
-/// Methods that are called: by a message to everybody, and by one to a group.
+/// Methods that are invoked: by a message to all clients, and by one to a group.
 pub(super) const TARGETS: [&str; 2] = ["all", "group"];
 
-/// Longest head or body of an answer.
+/// Longest head or body of a response.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
-/// First delay before a client comes back; each further attempt doubles it.
+/// First delay before a client reconnects; each further attempt doubles it.
 const DELAY_FIRST: Duration = Duration::from_millis(200);
 
 const DELAY_MAX: Duration = Duration::from_secs(10);
@@ -28,18 +29,18 @@ pub(super) struct Client {
     pub(super) number: u32,
     pub(super) stream: Option<TcpStream>,
     pub(super) stage: Stage,
-    /// Raised whenever the socket is given up, so that old alarms are told from new ones.
+    /// Incremented whenever the socket is given up, so that old timers are not mistaken for new ones.
     pub(super) generation: u32,
     protocol: HubProtocol,
     attempts: u32,
     random: u64,
     answer: Vec<u8>,
     decoder: Decoder,
-    /// The newest number that came, by [`TARGETS`]; none since it connected.
+    /// The newest received number, by [`TARGETS`]; none since it connected.
     pub(super) newest: [Option<u64>; 2],
-    /// Messages that came.
+    /// Received messages.
     pub(super) received: u64,
-    /// Numbers that were left out or came twice while it was connected.
+    /// Numbers that were missing or duplicated while it was connected.
     pub(super) out_of_order: u64,
 }
 
@@ -53,16 +54,16 @@ pub(super) enum Stage {
     Open,
 }
 
-/// What came of a socket that was ready.
+/// The result of handling a ready socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Goes,
-    /// The handshake was answered just now.
+    /// The handshake response has just arrived.
     Opened,
     Lost(Loss),
 }
 
-/// Why a client has to come again.
+/// Why a client has to reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Loss {
     Refused,
@@ -75,7 +76,7 @@ pub(super) enum Loss {
 
 impl Client {
     pub(super) fn new(number: u32) -> Self {
-        // A third speaks MessagePack.
+        // One client in three uses MessagePack.
         let protocol = if number % 3 == 2 { HubProtocol::MessagePack } else { HubProtocol::Json };
         Self {
             number,
@@ -93,13 +94,13 @@ impl Client {
         }
     }
 
-    /// The socket is on its way.
+    /// The socket is connecting.
     pub(super) fn connecting(&mut self, stream: TcpStream) {
         self.stream = Some(stream);
         self.stage = Stage::Connecting;
     }
 
-    /// Forgets the socket.
+    /// Drops the socket.
     pub(super) fn gone(&mut self) {
         self.stream = None;
         self.stage = Stage::Away;
@@ -109,7 +110,7 @@ impl Client {
         self.newest = [None; 2];
     }
 
-    /// How long it waits before it comes again: longer each time, and differently from the others.
+    /// The delay before it reconnects: longer each time, with a random part.
     pub(super) fn delay(&mut self) -> Duration {
         let longest = DELAY_FIRST.saturating_mul(1 << self.attempts.min(10)).min(DELAY_MAX);
         self.attempts += 1;
@@ -149,28 +150,28 @@ impl Client {
         }
     }
 
-    /// Tells the service that it is alive.
+    /// Sends a ping to the service.
     pub(super) fn ping(&mut self) -> anyhow::Result<()> {
         let mut message = Vec::new();
         HubMessage::Ping.encode(self.protocol, &mut message);
         self.say(&message)
     }
 
-    /// Says goodbye, as a page does that is closed.
+    /// Closes the connection, as a page does when the browser leaves it.
     pub(super) fn leave(&mut self) {
         let close = masked_frame(Opcode::Close, &1000u16.to_be_bytes(), [7; 4]);
         if let Some(stream) = &mut self.stream {
-            // One that is gone already need not be told.
+            // If the connection is already lost, there is nothing to close.
             let _ = stream.write(&close);
         }
     }
 
-    /// Asks the first question once the connection is made. False when it is not made yet.
+    /// Sends the negotiate request once the socket is connected. False if it is not connected yet.
     fn begin(&mut self) -> anyhow::Result<bool> {
         let stream = self.stream.as_mut().context("there is a socket")?;
         match stream.peer_addr() {
             Ok(_) => {}
-            // Reading says why, when it has failed.
+            // If the write failed, the read reports why.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                 return Ok(stream.take_error()?.is_some());
             }
@@ -203,7 +204,7 @@ impl Client {
         }
     }
 
-    /// An answer over HTTP, which may come in pieces.
+    /// An HTTP response, which may arrive in several parts.
     fn take_answer(&mut self, input: &[u8]) -> anyhow::Result<Progress> {
         self.answer.extend_from_slice(input);
         if self.answer.len() > ANSWER_BYTES_MAX {
@@ -248,7 +249,7 @@ impl Client {
 
     fn take_frames(&mut self, mut input: &mut [u8]) -> anyhow::Result<Progress> {
         let mut progress = Progress::Goes;
-        // Taken out while messages borrow from it.
+        // Moved out while messages borrow from it.
         let mut decoder = std::mem::replace(&mut self.decoder, decoder());
         loop {
             let decoded = decoder.decode(input).context("the service breaks the rules of frames")?;
@@ -277,7 +278,7 @@ impl Client {
         Ok(progress)
     }
 
-    /// Counts messages; whether one of them is a close.
+    /// Counts messages; returns whether one of them is a close.
     fn take_messages(&mut self, mut framed: &[u8]) -> anyhow::Result<bool> {
         while let Some((payload, used)) = next_message(self.protocol, framed, framed.len())? {
             match parse(self.protocol, payload)? {
@@ -320,7 +321,7 @@ impl Client {
         self.write_bytes(text.as_bytes())
     }
 
-    /// What a client says is small: it fits, or the socket is gone, which reading tells.
+    /// What a client sends is small: it fits into the socket, or the connection is lost, which the read reports.
     fn write_bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let stream = self.stream.as_mut().context("there is a socket")?;
         match stream.write(bytes) {

@@ -1,5 +1,5 @@
-//! The process that holds the clients: one thread, one poll, an alarm clock. It does what the lines on its input ask, and answers
-//! each with a line.
+//! The process that runs the clients: one thread, one poll, one timer queue. It executes the commands on its input, and responds to each
+//! with a line.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -25,52 +25,52 @@ pub(crate) struct Args {
     address: SocketAddr,
     #[arg(long)]
     clients: u32,
-    /// The first so many are in groups
+    /// This many clients, from the first one on, are in groups
     #[arg(long)]
     grouped: u32,
-    /// New connections in a second while nothing is wrong
+    /// New connections per second in normal operation
     #[arg(long, default_value_t = 1500)]
     arrivals: u32,
 }
 
-/// What the generator is asked to do. Each is answered when it is done, or when its time is over.
+/// The commands of the generator. Each is answered when it is complete, or when its time limit is reached.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Order {
-    /// Clients 0 to so many are to be connected; says when they are.
+    /// Clients 0 up to this number are to be connected; answered when they are.
     Connect { clients: u32, within_ms: u64 },
-    /// All that are to be connected have the message with this number to everybody, or to their group.
+    /// All clients that are to be connected have received the message with this number to all or to their group.
     Received { to_groups: bool, number: u64, within_ms: u64 },
-    /// Waits until none is connected, because the service is gone.
+    /// Waits until no client is connected, because the service was killed.
     AllLost { within_ms: u64 },
-    /// All leave, half of them without a word; says when no socket is left.
+    /// All clients disconnect, half of them without a close; answered when no socket is open.
     Leave,
 }
 
-/// How things stand when an order is answered.
+/// The state when a command is answered.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Standing {
-    /// Whether what was asked for is so.
+    /// Whether the command's condition is met.
     pub(super) done: bool,
     pub(super) took_ms: u64,
     pub(super) open: u32,
-    /// Of those that should have the message, those that have.
+    /// How many of the expected receivers have the message.
     pub(super) have: u32,
     pub(super) received: u64,
     pub(super) out_of_order: u64,
-    /// Times that clients were thrown out or turned away, by why.
+    /// How often clients were disconnected or rejected, by reason.
     pub(super) losses: BTreeMap<String, u64>,
 }
 
-/// Addresses that clients connect from: one has too few ports for all that linger after a crash.
+/// Addresses that clients connect from: one address has too few ports, because many remain in TIME_WAIT after a crash.
 const SOURCES: u32 = 8;
 
 const TICK: Duration = Duration::from_millis(20);
 
-/// As the SDKs have it.
+/// The value that the SDKs use.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
-/// Longest way from the first packet to the answer to the handshake.
+/// Longest time from the first packet to the handshake response.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
 
 const ORDERS: Token = Token(usize::MAX);
@@ -139,7 +139,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// Reads orders on a thread of its own and wakes the poll. It ends with the input.
+/// Reads commands on a separate thread and wakes the poll. Ends when the input closes.
 fn orders(poll: &Poll) -> anyhow::Result<Receiver<Order>> {
     let (sender, orders) = channel();
     let waker = Waker::new(poll.registry(), ORDERS)?;
@@ -163,7 +163,7 @@ impl Generator<'_> {
         let now = Instant::now();
         match order {
             Order::Connect { clients, .. } => {
-                // One after the other, as on a busy morning and not as after a crash.
+                // One after the other, as in normal operation and not as after a crash.
                 let first = self.wanted;
                 self.wanted = clients;
                 for number in first..clients {
@@ -185,7 +185,7 @@ impl Generator<'_> {
         }
     }
 
-    /// Answers an order that is done or whose time is over.
+    /// Answers a command that is complete or whose time limit is reached.
     fn judge(&self, pending: &Pending) -> Option<Standing> {
         let open = self.clients.iter().filter(|client| client.stage == Stage::Open).count();
         let mut have = 0;
@@ -248,7 +248,7 @@ impl Generator<'_> {
         self.alarms.push(Reverse((at, number, generation, alarm)));
     }
 
-    /// Does what is due.
+    /// Runs the timers that are due.
     fn ring(&mut self, now: Instant) -> anyhow::Result<()> {
         while let Some(Reverse((at, number, generation, alarm))) = self.alarms.peek().copied() {
             if at > now {

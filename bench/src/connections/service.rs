@@ -1,4 +1,4 @@
-//! The binary under load: started, asked, measured, killed; and the publisher, which goes on through all of it.
+//! The binary under load: started, measured, killed; and the publisher, which runs all the time.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::latency::peer::Http;
 /// Groups that the first clients are in, one each.
 pub(super) const GROUPS: u32 = 10;
 
-/// How often a publisher tries again while the service is away.
+/// How often a publisher tries again while the service is unavailable.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
 /// A running binary.
@@ -30,7 +30,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Starts it on the ports that it had before, or on free ones.
+    /// Starts it on its previous ports, or on free ones.
     pub(super) fn start(binary: &Path, folder: &Path, ports: Option<&Self>) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
         command.args(["start", "--no-functions", "--json", "--data-dir"]).arg(folder.join("data"));
@@ -75,7 +75,7 @@ impl Service {
         info["connections"].as_u64().with_context(|| info.to_string())
     }
 
-    /// Memory in bytes: what it allocated and touched (anonymous), and what is resident of all it has mapped.
+    /// Memory in bytes: anonymous memory (allocated and touched), and the resident part of all mapped memory.
     pub(super) fn memory(&self) -> anyhow::Result<Memory> {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
         let field = |name: &str| -> anyhow::Result<u64> {
@@ -86,7 +86,7 @@ impl Service {
         Ok(Memory { anonymous: field("Anonymous:")?, resident: field("Rss:")? })
     }
 
-    /// Puts the first clients into groups, by their users, so that they are still there when a client comes again.
+    /// Adds the first clients to groups by their users, so that the membership still exists when a client reconnects.
     pub(super) fn join_groups(&self, grouped: u32) -> anyhow::Result<()> {
         let mut http = Http::connect(&self.realtime)?;
         for number in 0..grouped {
@@ -103,7 +103,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // One that is gone already is gone.
+        // A process that has already ended needs no kill.
         let _ = self.kill();
     }
 }
@@ -114,8 +114,8 @@ pub(super) struct Memory {
     pub(super) resident: u64,
 }
 
-/// Sends numbers to everybody and to each group, one after the other, at an even pace, whether the service is there or not: a
-/// number that was not taken is sent again until it is.
+/// Sends numbers to all clients and to each group, one after the other, at a constant rate, whether the service is available or not: a
+/// number that was not accepted is sent again until it is.
 pub(super) struct Publisher {
     stop: Arc<AtomicBool>,
     taken: Arc<AtomicU64>,
@@ -144,12 +144,12 @@ impl Publisher {
         Self { stop, taken, thread: Some(thread) }
     }
 
-    /// The newest number that the service took.
+    /// The newest number that the service accepted.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Stops, and says which number was the last.
+    /// Stops, and returns the last number.
     pub(super) fn stop(mut self) -> anyhow::Result<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it stops once")?;
@@ -158,7 +158,7 @@ impl Publisher {
     }
 }
 
-/// Sends one number to everybody and to each group. Waits for a service that is away.
+/// Sends one number to all clients and to each group. Waits while the service is unavailable.
 pub(super) fn publish(realtime: &str, number: u64) -> anyhow::Result<()> {
     let all = format!("/api/v1/hubs/{HUB}");
     send(realtime, &all, TARGETS[0], number)?;

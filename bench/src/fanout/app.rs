@@ -1,4 +1,4 @@
-//! The app behind an upstream: what a client calls, it sends to everybody by REST. A process of its own beside the generator.
+//! The app behind an upstream: it sends each invocation of a client to all clients by REST. A separate process beside the generator.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,10 +10,10 @@ use super::generator::{authorization, path};
 use super::process::pin;
 use crate::latency::peer::Http;
 
-/// Longest body of a call that it takes.
+/// Longest body of an invocation that it accepts.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Runs until its input ends; the first line of that is where the server listens.
+/// Runs until its input closes; the first line of the input is the server's address.
 pub(crate) fn run() -> anyhow::Result<()> {
     pin(1)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -35,7 +35,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Answers the calls of one connection, one after the other.
+/// Responds to the invocations of one connection, one after the other.
 fn answer(stream: TcpStream, server: &str) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
@@ -54,7 +54,7 @@ fn answer(stream: TcpStream, server: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The body of the next call; `None` when there are no more.
+/// The body of the next invocation; `None` if there are no more.
 fn read_call(stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<Vec<u8>>> {
     let mut length = 0;
     let mut line = String::new();

@@ -1,8 +1,8 @@
-//! The clients: one thread that connects them all, asks the server for bursts, and counts everything that comes.
+//! The clients: one thread connects all of them, requests bursts from the server, and counts everything that arrives.
 //!
-//! To measure the server, the generator must cost much less than it. Most clients are only read now and then, a share of them after
-//! each burst, while the server works; a few are probes, watched by a poll: when the last probe has a burst, the next is asked
-//! for. Everything that comes is counted for every client, so nothing can be lost unseen.
+//! To measure the server, the generator must cost much less than it. Most clients are read only from time to time, a share of them after
+//! each burst, while the server works; a few are probes, watched by a poll: when the last probe has received a burst, the next one is
+//! requested. Everything is counted for every client, so that no loss is unnoticed.
 
 mod args;
 mod clients;
@@ -29,7 +29,7 @@ use publisher::Publisher;
 pub(super) use publisher::{authorization, path};
 pub(crate) use stream::discard_all;
 
-/// Clients that are connected before memory is first looked at, so that what exists once is not counted for each.
+/// Clients that are connected before memory is first measured, so that one-time allocations are not counted for each client.
 const FIRST: u32 = 100;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -51,13 +51,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let after = anonymous_bytes(args.process)?;
     let idle_bytes = (after as f64 - before as f64) / f64::from(args.connections - first);
-    // One that never reads is a member like the others, and is not asked for what it got.
+    // The client that never reads is a member like the others, but its messages are not counted.
     let _slow_reader = args.slow_reader.then(|| open::slow_reader(args)).transpose()?;
     control.join(u64::from(args.connections + u32::from(args.slow_reader)))?;
     if args.slow_reader {
         open::fill(args)?;
     }
-    // Those who call are no members: they would have to read what they called for.
+    // The calling clients are not members: otherwise they would have to read what they sent.
     let mut publisher = Publisher::new(control, args)?;
     println!("{}", serde_json::to_string(&Ready { idle_bytes })?);
     for line in io::stdin().lock().lines() {
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Most bytes that a client is sent in a sample during which it is not read: less than its socket takes.
+/// Most bytes that are sent to a client in a sample during which it is not read: fewer than its socket buffers.
 const UNREAD_BYTES_MAX: u64 = 16 * 1024;
 
 fn sample(
@@ -78,7 +78,7 @@ fn sample(
     task: &Task,
 ) -> anyhow::Result<Sample> {
     publisher.prepare(task)?;
-    // What happens once, such as growing a buffer, belongs to no sample.
+    // One-time work, such as growing a buffer, belongs to no sample.
     for _ in 0..3 {
         load.burst(publisher, task, &mut Latencies::default())?;
     }
@@ -117,7 +117,7 @@ fn sample(
     })
 }
 
-/// The middle, and what all but a hundredth are below.
+/// The median, and the 99th percentile.
 fn percentiles(values: &mut [u64]) -> [u64; 2] {
     values.sort_unstable();
     [0.5, 0.99].map(|share| {

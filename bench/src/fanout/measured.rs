@@ -1,4 +1,4 @@
-//! [`Measured`]: what was measured for one table, and how it is shown.
+//! [`Measured`]: the samples of one table, and how they are shown.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::report::{Goal, Section, Spread};
 pub(super) struct Measured {
     contenders: Vec<Contender>,
     tasks: Vec<Task>,
-    /// By contender, task and round; absent where every attempt was disturbed.
+    /// By contender, task and round; absent if every attempt was disturbed.
     samples: Vec<Vec<Vec<Option<Sample>>>>,
     /// By contender: samples that were left out.
     disturbed: Vec<usize>,
@@ -20,7 +20,7 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// Takes all samples of a table, the contenders in turn within each round. Who cannot start is named and left out.
+    /// Measures all samples of a table, the contenders in turn within each round. A contender that cannot start is named and left out.
     pub(super) fn take(table: &Table, rounds: usize, tries: usize) -> anyhow::Result<Self> {
         let frame_bytes = table.tasks.first().map_or(0, |task| task.frame_bytes);
         let (mut contenders, mut pairs) = (Vec::new(), Vec::new());
@@ -46,7 +46,7 @@ impl Measured {
         };
         for round in 0..rounds {
             for task in 0..table.tasks.len() {
-                // Who goes first changes, so that a drift of the machine does not always favour the same one.
+                // The order changes in each round, so that a drift of the machine does not always favour the same contender.
                 for turn in 0..count {
                     let at = (turn + round) % count;
                     let own = measured.contenders[at].own_task(&table.tasks[task]);
@@ -66,7 +66,7 @@ impl Measured {
         self.contenders.iter().any(|contender| contender.name == name)
     }
 
-    /// Samples of the first task that is meant, round by round.
+    /// Samples of the first matching task, by round.
     fn find(&self, name: &str, is_meant: impl Fn(&Task) -> bool) -> &[Option<Sample>] {
         let contender = self.contenders.iter().position(|contender| contender.name == name);
         let task = self.tasks.iter().position(is_meant);
@@ -74,7 +74,7 @@ impl Measured {
         found.map_or(&[], Vec::as_slice)
     }
 
-    /// One contender's value as a multiple of another's of the same round, for a task: the median.
+    /// One contender's value for a task as a multiple of another's in the same round: the median.
     pub(super) fn ratio(
         &self,
         name: &str,
@@ -85,7 +85,7 @@ impl Measured {
         ratios(self.find(name, is_meant), self.find(other, is_meant), value).median
     }
 
-    /// A contender's value for one task as a multiple of that for another, of the same round: the median.
+    /// A contender's value for one task as a multiple of its value for another in the same round: the median.
     pub(super) fn ratio_of_tasks(
         &self,
         name: &str,
@@ -181,12 +181,12 @@ impl Measured {
     }
 }
 
-/// A value, or a dash where there is none.
+/// A value, or a dash if there is none.
 fn shown(value: f64, digits: usize) -> String {
     if value.is_nan() { "–".to_owned() } else { format!("{value:.digits$}") }
 }
 
-/// Takes columns out of a table in which all rows say the same, and says what that is.
+/// Removes columns in which all rows are equal, and returns a text with their values.
 fn take_same(head: &mut Vec<String>, rows: &mut [Vec<String>], names: &[&str]) -> Vec<String> {
     let mut same = Vec::new();
     for name in names {
@@ -201,7 +201,7 @@ fn take_same(head: &mut Vec<String>, rows: &mut [Vec<String>], names: &[&str]) -
     same
 }
 
-/// Each value as a multiple of the other's of the same round.
+/// Each value as a multiple of the other value of the same round.
 fn ratios(own: &[Option<Sample>], other: &[Option<Sample>], value: impl Fn(&Sample) -> f64) -> Spread {
     let both = own.iter().zip(other);
     Spread::of(both.filter_map(|(own, other)| Some(value(own.as_ref()?) / value(other.as_ref()?))))

@@ -1,4 +1,4 @@
-//! A server and its generator, each a process with a processor of its own.
+//! A server and its generator; each process has a processor of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -21,9 +21,9 @@ pub(super) struct Setup {
     pub(super) slow_reader: bool,
     /// An app behind an upstream, and clients that call its methods.
     pub(super) app: bool,
-    /// Shards of our server; each has a processor, and more than one share the second with the generator.
+    /// Shards of our server; each has a processor, and if there is more than one, they share the second processor with the generator.
     pub(super) shards: u16,
-    /// Another build of this program whose server it is; absent for this one.
+    /// Another build of this program whose server is measured; absent for this build.
     pub(super) program: Option<PathBuf>,
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Server {
     Raw,
     /// A real listener and the real service.
     Chappe,
-    /// Somebody else's.
+    /// A server of another project.
     Peer(Peer),
 }
 
@@ -51,11 +51,11 @@ pub(super) struct Pair {
 /// The server's process.
 enum Process {
     Ours(Child),
-    /// It ends itself when it is dropped.
+    /// It ends by itself when this is dropped.
     Peer(RunningPeer),
 }
 
-/// Clients that call methods; as many as a burst has messages.
+/// Clients that invoke methods; as many as a burst has messages.
 const CALLERS: u32 = 16;
 
 impl Setup {
@@ -134,7 +134,7 @@ impl Pair {
         Ok(Self { ready, name: name.to_owned(), server, generator, app, commands, answers })
     }
 
-    /// Measures, again if something disturbed it. Counts what was disturbed.
+    /// Measures, and repeats a disturbed measurement. Counts the disturbed ones.
     pub(super) fn sample(
         &mut self,
         task: &Task,
@@ -156,9 +156,9 @@ impl Pair {
         Ok(None)
     }
 
-    /// Ends both; ours must end well.
+    /// Ends both processes; ours must exit with success.
     pub(super) fn stop(mut self) -> anyhow::Result<()> {
-        // The generator and the app end with their input, our server with its control connection.
+        // The generator and the app end when their input closes, our server when its control connection closes.
         drop(self.commands.take());
         let status = self.generator.wait()?;
         if !status.success() {
@@ -181,7 +181,7 @@ impl Drop for Pair {
             Process::Peer(_) => None,
         };
         for child in [Some(&mut self.generator), server, self.app.as_mut()].into_iter().flatten() {
-            // One that has ended is only collected.
+            // For a process that has already ended, only the exit status is read.
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -1,11 +1,11 @@
-//! Servers of others' that do the same work: one publish to a group of many WebSocket clients.
+//! Servers of other projects with the same task: one publish to a group of many WebSocket clients.
 //!
-//! Each is used as its documentation recommends for broadcasts, without compression, and runs on processor 0 alone. What is sent
-//! has the same size for all: a text frame of so many bytes, with one [`MARK`] in it. The small programs around the libraries
-//! are in `bench/peers`; they and the libraries are put into `target/peers` when they are first asked for.
+//! Each is used as its documentation recommends for broadcasts, without compression, and runs on processor 0 alone. The frames have the
+//! same size for all: a text frame of a given size, with one [`MARK`] in it. The small programs around the libraries are in `bench/peers`;
+//! they and the libraries are installed into `target/peers` at first use.
 //!
-//! Start reading at [`prepare`]; then `process.rs` runs a peer, `control.rs` tells it to publish, `client.rs` is one of its
-//! clients, and `proof.rs` shows that every peer delivers what it should.
+//! Start reading at [`prepare`]; then `process.rs` runs a peer, `control.rs` sends it publish commands, `client.rs` is one of its clients,
+//! and `proof.rs` verifies what every peer delivers.
 
 mod client;
 mod control;
@@ -28,18 +28,18 @@ use serde::Serialize;
 
 pub(crate) use super::task::MARK;
 
-/// The group that everybody is in.
+/// The group that contains all clients.
 const GROUP: &str = "everybody";
 
-/// What is measured beside ours.
+/// The peers that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Peer {
     /// The usual WebSocket library of Node.js.
     Ws,
-    /// The usual realtime library of Node.js, rooms and all.
+    /// The usual realtime library of Node.js, with its rooms.
     SocketIo,
-    /// A realtime server in Go, with channels and an HTTP API: the nearest to what we are.
+    /// A realtime server in Go, with channels and an HTTP API: the most similar one to ours.
     Centrifugo,
     /// A fast WebSocket library for Go.
     Gws,
@@ -48,7 +48,7 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    /// What people call it.
+    /// Its display name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ws => "ws",
@@ -59,7 +59,7 @@ impl Peer {
         }
     }
 
-    /// What we measure; the files in `bench/peers` pin the same one.
+    /// The version that we measure; the files in `bench/peers` pin the same one.
     pub(crate) fn version(self) -> &'static str {
         match self {
             Self::Ws => "8.23.0",
@@ -70,7 +70,7 @@ impl Peer {
         }
     }
 
-    /// What a frame with one message has before and after the text.
+    /// What precedes and follows the text in a frame with one message.
     fn around(self) -> [&'static str; 2] {
         match self {
             Self::Ws | Self::Gws | Self::Bun => ["", ""],
@@ -79,14 +79,14 @@ impl Peer {
         }
     }
 
-    /// Messages that it may put into one frame, each on a line of its own.
+    /// Messages that it may put into one frame, each on its own line.
     fn joined_max(self) -> usize {
         if self == Self::Centrifugo { 16 } else { 1 }
     }
 
-    /// Length of the text that makes a frame so long.
+    /// Length of the text that makes a frame this long.
     ///
-    /// Some lengths cannot be: no frame has 128 bytes, and the head of one with 37 holds a [`MARK`].
+    /// Some lengths are impossible: no frame has 128 bytes, and the head of one with 37 contains a [`MARK`].
     fn text_bytes(self, frame_bytes: usize) -> anyhow::Result<usize> {
         let payload_bytes = payload_bytes(frame_bytes)?;
         for joined in 1..=self.joined_max() {
@@ -109,11 +109,11 @@ impl Peer {
     }
 }
 
-/// Bytes of a frame's head by the length of what it carries; a server's frames are not masked.
+/// Bytes of a frame's head by the length of its payload; a server's frames are not masked.
 const HEADS: [(usize, RangeInclusive<usize>); 3] =
     [(2, 0..=125), (4, 126..=65_535), (10, 65_536..=usize::MAX)];
 
-/// What a frame carries that has so many bytes, head included.
+/// The payload of a frame with this many bytes, head included.
 fn payload_bytes(frame_bytes: usize) -> anyhow::Result<usize> {
     let fits = HEADS.iter().find_map(|(head_bytes, carried)| {
         frame_bytes.checked_sub(*head_bytes).filter(|bytes| carried.contains(bytes))
@@ -121,7 +121,7 @@ fn payload_bytes(frame_bytes: usize) -> anyhow::Result<usize> {
     fits.with_context(|| format!("no frame has {frame_bytes} bytes"))
 }
 
-/// The head of a text frame that carries so much.
+/// The head of a text frame with a payload of this length.
 fn frame_head(payload_bytes: usize) -> Vec<u8> {
     let big_endian = (payload_bytes as u64).to_be_bytes();
     match payload_bytes {

@@ -1,4 +1,4 @@
-//! Which tables there are: who is measured, at which levels, and what is promised.
+//! The tables: which servers are measured, at which levels, and the goals.
 
 use super::generator::Transport;
 use super::measured::Measured;
@@ -8,15 +8,15 @@ use super::table::{Contender, GoalSet, Table};
 use super::task::{PublishPath, Sample, Shape, Task};
 use crate::report::{Better, Goal};
 
-/// Messages that are published at once.
+/// Messages of one burst.
 const BURSTS: [u32; 3] = [1, 4, 16];
 
-/// The size of a small message's frame, head included, in bytes; the goals are for this one.
+/// Frame size of a small message, head included, in bytes; the goals are for this size.
 const FRAME_BYTES: usize = 130;
 
 const PEERS: [Peer; 5] = [Peer::Ws, Peer::SocketIo, Peer::Centrifugo, Peer::Gws, Peer::Bun];
 
-/// All tables, for so many connections and samples so long.
+/// All tables, for this number of connections and this sample length.
 pub(super) fn tables(connections: u32, sample_ms: u64) -> Vec<Table> {
     let task = |burst, frame_bytes| Task {
         burst,
@@ -111,10 +111,10 @@ fn shard_goals(measured: &Measured) -> Vec<Goal> {
     vec![more("two shards on two processors, messages/s of one", ratio, 1.85, None)]
 }
 
-/// Bursts that are under way at once where a processor is to be saturated.
+/// Bursts that are pending at the same time when a processor is to be saturated.
 const SATURATING: u32 = 4;
 
-/// The same levels with one burst under way, and the lowest and the highest with so many that the server never waits.
+/// The same levels with one pending burst, and the lowest and the highest level with so many that the server never waits.
 fn with_saturated(bursts: &[Task]) -> Vec<Task> {
     let ends = [bursts.first(), bursts.last()];
     let saturated = ends.into_iter().flatten().map(|task| Task { in_flight: SATURATING, ..*task });
@@ -155,7 +155,7 @@ fn variants(connections: u32, few: u32, bursts: &[Task]) -> [Table; 4] {
     ]
 }
 
-/// What a table promises.
+/// The goals of a table.
 pub(super) fn goals(set: GoalSet, measured: &Measured) -> Vec<Goal> {
     match set {
         GoalSet::None => Vec::new(),
@@ -188,7 +188,7 @@ fn pair(connections: u32) -> Vec<Contender> {
     vec![raw(connections), chappe("Chappe", Setup::new(Server::Chappe, connections))]
 }
 
-/// Ours as it is, and ours with something changed.
+/// Our server as it is, and with one change.
 fn beside(connections: u32, name: &str, change: impl FnOnce(&mut Setup)) -> Vec<Contender> {
     let mut changed = Setup::new(Server::Chappe, connections);
     change(&mut changed);
@@ -241,7 +241,7 @@ fn broadcast_goals(measured: &Measured) -> Vec<Goal> {
         (Peer::Centrifugo, 1, 1.0, 2.0),
         (Peer::Centrifugo, 16, 1.0, 4.0),
     ] {
-        // One that is not here cannot be compared with.
+        // A server that is not installed cannot be compared.
         if measured.has(peer.name()) {
             let what = format!("{}, {burst} at once, of Chappe's cost", peer.name());
             goals.push(more(&what, cost(peer.name(), "Chappe", burst), must, Some(aim)));

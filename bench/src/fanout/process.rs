@@ -1,4 +1,4 @@
-//! What the processes of the bench ask of the operating system.
+//! What the processes of the bench need from the operating system.
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -7,19 +7,19 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::core_time::processor;
 
-/// Keeps this process, and threads that it starts from now on, on one processor: the first that it may use, or the second.
+/// Restricts this process, and threads that it starts later, to one processor: the first that it may use, or the second.
 pub(crate) fn pin(position: usize) -> anyhow::Result<()> {
     pin_to(processor(position)?)
 }
 
-/// The same for a processor by the number that the kernel gives to it.
+/// The same for a processor by the kernel's number.
 pub(crate) fn pin_to(processor: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     set.set(processor);
     sched_setaffinity(None, &set).with_context(|| format!("stay on processor {processor}"))
 }
 
-/// Allows as many open files as the system lets us, and says whether that is enough.
+/// Raises the limit of open files as far as the system allows, and returns whether that is enough.
 pub(crate) fn allow_files(needed: u64) -> anyhow::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     let allowed = limit.maximum.unwrap_or(u64::MAX);
@@ -36,7 +36,7 @@ pub(crate) fn cpu_ns() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-/// Anonymous memory of a process: what it allocated and touched.
+/// Anonymous memory of a process: allocated and touched.
 pub(crate) fn anonymous_bytes(process: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{process}/smaps_rollup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;

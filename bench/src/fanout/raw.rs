@@ -1,5 +1,5 @@
-//! The baseline: one thread, one poll, a prepared buffer, one send for each socket and burst. Nothing that serves clients
-//! can do less, short of sending fewer times.
+//! The baseline: one thread, one poll, a prepared buffer, one send for each socket and burst. A server cannot do less work, except by
+//! sending fewer times.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
@@ -56,7 +56,7 @@ pub(super) fn run(listener: std::net::TcpListener, control: std::net::TcpStream)
     }
 }
 
-/// Buffers that wait, and how much of the first was taken.
+/// Buffers that wait, and how many bytes of the first were sent.
 type Unwritten = (VecDeque<Arc<[u8]>>, usize);
 
 struct Loop {
@@ -64,7 +64,7 @@ struct Loop {
     listener: TcpListener,
     control: TcpStream,
     clients: Vec<TcpStream>,
-    /// What full sockets did not take.
+    /// What full sockets did not accept.
     unwritten: HashMap<usize, Unwritten>,
     frame_bytes: usize,
     writes: u64,
@@ -85,13 +85,13 @@ impl Loop {
         }
     }
 
-    /// Answers a client's two handshakes with what the real server says to them, so that its connection has the same past:
-    /// the kernel sends acknowledgements differently on a connection whose client never spoke.
+    /// Responds to a client's two handshakes as the real server does, so that its connection has the same history: the kernel sends
+    /// acknowledgements differently on a connection whose client never sent anything.
     fn greet(&mut self, client: usize) -> anyhow::Result<()> {
         let mut said = [0; 1024];
         loop {
             let length = match self.clients[client].read(&mut said) {
-                // The bench is over: the control connection says so too.
+                // The bench is over: the control connection reports that too.
                 Ok(0) => return Ok(()),
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -103,7 +103,7 @@ impl Loop {
         }
     }
 
-    /// Does what the generator asks until it asks for nothing more now. False when it has gone.
+    /// Handles the pending requests of the generator. False if the generator has disconnected.
     fn obey(&mut self) -> anyhow::Result<bool> {
         loop {
             let mut request = [0; REQUEST_BYTES];
@@ -117,7 +117,7 @@ impl Loop {
             match ControlRequest::parse(request)? {
                 ControlRequest::Publish(burst) => self.publish(burst)?,
                 ControlRequest::FrameBytes(bytes) => self.frame_bytes = bytes as usize,
-                // It is the same work for a bare loop, whichever names the receivers have.
+                // A bare loop does the same work for every kind of receiver.
                 ControlRequest::Shape(_) => {}
                 ControlRequest::Join => respond(&mut self.control, [self.clients.len() as u64, 0])?,
                 ControlRequest::Writes => respond(&mut self.control, [self.writes, 0])?,
@@ -154,7 +154,7 @@ impl Loop {
         }
     }
 
-    /// Writes what a socket that was full takes now.
+    /// Writes as much as a previously full socket accepts now.
     fn go_on(&mut self, client: usize) -> anyhow::Result<()> {
         while let Some((mut waiting, taken)) = self.unwritten.remove(&client) {
             let buffer = Arc::clone(&waiting[0]);

@@ -1,4 +1,4 @@
-//! The measured server, and how the generator talks to it: by five-byte requests on a control connection of its own.
+//! The measured server, and its control protocol: five-byte requests of the generator on a separate connection.
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -30,16 +30,16 @@ pub(crate) struct Args {
     /// The bare loop, instead of the service
     #[arg(long)]
     raw: bool,
-    /// TLS, with a certificate of an authority whose file is in the first line of the output
+    /// TLS, with a certificate of an authority whose file is named in the first line of the output
     #[arg(long)]
     tls: bool,
-    /// Who is told what clients call, as an authority
+    /// The upstream for invocations of clients, as an authority
     #[arg(long)]
     upstream: Option<String>,
-    /// Shards, each with a processor to itself
+    /// Shards, each with its own processor
     #[arg(long, default_value_t = NonZeroU16::MIN)]
     shards: NonZeroU16,
-    /// Clients that do not read lose messages, and are not cut
+    /// Clients that do not read lose messages, and are not disconnected
     #[arg(long)]
     keep_slow: bool,
 }
@@ -70,12 +70,12 @@ fn accept_control(listener: &TcpListener) -> anyhow::Result<TcpStream> {
     Ok(control)
 }
 
-/// The service as the binary starts it, but for timers that would fall into samples.
+/// The service as the binary starts it, except for timers that would run during samples.
 fn options(args: &Args) -> Options {
     let hour_ms = 3_600_000;
     let mut engine = realtime_engine::Options {
         shards: Some(args.shards),
-        // Clients of the bench are silent by design, and pings of one server must not fall into the samples of another.
+        // Clients of the bench send nothing by design, and pings of one server must not fall into the samples of another.
         keep_alive_ms: hour_ms,
         client_timeout_ms: 2 * hour_ms,
         disconnect_timeout_ms: hour_ms,
@@ -108,7 +108,7 @@ struct Server<'a> {
     store: Store,
     registry: Registry,
     shape: Shape,
-    /// By shape, whom a burst goes to.
+    /// The receivers of a burst, by shape.
     targets: [Vec<Target>; Shape::ALL.len()],
     arguments: String,
     _folder: tempfile::TempDir,
@@ -128,7 +128,7 @@ impl<'a> Server<'a> {
         };
         let certificate = certificate.map_or_else(String::new, |path| path.display().to_string());
         println!("{} {} {certificate}", listener.local_addr(), control.local_addr()?);
-        // Ends with the process: the sockets that matter have left it.
+        // This thread ends with the process; the measured sockets no longer belong to it.
         runtime.spawn(listener.serve(service, std::future::pending::<()>()));
         let hub = handle.hub(HUB)?;
         let engine = handle.engine().clone();
@@ -180,11 +180,11 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
-    /// Everybody comes into one group of all, one of fifty and one of ten.
+    /// Each client joins one group of all, one of fifty and one of ten.
     fn join_all(&mut self) -> anyhow::Result<u64> {
         let listed = self.engine.list_members(&self.hub, &ListScope::Hub, None, usize::MAX);
         let mut members = self.runtime.block_on(listed)?;
-        // As they came, like the clients of every other server here: their ids are in no order.
+        // In order of connection, like the clients of every other server here: the order of their ids is random.
         members.sort_by_cached_key(|member| {
             let name = member.user.as_ref().map_or("", |user| user.as_str());
             (name.len(), name.to_owned())
@@ -214,7 +214,7 @@ impl<'a> Server<'a> {
         Ok(())
     }
 
-    /// Writes so far, from the engine's own metric.
+    /// Writes so far, from the engine's metric.
     fn writes(&self) -> anyhow::Result<u64> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -224,9 +224,9 @@ impl<'a> Server<'a> {
     }
 }
 
-/// A listener on a free port, and where the certificate of its authority lies.
+/// A listener on a free port, and the file of its certificate authority.
 fn listener(tls: bool, folder: &std::path::Path) -> anyhow::Result<(edge::Listener, Option<PathBuf>)> {
-    // All clients of a stream of events have one address here, and its default bound is below their number.
+    // All event stream clients have one address here, and the default limit of an address is below their number.
     let defaults = edge::Options::default();
     let options = edge::Options { connections_per_address_max: defaults.connections_max, ..defaults };
     let listener = edge::Listener::bind("bench", ([127, 0, 0, 1], 0).into())?.with_options(options);

@@ -1,4 +1,4 @@
-//! [`Table`]: what is measured beside what.
+//! [`Table`]: which servers are compared.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ pub(super) enum GoalSet {
 }
 
 impl Table {
-    /// Adds another build's server for each of ours, and leaves out those of others.
+    /// Adds another build's server for each of ours, and leaves out those of other projects.
     pub(super) fn add_beside(&mut self, program: &Path) {
         self.contenders.retain(|contender| !contender.is_foreign());
         let ours = self.contenders.iter().filter(|contender| contender.setup.server == Server::Chappe);
@@ -54,7 +54,7 @@ impl Contender {
         matches!(self.setup.server, Server::Peer(_))
     }
 
-    /// The task as it can carry it out: the bare loop publishes in process only.
+    /// The task in the form that the contender supports: the bare loop publishes in process only.
     pub(super) fn own_task(&self, task: &Task) -> Task {
         let publish_path =
             if self.setup.server == Server::Raw { PublishPath::Direct } else { task.publish_path };

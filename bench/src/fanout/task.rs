@@ -1,30 +1,30 @@
-//! What the driver asks of a generator, and what it is told: one line of JSON each.
+//! The commands of the driver to a generator, and the responses: one line of JSON each.
 
 use serde::{Deserialize, Serialize};
 
 use crate::core_time::CoreTime;
 
-/// One sample to take.
+/// One sample to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Task {
-    /// Messages that are published at once to each receiver.
+    /// Messages of one burst, to each receiver.
     pub(crate) burst: u32,
-    /// Size of a frame as it is sent to a client that speaks JSON over WebSockets, head included.
+    /// Size of a frame as it is sent to a JSON client over WebSockets, head included.
     pub(crate) frame_bytes: usize,
     pub(crate) shape: Shape,
     pub(crate) publish_path: PublishPath,
-    /// Bursts that are published before the first of them has arrived everywhere: 1 measures latency, more saturate the server.
+    /// Bursts that are pending at the same time: 1 measures latency, more saturate the server.
     pub(crate) in_flight: u32,
     /// Clients are read only after the sample, so that the generator leaves the processors to the server.
     pub(crate) reads_after: bool,
-    /// How long to go on, in milliseconds.
+    /// Duration of the sample, in milliseconds.
     pub(crate) sample_ms: u64,
 }
 
-/// Whom one burst goes to. Every client gets every burst, in one publish or in many.
+/// The receivers of one burst. Every client receives every burst, in one publish or in many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Shape {
-    /// One publish to a group that everybody is in.
+    /// One publish to a group of all clients.
     One,
     /// One publish to each group of fifty.
     Fifties,
@@ -45,10 +45,10 @@ pub(crate) enum PublishPath {
     Upstream,
 }
 
-/// One measured stretch of bursts.
+/// One measured period of bursts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Sample {
-    /// Messages that arrived, in all clients together. None was missing, or there would be no sample.
+    /// Messages that arrived at all clients together. None was missing, otherwise there is no sample.
     pub(crate) messages: u64,
     /// What the server's processor did.
     pub(crate) core: CoreTime,
@@ -56,15 +56,15 @@ pub(crate) struct Sample {
     pub(crate) generator_cpu_ns: u64,
     /// Writes to sockets that the server made; absent for servers that do not count them.
     pub(crate) writes: Option<u64>,
-    /// From the command to publish until the burst is in a probing client, in nanoseconds.
+    /// From the publish command until the burst has arrived at a probe, in nanoseconds.
     pub(crate) probe_p50_ns: u64,
     pub(crate) probe_p99_ns: u64,
-    /// The same until it is in the last of them.
+    /// The same until it has arrived at the last probe.
     pub(crate) last_p50_ns: u64,
     pub(crate) last_p99_ns: u64,
 }
 
-/// What the generator says once all clients are connected.
+/// The generator's report once all clients are connected.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ready {
     /// Anonymous memory of the server for each idle client, in bytes.
@@ -98,7 +98,7 @@ impl Sample {
         self.core.busy_ns as f64 / 1e3 / self.messages as f64
     }
 
-    /// Sends for each message; not a number where they are not counted: answers to HTTP requests are written by HTTP.
+    /// Sends for each message; NaN if they are not counted: responses to HTTP requests are written by the HTTP layer.
     pub(crate) fn sends(&self) -> f64 {
         let writes = self.writes.filter(|writes| *writes > 0);
         writes.map_or(f64::NAN, |writes| writes as f64 / self.messages as f64)
@@ -109,12 +109,12 @@ impl Sample {
     }
 }
 
-/// The name of one of the groups of a shape.
+/// The name of one group of a shape.
 pub(super) fn group(shape: Shape, number: usize) -> String {
     format!("{}-{number}", shape.to_number())
 }
 
-/// What stands around the text of a message in its frame: the head of the frame, and the hub message.
+/// What surrounds the text of a message in its frame: the head of the frame, and the hub message.
 pub(super) fn text_bytes(frame_bytes: usize) -> usize {
     let around = b"{\"type\":1,\"target\":\"m\",\"arguments\":[\"\"]}\x1e".len();
     let head = match frame_bytes {
@@ -125,15 +125,15 @@ pub(super) fn text_bytes(frame_bytes: usize) -> usize {
     frame_bytes.saturating_sub(head + around)
 }
 
-/// The text of a message: of the right size, with one mark in it by which messages are counted where bytes cannot be.
+/// The text of a message: of the right size, with one mark by which messages are counted if bytes cannot be.
 pub(super) fn text(frame_bytes: usize) -> String {
     let mut text = "x".repeat(text_bytes(frame_bytes).saturating_sub(1));
     text.push(char::from(MARK));
     text
 }
 
-/// The size of a frame with the same message for a client that speaks MessagePack: head, length, and an array of type, headers, no
-/// id, target, arguments and streams.
+/// The size of a frame with the same message for a MessagePack client: head, length, and an array of type, headers, no id, target,
+/// arguments and streams.
 pub(super) fn messagepack_bytes(frame_bytes: usize) -> usize {
     let text = text_bytes(frame_bytes);
     let text_head = match text {
@@ -156,7 +156,7 @@ pub(super) fn messagepack_bytes(frame_bytes: usize) -> usize {
     head + length + message
 }
 
-/// Stands once in each message, and nowhere else in what a server sends.
+/// Occurs once in each message, and nowhere else in what a server sends.
 pub(crate) const MARK: u8 = b'#';
 
 #[cfg(test)]

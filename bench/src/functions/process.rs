@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use crate::core_time::processor;
 use crate::fanout::process::pin_to;
 
-/// A child process on the first processor, ended when it is dropped.
+/// A child process on the first processor; it is ended when this is dropped.
 pub(super) struct Process {
     child: Child,
     input: Option<ChildStdin>,
@@ -62,7 +62,7 @@ impl Drop for Process {
     }
 }
 
-/// The processors of servers and of clients: the first two that this process could use when it began.
+/// The processors of servers and of clients: the first two that this process could use when it started.
 fn processors() -> anyhow::Result<[usize; 2]> {
     static PROCESSORS: OnceLock<[usize; 2]> = OnceLock::new();
     if let Some(found) = PROCESSORS.get() {

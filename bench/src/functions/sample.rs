@@ -1,8 +1,8 @@
-//! One measured stretch of calls.
+//! One measured period of calls.
 
 use serde::{Deserialize, Serialize};
 
-/// Calls in a stretch of time.
+/// Calls in a period of time.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Sample {
     pub(super) calls: u64,
@@ -18,7 +18,7 @@ pub(super) struct Sample {
     pub(super) p99_ns: u64,
 }
 
-/// Calls a second.
+/// Calls per second.
 pub(super) fn rate(sample: &Sample) -> f64 {
     sample.calls as f64 * 1e9 / sample.wall_ns as f64
 }
@@ -28,7 +28,7 @@ pub(super) fn host_us(sample: &Sample) -> f64 {
     sample.host_ns as f64 / 1e3 / sample.calls as f64
 }
 
-/// The same of the worker.
+/// The same for the worker.
 pub(super) fn worker_us(sample: &Sample) -> f64 {
     sample.worker_ns as f64 / 1e3 / sample.calls as f64
 }

@@ -36,7 +36,7 @@ pub(super) struct HttpTarget {
     _folder: Option<tempfile::TempDir>,
 }
 
-/// Knows where everything lies.
+/// The paths of all programs and folders.
 pub(super) struct Starter {
     root: PathBuf,
     chappe: PathBuf,

@@ -1,4 +1,4 @@
-//! An upstream that takes everything: it answers each request with 204, and counts.
+//! An upstream that accepts everything: it responds to each request with 204, and counts the requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ impl Upstream {
             for stream in listener.incoming().flatten() {
                 let count = Arc::clone(&count);
                 std::thread::spawn(move || {
-                    // A connection that breaks is the other side's to complain about.
+                    // A broken connection is reported by the other side.
                     let _ = serve(stream, &count);
                 });
             }

@@ -1,5 +1,5 @@
-//! The other ends of the latency benchmark: an HTTP client and a hub client on blocking sockets, so that no runtime of ours
-//! stands between the wire and the clock.
+//! The peers of the latency benchmark: an HTTP client and a hub client on blocking sockets, so that no runtime of ours adds to the measured
+//! time.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ impl Http {
         Ok(Self { host: host.to_owned(), stream: BufReader::new(open(host)?) })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the complete response.
     pub(crate) fn request(
         &mut self,
         method: &str,
@@ -35,7 +35,7 @@ impl Http {
         self.answer()
     }
 
-    /// Sends a request, whose [`Http::answer`] is read later.
+    /// Sends a request whose response is read later by [`Http::answer`].
     pub(crate) fn ask(
         &mut self,
         method: &str,
@@ -53,7 +53,7 @@ impl Http {
         Ok(self.stream.get_mut().write_all(&message)?)
     }
 
-    /// Reads the answer to the oldest request.
+    /// Reads the response to the oldest request.
     pub(crate) fn answer(&mut self) -> anyhow::Result<(u16, Vec<u8>)> {
         let (status, headers) = read_head(&mut self.stream)?;
         let header =
@@ -98,7 +98,7 @@ impl Documents {
 
     /// Writes one card and waits until it is accepted.
     pub(crate) fn upsert(&mut self, id: &str, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
-        // The date is signed; how old it may be is not this benchmark's subject.
+        // The date is part of the signature; its age does not matter in this benchmark.
         const DATE: &str = "Fri, 20 Nov 2026 21:36:21 GMT";
         let path = "/dbs/demo/colls/cards/docs";
         let parts = SignedParts { verb: "POST", path, ms_date: DATE, date: "" };
@@ -122,7 +122,7 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// Connects with what `negotiate` gave: `{url, accessToken}`; skips the second negotiation, as clients may.
+    /// Connects with the result of `negotiate`: `{url, accessToken}`; skips the second negotiation, as clients may.
     pub(crate) fn connect(host: &str, access: &Value) -> anyhow::Result<Self> {
         let url = access["url"].as_str().context("negotiate gives a url")?;
         let token = access["accessToken"].as_str().context("negotiate gives a token")?;
@@ -146,7 +146,7 @@ impl Hub {
         Ok(hub)
     }
 
-    /// Reads until a message holds `marker`, and says when that was.
+    /// Reads until a message contains `marker`, and returns the time of its arrival.
     pub(crate) fn wait_for(&mut self, marker: &str) -> anyhow::Result<Instant> {
         loop {
             let message = self.receive()?;

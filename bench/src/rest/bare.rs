@@ -1,5 +1,5 @@
-//! The baseline: our listener and HTTP, and behind it a service that reads the body, verifies nothing, and writes a frame that was
-//! made beforehand to the sockets that the path names. Nothing that sends by REST over this stack can do less.
+//! The baseline: our listener and HTTP stack with a service that reads the body, verifies nothing, and writes a prepared frame to the
+//! sockets that the path names. No service can send by REST over this stack with less work.
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
@@ -19,13 +19,13 @@ const UPGRADED: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
 const ACCEPTED: &[u8] = b"\x81\x03{}\x1e";
 
-/// What the service sends, and to whom.
+/// What the service sends, and to which clients.
 struct Receivers {
     frame: Bytes,
     sockets: OnceLock<Vec<TcpStream>>,
 }
 
-/// Starts to serve; says where requests and where clients are awaited.
+/// Starts to serve; returns the addresses for requests and for clients.
 pub(super) fn start(runtime: &Runtime, connections: u32) -> anyhow::Result<(SocketAddr, SocketAddr)> {
     let clients = TcpListener::bind("127.0.0.1:0")?;
     let clients_at = clients.local_addr()?;
@@ -45,12 +45,12 @@ pub(super) fn start(runtime: &Runtime, connections: u32) -> anyhow::Result<(Sock
     };
     let http_at = listener.local_addr();
     let service = tower::service_fn(move |request| answer(Arc::clone(&receivers), request));
-    // Ends with the process.
+    // This thread ends with the process.
     runtime.spawn(listener.serve(service, std::future::pending::<()>()));
     Ok((http_at, clients_at))
 }
 
-/// Takes all clients, and answers their handshakes with what the real service says, so that their connections have the same past.
+/// Accepts all clients, and responds to their handshakes as the real service does, so that their connections have the same history.
 fn accept(
     listener: &TcpListener,
     connections: u32,
@@ -74,7 +74,7 @@ fn accept(
         socket.set_nonblocking(true)?;
         accepted.push(socket);
     }
-    // The last one is answered when requests can be.
+    // The last client gets its response when requests can be answered.
     let accepted = sockets.get_or_init(|| accepted);
     let mut last = accepted.last().context("there is a client")?;
     Ok(last.write_all(ACCEPTED)?)
@@ -100,7 +100,7 @@ async fn answer(receivers: Arc<Receivers>, request: Request<Body>) -> Result<Res
 }
 
 impl Receivers {
-    /// One write for each socket that the path names: by its number, or all.
+    /// One write for each socket that the path names: one by its number, or all.
     fn write(&self, path: &str) -> anyhow::Result<()> {
         let sockets = self.sockets.get().context("the clients are not connected yet")?;
         let mut segments = path.split('/').skip(4);

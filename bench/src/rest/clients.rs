@@ -1,4 +1,4 @@
-//! The connected clients, which only listen: every byte that comes to each is counted.
+//! The connected clients, which only listen: every byte that arrives at each is counted.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -12,12 +12,12 @@ use super::{FRAME_BYTES, GROUP, HUB, KEY, Kind, PATIENCE, authorization, unix_no
 use crate::fanout::generator::{discard_all, shake_hands};
 use crate::latency::peer::Http;
 
-/// Room for all that may come before a client is read.
+/// Buffer for everything that can arrive before a client is read.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
 pub(super) struct Clients {
     sockets: Vec<TcpStream>,
-    /// The name of each in the paths of requests.
+    /// The name of each client in the paths of requests.
     names: Vec<String>,
     expected_bytes: Vec<u64>,
     received_bytes: Vec<u64>,
@@ -26,7 +26,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Connects as many as are asked for, and puts them into the group.
+    /// Connects the requested number of clients, and adds them to the group.
     pub(super) fn connect(
         kind: Kind,
         http: SocketAddr,
@@ -45,7 +45,7 @@ impl Clients {
         let mut http = Http::connect(&http.to_string())?;
         for number in 0..count {
             let (name, path) = match kind {
-                // As long as a connection id, so that requests are of one length.
+                // As long as a connection id, so that all requests have the same length.
                 Kind::Bare => (format!("{number:027}"), "/".to_owned()),
                 Kind::Chappe => negotiate(&mut http, &token)?,
             };
@@ -71,19 +71,19 @@ impl Clients {
         self.sockets.len()
     }
 
-    /// Notes a message that is on its way to one of them.
+    /// Counts a message that was sent to one client.
     pub(super) fn expect(&mut self, number: usize) {
         self.expected_bytes[number] += FRAME_BYTES as u64;
     }
 
-    /// Notes a message that is on its way to all of them.
+    /// Counts a message that was sent to all clients.
     pub(super) fn expect_all(&mut self) {
         for bytes in &mut self.expected_bytes {
             *bytes += FRAME_BYTES as u64;
         }
     }
 
-    /// Reads the next few, so that no receive buffer fills.
+    /// Reads the next few clients, so that no receive buffer is full.
     pub(super) fn sweep(&mut self, count: usize) -> anyhow::Result<()> {
         for _ in 0..count {
             self.next_swept = (self.next_swept + 1) % self.sockets.len();
@@ -100,7 +100,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Reads until each has what was sent to it, and not a byte more.
+    /// Reads until each client has received exactly what was sent to it.
     pub(super) fn settle(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
@@ -126,7 +126,7 @@ fn client_token() -> String {
     identity::sign(&Claims::new(), &audience, now, now + 3600, &key, Algorithm::Hs256)
 }
 
-/// A connection's name, and the path by which its client comes.
+/// A connection's name, and the path with which its client connects.
 fn negotiate(http: &mut Http, token: &str) -> anyhow::Result<(String, String)> {
     let path = format!("/client/negotiate?hub={HUB}&negotiateVersion=1");
     let authorization = format!("Bearer {token}");

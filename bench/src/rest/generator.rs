@@ -1,5 +1,5 @@
-//! The app that sends: one thread with a few keep-alive connections, one request at a time on each. Requests and their tokens are
-//! made beforehand; each socket costs two system calls a request.
+//! The app that sends: one thread with a few keep-alive connections, one request at a time on each. Requests and their tokens are prepared;
+//! each request costs two system calls on its socket.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 /// Keep-alive connections of the app.
 const CALLERS: usize = 32;
 
-/// A client is read once in so many messages to each client.
+/// A client is read once after this many messages to each client.
 const MESSAGES_UNREAD: usize = 64;
 
 struct Generator {
@@ -102,10 +102,10 @@ fn callers(http: SocketAddr, poll: &Poll) -> anyhow::Result<Vec<Caller>> {
     Ok(callers)
 }
 
-/// One request as an SDK of today writes it, with a token of its own.
+/// One request as a current SDK writes it, with its own token.
 fn request(http: SocketAddr, receiver: &str) -> Vec<u8> {
     let path = format!("/api/hubs/{HUB}/{receiver}/:send?api-version=2024-12-01");
-    // What stands around the text, with the separator, in a frame with a head of four bytes.
+    // What surrounds the text, with the separator, in a frame with a head of four bytes.
     let around = b"{\"type\":1,\"target\":\"m\",\"arguments\":[\"\"]}\x1e".len();
     let text = "x".repeat(FRAME_BYTES - 4 - around);
     let body = format!("{{\"target\":\"m\",\"arguments\":[\"{text}\"]}}");
@@ -120,14 +120,14 @@ fn request(http: SocketAddr, receiver: &str) -> Vec<u8> {
 
 impl Generator {
     fn sample(&mut self, to: To, length: Duration) -> anyhow::Result<Sample> {
-        // What happens once, such as growing a buffer, belongs to no sample.
+        // One-time work, such as growing a buffer, belongs to no sample.
         self.send(to, length / 10)?;
         self.clients.settle()?;
         self.latencies_ns.clear();
         self.clock.start()?;
         self.send(to, length)?;
         if to == To::Group {
-            // Most of the work comes after the answer.
+            // Most of the work comes after the response.
             self.clients.settle()?;
         }
         let core = self.clock.stop()?;
@@ -145,7 +145,7 @@ impl Generator {
         })
     }
 
-    /// Sends on every connection, again as soon as the answer is there, for a while.
+    /// Sends on every connection for a while, each time when the previous response has arrived.
     fn send(&mut self, to: To, length: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + length;
         for caller in 0..self.callers.len() {
@@ -202,7 +202,7 @@ impl Generator {
 }
 
 impl Caller {
-    /// How long the answer took, once it is here as a whole.
+    /// How long the response took, once it is complete.
     fn answered(&mut self) -> anyhow::Result<Option<Duration>> {
         let mut part = [0; 1024];
         let length = match self.stream.read(&mut part) {
@@ -212,7 +212,7 @@ impl Caller {
             Err(error) => return Err(error.into()),
         };
         self.answer.extend_from_slice(&part[..length]);
-        // The head of a success is all there is.
+        // A successful response has only a head.
         if !self.answer.ends_with(b"\r\n\r\n") {
             return Ok(None);
         }

@@ -48,10 +48,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// The service of `chappe`, with the store that a process has.
+/// The service of `chappe`, with the store of a process.
 async fn start(store: &state_embedded::Store) -> anyhow::Result<(SocketAddr, realtime::Join)> {
     let mut registry = Registry::default();
-    // Clients of the bench are silent by design, and pings must not fall into the samples.
+    // Clients of the bench send nothing by design, and pings must not fall into the samples.
     let hour_ms = 3_600_000;
     let engine = realtime_engine::Options {
         shards: NonZeroU16::new(1),
@@ -65,12 +65,12 @@ async fn start(store: &state_embedded::Store) -> anyhow::Result<(SocketAddr, rea
     let (service, _handle, join) = realtime::start(options, dependencies, &mut registry).await?;
     let listener = edge::Listener::bind("bench", ([127, 0, 0, 1], 0).into())?;
     let address = listener.local_addr();
-    // Ends with the process.
+    // This thread ends with the process.
     tokio::spawn(listener.serve(service, std::future::pending::<()>()));
     Ok((address, join))
 }
 
-/// Says where requests, clients and the control connection are awaited.
+/// Prints the addresses for requests, clients and the control connection.
 fn tell(http: SocketAddr, clients: SocketAddr, control: &TcpListener) -> anyhow::Result<()> {
     println!("{http} {clients} {}", control.local_addr()?);
     Ok(())

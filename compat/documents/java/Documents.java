@@ -1,5 +1,5 @@
-// The unmodified Java SDK against a running document service: `java Documents.java <endpoint> <key>`.
-// Each check prints a line of JSON: its name, and what went wrong if it did.
+// The unmodified Java SDK against a running document service: `java Documents.java <endpoint> <key>`. Each check prints a line of JSON: its
+// name, and the failure if there was one.
 
 import com.azure.cosmos.ChangeFeedProcessor;
 import com.azure.cosmos.ChangeFeedProcessorBuilder;
@@ -187,7 +187,7 @@ public final class Documents {
         }
     }
 
-    /** A client in direct mode, which is Java's and .NET's default, asks where the data is before it reads an item. */
+    /** A client in direct mode, the default of Java and .NET, requests the addresses of the data before it reads an item. */
     private void directMode(String endpoint, String key) throws Exception {
         container("direct", "/pk");
         try (CosmosAsyncClient client =
@@ -256,8 +256,8 @@ public final class Documents {
     }
 
     /**
-     * Items from before and after the start reach the processor; one that starts later goes on where the first stopped. The last
-     * batch before a stop may come again: the handler has it before its checkpoint is written.
+     * Items from before and after the start reach the processor; one that starts later continues where the first stopped. The last
+     * batch before a stop may come again: the handler gets it before its checkpoint is written.
      */
     private void processor(String name, BlockingQueue<String> seen, UnaryOperator<ChangeFeedProcessorBuilder> handle)
         throws Exception {
@@ -293,7 +293,7 @@ public final class Documents {
         return processor;
     }
 
-    /** Waits for an item; another one may come before it only if it is the one that may come again. */
+    /** Waits for an item; only the item that may come again may come before it. */
     private static void expect(BlockingQueue<String> seen, String wanted, String again) throws Exception {
         String id = again;
         while (id != null && id.equals(again)) {

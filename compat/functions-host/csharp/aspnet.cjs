@@ -1,7 +1,7 @@
 'use strict';
 
-// Stands in for the .NET worker with ASP.NET Core integration and the recorded app (`apps/csharp-aspnet/Functions.cs`): it takes HTTP requests at
-// an address of its own. How it announces itself and its functions are the recorded bytes (`csharp-worker/aspnet-start.jsonl`), but for the port;
+// Replaces the .NET worker with ASP.NET Core integration and the recorded app (`apps/csharp-aspnet/Functions.cs`): it accepts HTTP requests
+// at its own address. Its announcement and its functions are the recorded bytes (`csharp-worker/aspnet-start.jsonl`), except for the port;
 // the functions do here what they do in C#.
 
 const http = require('node:http');
@@ -13,14 +13,14 @@ const start = startOf('aspnet-start.jsonl');
 const TEXT = 'text/plain; charset=utf-8';
 const JSON_TYPE = 'application/json; charset=utf-8';
 
-/** The request as ASP.NET Core has it behind its middleware for forwarded headers, which believes the host. */
+/** The request as ASP.NET Core has it after its middleware for forwarded headers, which trusts the host. */
 function requestOf({ incoming, body, metadata, id }) {
   const { method, url, socket, rawHeaders } = incoming;
   const forwarded = (name) => incoming.headers[`x-forwarded-${name}`];
   const headers = {};
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = usualName(rawHeaders[at]);
-    // `Connection` is a matter between the host and its worker.
+    // `Connection` concerns only the connection between the host and its worker.
     if (/^(x-forwarded-(for|host|proto)|connection|keep-alive)$/i.test(name)) continue;
     const separator = name === 'Cookie' ? '; ' : '|';
     headers[name] = headers[name] === undefined ? rawHeaders[at + 1] : `${headers[name]}${separator}${rawHeaders[at + 1]}`;
@@ -109,7 +109,7 @@ const FUNCTIONS = {
   Ok: json(200, { a: 1 }),
   File: file,
   FileStream: (request, response) => response.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': '10' }).end('0123456789'),
-  // Nothing was sent: .NET ends an empty response with 200, and tells the failure over the stream.
+  // Nothing was sent: .NET completes an empty response with 200, and reports the failure over the stream.
   Throw: (request, response) => {
     empty(200)(request, response);
     throw new Error('thrown on purpose');
@@ -121,7 +121,7 @@ const FUNCTIONS = {
   },
 };
 
-/** Invocation id -> the halves that came: over the stream and over HTTP. */
+/** Invocation id -> the parts that have arrived: over the stream and over HTTP. */
 const joined = new Map();
 
 async function join(id, half) {
@@ -148,7 +148,7 @@ const server = http.createServer(async (incoming, response) => {
 
 let send;
 server.listen(0, 'localhost', () => {
-  // A map of texts whose lengths are written before them: the recorded address is replaced by one of the same length.
+  // A map of texts with length prefixes: the recorded address is replaced by one of the same length.
   const address = `http://localhost:${String(server.address().port).padStart(5, '0')}/`;
   const recordedAddress = start.initAnswer.toString('latin1').match(/http:\/\/localhost:\d+\//)[0];
   if (recordedAddress.length !== address.length) throw new Error(`the recorded address is ${recordedAddress}`);

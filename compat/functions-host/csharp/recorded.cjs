@@ -22,7 +22,7 @@ function recorded(file) {
   });
 }
 
-/** What a worker says of itself: its answers to the first two requests, and function id -> name. */
+/** What a worker announces: its responses to the first two requests, and function id -> name. */
 function startOf(file) {
   const all = recorded(file);
   const bodyOf = (content) => all.find((each) => each.content === content).body;
@@ -33,7 +33,7 @@ function startOf(file) {
   };
 }
 
-/** Answers the messages that are the same for every worker; the others are the caller's. */
+/** Responds to the messages that are the same for every worker; the others are for the caller. */
 function takeFor(start, send, others) {
   return (content, body) => {
     switch (content) {
@@ -47,7 +47,7 @@ function takeFor(start, send, others) {
   };
 }
 
-/** A failed result, as the worker words an exception. */
+/** A failed result, in the form in which the worker reports an exception. */
 function failure(error) {
   return message([2, message([1, error.stack], [2, error.message], [5, 'System.InvalidOperationException'])]);
 }
@@ -62,7 +62,7 @@ function metadataOf(invocation) {
 
 const shortHash = (bytes) => createHash('sha256').update(bytes).digest('hex').toUpperCase().slice(0, 16);
 
-/** Names that .NET's collections of headers write in their usual form. */
+/** Names that .NET's header collections write in their usual form. */
 const KNOWN = ['Accept', 'Content-Length', 'Content-Type', 'Cookie', 'Host', 'Transfer-Encoding', 'User-Agent'];
 const usualName = (name) => KNOWN.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name;
 

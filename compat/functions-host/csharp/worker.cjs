@@ -1,14 +1,14 @@
 'use strict';
 
-// Stands in for the .NET worker with the recorded C# app (`apps/csharp/Functions.cs`), where there is no .NET. How it announces itself and its
-// functions, and the answers that do not depend on the request, are the recorded bytes of the real worker (`csharp-worker/httpdata-*.jsonl`);
-// the other functions do here what they do in C#.
+// Replaces the .NET worker with the recorded C# app (`apps/csharp/Functions.cs`) on machines without .NET. Its announcement, its functions,
+// and the responses that do not depend on the request are the recorded bytes of the real worker (`csharp-worker/httpdata-*.jsonl`); the
+// other functions do here what they do in C#.
 
 const { connect, message, parse, textMap } = require('./function-rpc.cjs');
 const { CONTENT, SUCCESS, failure, metadataOf, recorded, shortHash, startOf, takeFor, usualName } = require('./recorded.cjs');
 
 const start = startOf('httpdata-start.jsonl');
-/** Name -> the recorded answer's fields, for functions whose answer is always the same. */
+/** Name -> the recorded response's fields, for functions whose response is always the same. */
 const constants = new Map();
 const asked = new Map();
 for (const { content, body } of recorded('httpdata-http.jsonl')) {
@@ -27,7 +27,7 @@ function requestOf(invocation) {
   };
 }
 
-/** `HttpUtility.ParseQueryString`: names without case, values of one name joined, bytes that are not UTF-8 replaced. */
+/** `HttpUtility.ParseQueryString`: names are case-insensitive, values of one name are joined, bytes that are not UTF-8 are replaced. */
 function queryOf(url) {
   const found = new Map();
   for (const [name, value] of new URL(url).searchParams) {
@@ -62,7 +62,7 @@ function echo(request, invocationId) {
     cookies: headers.cookie ? headers.cookie.split(';').map((each) => each.trim()) : [],
     category: metadata.category, id: metadata.id === undefined ? null : Number(metadata.id),
     bodyLength: body.length, bodyHash: shortHash(body), bodyText: body.length < 200 ? body.toString('utf8') : null,
-    // What the recording could not have: traces were switched off.
+    // Not in the recording, because traces were switched off.
     identities, InvocationId: invocationId, retry: null, trace: '', bindingData: metadata,
   };
   return respond(200, { 'Content-Type': 'application/json; charset=utf-8' }, JSON.stringify(answer));

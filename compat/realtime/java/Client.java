@@ -1,4 +1,4 @@
-// The Java client of SignalR, told what to do by lines of JSON; see agent.mjs.
+// The Java client of SignalR, controlled by lines of JSON; see agent.mjs.
 
 import com.google.gson.Gson;
 import com.google.gson.JsonArray;
@@ -29,13 +29,13 @@ public final class Client {
     private static final Map<String, HubConnection> HUBS = new ConcurrentHashMap<>();
 
     public static void main(String[] arguments) throws Exception {
-        // Errors that arrive after their receiver is gone are the client's own affair; the default would end the thread.
+        // Errors that arrive after their receiver was disposed concern the client only; the default would end the thread.
         RxJavaPlugins.setErrorHandler(error -> System.err.println("late: " + error));
         ExecutorService workers = Executors.newCachedThreadPool();
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             JsonObject command = GSON.fromJson(line, JsonObject.class);
-            // Sends keep their order, so they are not handed to a worker.
+            // Sends must keep their order, so they are not passed to a worker thread.
             if (command.get("do").getAsString().equals("send")) answer(command);
             else workers.execute(() -> answer(command));
         }
@@ -115,7 +115,7 @@ public final class Client {
         JsonArray items = new JsonArray();
         result.add("items", items);
         Observable<JsonElement> stream = hub.stream(JsonElement.class, target(command), args(command).toArray());
-        // Taking so many items disposes of the subscription, which is how this client cancels a stream.
+        // When the number of items is reached, the subscription is disposed, which cancels the stream in this client.
         if (take > 0) stream = stream.take(take);
         stream.materialize().blockingForEach(notification -> {
             if (notification.isOnNext()) items.add(notification.getValue());

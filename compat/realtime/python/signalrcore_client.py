@@ -23,7 +23,7 @@ class Client:
 
     def __init__(self, name, command):
         self.name = name
-        # Its requests that poll carry no header, so that the token stands in the address.
+        # Its poll requests have no header for the token, so the token is in the address.
         url = f"{command['url']}&access_token={command['accessToken']}"
         options = {"transport": HttpTransportType(command["transport"])}
         builder = HubConnectionBuilder().with_url(url, options=options).with_hub_protocol(ENCODINGS[command["protocol"]])

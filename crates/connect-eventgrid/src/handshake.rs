@@ -21,7 +21,7 @@ const ORIGINS: [&str; 5] = [
 pub(crate) fn options(headers: &HeaderMap) -> PushResponse {
     let asked =
         headers.get("webhook-request-origin").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // Who calls the address has the key of the extension; the origin is what it says of itself.
+    // The caller has the key of the extension; the origin is the caller's own statement.
     let allowed = ORIGINS.into_iter().find(|origin| origin.eq_ignore_ascii_case(asked.trim()));
     let mut response = status(StatusCode::OK);
     let allowed = allowed.map(HeaderValue::from_static).or_else(|| HeaderValue::from_str(asked.trim()).ok());

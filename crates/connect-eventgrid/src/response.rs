@@ -18,7 +18,7 @@ pub(crate) fn typed(status: StatusCode, content_type: &'static str, body: impl I
     response
 }
 
-/// A response with a sentence for people.
+/// A response with a text for people.
 pub(crate) fn plain(status: StatusCode, text: &str) -> PushResponse {
     typed(status, "text/plain; charset=utf-8", text.to_owned())
 }

@@ -59,7 +59,7 @@ impl Redis {
         let client = RedisClient::new(&connection, setting, &self.options)
             .map_err(|error| invalid(error.to_string()))?;
         let client = Arc::new(client);
-        // An app that was reloaded with other settings leaves its old clients.
+        // When an app is reloaded with other settings, clients that it no longer uses remain.
         clients.retain(|_, client| Arc::strong_count(client) > 1);
         clients.insert(text, Arc::clone(&client));
         Ok(client)

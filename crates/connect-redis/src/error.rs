@@ -93,7 +93,7 @@ impl Server {
     }
 }
 
-/// The server's words: code and message.
+/// The error text of the server: code and message.
 fn reply(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),

@@ -1,4 +1,4 @@
-//! What has to happen in one step on the server, as Lua scripts.
+//! The operations that must be atomic on the server, as Lua scripts.
 
 /// Pops entries of a list into the hash of their owner. KEYS: list, hash, owners. ARGV: count, command, lock in ms, first id, owner.
 pub(crate) const POP: &str = "\

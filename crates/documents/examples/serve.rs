@@ -1,4 +1,4 @@
-//! Serves documents on loopback with plain HTTP and the public development key, for trying clients out.
+//! Serves documents on loopback with plain HTTP and the public development key, to try clients.
 //!
 //! `cargo run -p documents --example serve -- [folder] [port]`; prints the address.
 

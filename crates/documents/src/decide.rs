@@ -78,7 +78,7 @@ pub(crate) fn item_ttl(item: &Map<String, Value>) -> Result<Option<i64>, Request
     let Some(value) = item.get("ttl") else { return Ok(None) };
     match value.as_i64() {
         Some(ttl) if ttl == -1 || (1..=i64::from(i32::MAX)).contains(&ttl) => Ok(Some(ttl)),
-        // The text of Azure: people search for it.
+        // The text of Azure, because people search for it.
         _ => Err(RequestFailure::bad_request(format!(
             "The input ttl '{:.64}' is invalid. Ensure to provide a nonzero positive integer less than or equal to '2147483647', or '-1' which means never expire.",
             value.to_string()

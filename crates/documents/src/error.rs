@@ -123,7 +123,7 @@ impl RequestFailure {
         Self::new(&error_table::TOO_MANY_REQUESTS, message).with_substatus(SUBSTATUS_REQUEST_RATE)
     }
 
-    /// The client no longer waits; nobody receives this response.
+    /// The client no longer waits, so this response is not sent.
     pub(crate) fn caller_gone() -> Self {
         Self::new(&error_table::REQUEST_TIMEOUT, "The client disconnected before the response was ready.")
     }

@@ -121,7 +121,7 @@ http_messages::error_table! {
         code: "TooManyRequests",
         statuses: [TOO_MANY_REQUESTS],
         fault: Service,
-        // A queue is shorter in a moment; a body that found no memory waits longer.
+        // A queue has capacity again within a moment; memory for a body takes longer.
         retry: After(Duration::from_millis(50)),
         happened: "A queue is full, or there was no memory for the body (sub-status 3200, with `x-ms-retry-after-ms`).",
         why: "`write_queue_requests_max`, `write_queue_bytes_max` or `read_queue_requests_max` is reached; or all bodies together use `bodies.memory_bytes_max`, and this one waited `bodies.wait_ms` for memory, or arrived slowly while others waited. Request units are not enforced: this is the limit of the machine.",

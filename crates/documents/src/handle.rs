@@ -1,4 +1,4 @@
-//! [`Handle`] and [`Join`]: what other parts of the process hold of the service.
+//! [`Handle`] and [`Join`]: the access of other parts of the process to the service.
 
 use tokio::sync::watch;
 

@@ -170,7 +170,7 @@ impl DocumentStore {
         read
     }
 
-    /// Damage that a request finds ends all writing: nobody knows what else is damaged.
+    /// Damage that a request finds ends all writing, because more data may be damaged.
     fn note_damage(&self, failure: &RequestFailure) {
         if *failure.error == error_table::DATA_DAMAGED && self.shared.health.damage().is_none() {
             let what = "a request found damaged data".to_owned();

@@ -6,7 +6,7 @@ pub(crate) struct Chance(u64);
 
 impl Chance {
     pub(crate) fn new(seed: u64) -> Self {
-        // Neighbouring seeds begin far from each other.
+        // Neighbouring seeds must give unrelated numbers.
         let mut chance = Self(seed.wrapping_mul(0xa076_1d64_78bd_642f) ^ 0xe703_7ed1_a0b4_28db);
         chance.number();
         chance
@@ -35,7 +35,7 @@ impl Chance {
         self.below(times) == 0
     }
 
-    /// One of the elements of a slice that is not empty.
+    /// One element of a slice that is not empty.
     pub(crate) fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }

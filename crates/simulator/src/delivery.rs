@@ -1,8 +1,9 @@
 //! The realtime service under load and faults: clients with WebSockets, stateful reconnect, Server-Sent Events and long polling; groups,
-//! users, history; tokens that expire, silent clients, lost sockets, slow readers, kills, power failures, full disks, panics of shards, orderly ends.
+//! users, history; tokens that expire, silent clients, lost sockets, slow readers, kills, power failures, full disks, panics of shards,
+//! orderly shutdowns.
 //!
-//! Everything but the clients is the product's: service, shards, history, journal. `model.rs` says what each client must have
-//! received.
+//! Only the clients are simulated: service, shards, history and journal are the product's. `model.rs` defines what each client must
+//! receive.
 
 mod client;
 mod ends;
@@ -34,20 +35,20 @@ const STEPS: usize = 90;
 const CLIENTS: usize = 4;
 const USERS: usize = 2;
 const SENDERS: usize = 3;
-/// The group that keeps its messages, and others.
+/// The group with history, and others.
 const KEPT: &str = "kept";
 const GROUPS: [&str; 3] = [KEPT, "one", "two"];
-/// Bytes that a socket holds which its client has not read.
+/// Bytes that a socket buffers when its client does not read.
 const ROOM: usize = 1 << 20;
-/// Rounds in which everything comes to rest.
+/// Rounds after which no work is left.
 const QUIET_ROUNDS: usize = 24;
-/// A stateful client that is away for so long may be given up.
+/// A stateful client without a socket for this long may be disconnected.
 const AWAY_MAX: Duration = Duration::from_secs(3);
 
-/// After so many seconds the service has noticed that a client has gone.
+/// After this many seconds the service has detected a lost client.
 const GONE_AFTER_S: usize = 12;
 
-/// A message whose sender waits.
+/// A message whose sender waits for the response.
 struct Sending {
     id: MessageId,
     answer: JoinHandle<Result<(), SendMessageError>>,
@@ -59,7 +60,7 @@ pub(crate) struct Delivery<'a> {
     events: &'a mut Events,
     process: Option<Process>,
     clients: Vec<Option<SimulatedClient>>,
-    /// What each follower knew when its last connection ended.
+    /// The position of each follower when its last connection ended.
     positions: Vec<Option<(String, u64)>>,
     sending: Vec<Option<Sending>>,
     model: Deliveries,
@@ -161,7 +162,7 @@ impl<'a> Delivery<'a> {
         self.process.as_mut().context("a process runs")
     }
 
-    /// Lets so many half seconds pass, and everything run meanwhile.
+    /// Advances the clock by this many half seconds, and runs everything meanwhile.
     fn wait(&mut self, halves: usize) -> Result<()> {
         self.events.add(format_args!("{halves} half seconds pass"));
         for _ in 0..halves {
@@ -203,7 +204,7 @@ impl<'a> Delivery<'a> {
             }
             Step::Follow => {
                 self.follow(number)?;
-                // Messages that come while it is brought up to date.
+                // Messages that arrive while the follower receives what it missed.
                 for _ in 0..self.chance.below(3) {
                     self.send(true)?;
                 }
@@ -229,7 +230,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Something goes wrong, or a client or an operator ends something.
+    /// A fault, or an end of something by a client or an operator.
     fn fault(&mut self, step: Step, number: usize) -> Result<()> {
         match step {
             Step::Cut => {
@@ -273,7 +274,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Lets a client stop sending pings, or send them again.
+    /// A client stops sending pings, or resumes.
     fn silence(&mut self, number: usize) {
         if let Some(client) = &mut self.clients[number] {
             client.is_silent = !client.is_silent;
@@ -281,7 +282,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Lets a client stop reading, or read again.
+    /// A client stops reading, or resumes.
     fn pause(&mut self, number: usize) {
         if let Some(client) = &mut self.clients[number] {
             client.is_paused = !client.is_paused;
@@ -290,7 +291,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Ends the process, and starts another one on what is left.
+    /// Ends the process, and starts another one on the remaining files.
     fn end_by(&mut self, end: impl FnOnce(Process) -> Result<()>, power_fails: bool) -> Result<()> {
         self.events.add(format_args!("the process ends; power fails: {power_fails}"));
         for number in 0..CLIENTS {
@@ -315,7 +316,7 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// A connection is no more; its client keeps the position that it knows.
+    /// A connection has ended; its client keeps its position.
     fn forget(&mut self, number: usize) {
         if let Some(client) = self.clients[number].take() {
             match &client.link {
@@ -354,14 +355,14 @@ impl<'a> Delivery<'a> {
         let mut client = SimulatedClient::new(self.next, user, kind, token, secret, id, link);
         self.events.add(format_args!("client {number} connects as {} by {kind:?}", client.number));
         client.expires_at = expires_at;
-        // Where little may wait for a client, one that cannot take it all at once may be given up.
+        // If the buffer for a client is small, a client that cannot receive everything at once may be disconnected.
         client.was_slow = self.process()?.waits_little && (is_small || kind != ClientKind::WebSocket);
         client.shake_hands();
         self.clients[number] = Some(client);
         Ok(())
     }
 
-    /// A new socket of a client, maybe with little room for what the client has not read.
+    /// A new socket of a client, possibly with a small buffer for what the client has not read.
     fn open_socket(&mut self, token: &str, secret: &str, is_small: bool) -> Result<Link> {
         let room = if is_small { self.chance.weighted(&[(3, ROOM), (1, 4 << 10), (1, 700)]) } else { ROOM };
         let (socket, remote) = edge::simulation::pair(room);
@@ -380,7 +381,7 @@ impl<'a> Delivery<'a> {
         Ok(Link::Socket(remote, decoder()))
     }
 
-    /// Somebody sends a message, to the kept group or to anybody.
+    /// Sends a message, to the group with history or to other receivers.
     fn send(&mut self, is_kept: bool) -> Result<()> {
         let sender = self.chance.below(SENDERS);
         if self.sending[sender].is_some() {
@@ -443,7 +444,7 @@ impl<'a> Delivery<'a> {
                     return;
                 }
             }
-            // What is open of its requests goes with the client.
+            // Pending requests of the client are dropped with it.
             Link::Polls(_) | Link::Events(_) => {}
             Link::Lost(_) => return,
         }
@@ -488,7 +489,7 @@ impl<'a> Delivery<'a> {
             .or(Ok(()))
     }
 
-    /// A part that holds what would be lost and has ended is a failure of the process, which ends itself.
+    /// If a part with data that would be lost has ended, the process has failed and ends itself.
     fn look(&mut self) -> Result<()> {
         if !(0..simulation::threads()).any(simulation::has_ended) {
             return Ok(());
@@ -572,7 +573,7 @@ impl<'a> Delivery<'a> {
         self.check_pings(number)
     }
 
-    /// A message that came to a client.
+    /// A message that a client received.
     fn hear(&mut self, number: usize, message: &Value) -> Result<()> {
         let Some(client) = &mut self.clients[number] else { return Ok(()) };
         if !client.is_open {
@@ -587,7 +588,7 @@ impl<'a> Delivery<'a> {
             Some(1) if message["target"] == "m" => {
                 let id = message["arguments"][0].as_u64().context("a message says its number")?;
                 self.events.add(format_args!("client {number} receives {id}"));
-                // Others may come between a message of the kept group and its position.
+                // Other messages may come between a message of the group with history and its position.
                 if self.model.is_to_group(id, KEPT) {
                     client.unplaced = Some(id);
                 }
@@ -599,7 +600,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Lets everything that is under way end, and compares.
+    /// Waits until no work is left, and compares.
     fn come_to_rest(&mut self) -> Result<()> {
         for number in 0..CLIENTS {
             if let Some(client) = &mut self.clients[number] {
@@ -617,7 +618,7 @@ impl<'a> Delivery<'a> {
         self.events.add(format_args!("everything is quiet"));
         self.check_deadlines()?;
         self.model.check_received()?;
-        // By then the service has given up the clients that have gone, and those that do not reconnect.
+        // By then the service has disconnected the lost clients, and those that do not reconnect.
         self.wait(2 * GONE_AFTER_S)?;
         self.check_deadlines()?;
         for number in 0..CLIENTS {
@@ -628,7 +629,7 @@ impl<'a> Delivery<'a> {
         self.check_members()
     }
 
-    /// Cuts all clients off: the service forgets everything about them.
+    /// Disconnects all clients: the service removes their whole state.
     fn leave_nothing(&mut self) -> Result<()> {
         for number in 0..CLIENTS {
             self.cut(number);
@@ -638,7 +639,7 @@ impl<'a> Delivery<'a> {
         self.check_nothing_is_left()
     }
 
-    /// Reads the whole log of the kept group as a new client.
+    /// Reads the whole log of the group with history as a new client.
     fn read_log(&mut self) -> Result<()> {
         self.forget(0);
         self.positions[0] = Some(("0".to_owned(), 0));

@@ -1,11 +1,11 @@
-//! [`Disk`]: the device below the files of a simulated process. It knows what was flushed, and decides by a seed what is left after
-//! a loss of power.
+//! [`Disk`]: the device below the files of a simulated process. It records what was flushed, and decides by a seed what is left after a
+//! power failure.
 //!
-//! The files themselves lie in a folder of the machine's memory file system, which plays the part of the system's page cache:
-//! reading and a killed process see all that was written. For each file the disk keeps the changes that no flush has made
-//! durable yet, with what they replaced; for each folder the names that were made, changed or removed. When the power goes, some of
-//! them are taken back. The names survive as a prefix of their order (as with a journaling file system); the writes of a file
-//! survive, are lost or are torn one by one, in sectors.
+//! The files themselves are in a folder of the machine's memory file system, which has the role of the system's page cache: reads, also
+//! after a kill, see everything that was written. For each file the disk records the changes since the last flush, with the bytes that they
+//! replaced; for each folder the names that were created, changed or removed. At a power failure, some of them are undone. The names
+//! survive as a prefix of their order (as with a journaling file system); the writes of a file survive, are lost or are torn one by one, in
+//! sectors.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 
 use crate::chance::Chance;
 
-/// What a device writes at once.
+/// The size of an atomic write of the device.
 const SECTOR_BYTES: usize = 512;
-/// Flushed changes that are remembered for each file, so that a device can lose them although it promised.
+/// Flushed changes that are recorded for each file, so that the device can lose them although the flush succeeded.
 const FLUSHED_MAX: usize = 16;
 
-/// The virtual device. The functions named after system calls say what the call is to do instead of its work.
+/// The virtual device. The functions that are named after system calls return what the call is to do.
 #[derive(Debug)]
 pub(crate) struct Disk {
     root: PathBuf,
@@ -28,30 +28,30 @@ pub(crate) struct Disk {
     open: HashMap<i32, PathBuf>,
     files: HashMap<PathBuf, Content>,
     names: Vec<NameChange>,
-    /// Files that were removed or replaced; they may come back.
+    /// Files that were removed or replaced; a power failure may restore them.
     removed: u64,
-    /// Changes until the process is dead.
+    /// Changes until the process is killed.
     pub(crate) changes_left: Option<u64>,
-    /// Nothing is changed any more.
+    /// No further change is accepted.
     pub(crate) is_dead: bool,
     /// No file may grow.
     pub(crate) is_full: bool,
-    /// Somebody met it full since the process began.
+    /// A write failed on the full disk since the process started.
     was_full: bool,
     /// Flushes until one fails.
     pub(crate) flushes_left: Option<u64>,
-    /// Whether flushes do nothing: a device that lies, by which the simulator itself is tested.
+    /// Whether flushes do nothing: a lying device, with which the simulator itself is tested.
     pub(crate) ignores_flushes: bool,
 }
 
-/// What is known of a file's bytes.
+/// The recorded state of a file's bytes.
 #[derive(Debug, Default)]
 struct Content {
     /// Changes since the last flush, in order.
     pending: Vec<Change>,
     /// The last changes that were flushed.
     flushed: Vec<Change>,
-    /// Up to where space was given to it.
+    /// The end of the space that was reserved for it.
     allocated: u64,
 }
 
@@ -59,7 +59,7 @@ struct Content {
 #[derive(Clone, Debug)]
 struct Change {
     at: u64,
-    /// What was there, up to the file's end then.
+    /// The replaced bytes, up to the end of the file at that time.
     old: Vec<u8>,
     /// What was written.
     new: Vec<u8>,
@@ -110,12 +110,12 @@ impl Disk {
         &self.root
     }
 
-    /// Whether it was full since the process began.
+    /// Whether the disk was full since the process started.
     pub(crate) fn was_full(&self) -> bool {
         self.was_full || self.is_full
     }
 
-    /// Whether a path is one of the device, and not memory that processes share by a file.
+    /// Whether a path is on the device, and not memory that processes share through a file.
     pub(crate) fn has(&self, path: &Path) -> bool {
         path.starts_with(&self.root) && !path.as_os_str().as_encoded_bytes().ends_with(b"-shm")
     }
@@ -124,7 +124,7 @@ impl Disk {
         self.open.contains_key(&descriptor)
     }
 
-    /// Where removed files wait for the names to become durable.
+    /// Where removed files are kept until the names are durable.
     fn grave(&mut self) -> PathBuf {
         self.removed += 1;
         let mut name = self.root.as_os_str().to_owned();
@@ -132,7 +132,7 @@ impl Disk {
         PathBuf::from(name)
     }
 
-    /// Counts a change. False where the process is dead.
+    /// Counts a change. False if the process is dead.
     fn may_change(&mut self) -> bool {
         if let Some(left) = &mut self.changes_left {
             if *left == 0 {
@@ -144,7 +144,7 @@ impl Disk {
         !self.is_dead
     }
 
-    /// Whether a file may be opened; `is_new` if it is made by that.
+    /// Whether a file may be opened; `is_new` if that creates it.
     pub(crate) fn may_open(&mut self, is_new: bool) -> bool {
         !is_new || self.may_change()
     }
@@ -161,8 +161,8 @@ impl Disk {
         self.open.remove(&descriptor);
     }
 
-    /// Notes a write of `new` at `at` to an open file of `length` bytes, of which `old` is replaced. Answers how many of its bytes
-    /// may be written, or an error number.
+    /// Records a write of `new` at `at` to an open file of `length` bytes; it replaces `old`. Returns how many of its bytes may be written,
+    /// or an error number.
     pub(crate) fn write(
         &mut self,
         descriptor: i32,
@@ -193,7 +193,7 @@ impl Disk {
         Ok(count)
     }
 
-    /// Notes that an open file gets another length; `tail` is what is cut off.
+    /// Records a change of an open file's length; `tail` is what is cut off.
     pub(crate) fn truncate(
         &mut self,
         descriptor: i32,
@@ -234,7 +234,7 @@ impl Disk {
                 if let NameChange::Removed(_, gone) | NameChange::Renamed { replaced: Some(gone), .. } =
                     change
                 {
-                    // Nobody can see it any more; that it takes memory for longer harms nobody.
+                    // No process can access it any more; the memory that it still uses does no harm.
                     drop(fs::remove_file(gone));
                 }
             }
@@ -246,7 +246,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Notes a new name; the file that had it before is kept.
+    /// Records a new name; the file that had the name before is kept.
     pub(crate) fn rename(&mut self, from: &Path, to: &Path) -> Result<Option<PathBuf>, i32> {
         if !self.may_change() {
             return Err(libc::EIO);
@@ -262,7 +262,7 @@ impl Disk {
         Ok(replaced)
     }
 
-    /// Notes that a name goes. Answers where the file is kept.
+    /// Records the removal of a name. Returns where the file is kept.
     pub(crate) fn remove(&mut self, path: &Path) -> Result<PathBuf, i32> {
         if !self.may_change() {
             return Err(libc::EIO);
@@ -281,7 +281,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Follows a file to another name, with what is below it where it is a folder.
+    /// Records the new name of a file, or of a folder with everything below it.
     fn moved(&mut self, from: &Path, to: &Path) {
         let place = |path: &Path| {
             path.strip_prefix(from)
@@ -299,7 +299,7 @@ impl Disk {
         }
     }
 
-    /// The process is gone. What it wrote stays, as the system has it.
+    /// The process is dead. What it wrote remains in the page cache.
     pub(crate) fn restart(&mut self) {
         self.is_dead = false;
         self.was_full = self.is_full;
@@ -307,7 +307,7 @@ impl Disk {
         self.flushes_left = None;
     }
 
-    /// The power goes: what was not flushed is kept, lost or torn. No process may have a file open.
+    /// A power failure: what was not flushed is kept, lost or torn. No process may have a file open.
     pub(crate) fn cut_power(&mut self) -> io::Result<()> {
         self.open.clear();
         let kept = if self.names.is_empty() { 0 } else { self.chance.below(self.names.len() + 1) };
@@ -347,7 +347,7 @@ impl Disk {
             content.allocated = bytes.len() as u64;
             fs::write(&path, bytes)?;
         }
-        // Memory that is shared by a file is gone with its processes.
+        // Memory that processes share through a file is gone with them.
         for entry in fs::read_dir(&self.root)? {
             let path = entry?.path();
             if path.as_os_str().as_encoded_bytes().ends_with(b"-shm") {
@@ -381,7 +381,7 @@ impl Disk {
         }
     }
 
-    /// The device loses the last writes of a file although it said that they were flushed. Answers whether there were any.
+    /// The device loses the last writes of a file although the flush succeeded. Returns whether there were any.
     pub(crate) fn lose_flushed(&mut self, is_chosen: impl Fn(&Path) -> bool) -> io::Result<bool> {
         let mut paths: Vec<&PathBuf> = self
             .files
@@ -390,7 +390,7 @@ impl Disk {
             .map(|(path, _)| path)
             .collect();
         paths.sort();
-        // The last one is the one that is written to.
+        // The last file is the one that is written to.
         let Some(path) = paths.last().map(|path| (*path).clone()) else { return Ok(false) };
         let content = self.files.get_mut(&path).expect("the path is one of the map's");
         let count = self.chance.between(1, content.flushed.len());
@@ -403,7 +403,7 @@ impl Disk {
     }
 }
 
-/// What becomes of a write that was not flushed.
+/// The fate of a write that was not flushed.
 #[derive(Clone, Copy, Debug)]
 enum Survival {
     Lost,

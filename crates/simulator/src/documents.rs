@@ -1,7 +1,7 @@
-//! The document service under load and faults: kills, losses of power, full disks, flushes that fail, a device that loses what it
-//! promised, a panic of the writer.
+//! The document service under load and faults: kills, power failures, full disks, flushes that fail, a device that loses flushed writes, a
+//! panic of the writer.
 //!
-//! Calls are HTTP requests to the product's own service; its threads are turns that the seed orders. `model.rs` says what each item
+//! Calls are HTTP requests to the product's own service; its threads run in turns that the seed orders. `model.rs` defines what each item
 //! and the change feed must be.
 
 mod model;
@@ -24,14 +24,14 @@ use crate::system;
 /// Steps of one run.
 const STEPS: usize = 140;
 const ITEMS: usize = 8;
-/// Requests under way at a time.
+/// Pending requests at a time.
 const CALLS_MAX: usize = 6;
-/// Turns of all threads after which a request that has not ended never will.
+/// Turns of all threads after which a pending request will never end.
 const ROUNDS_MAX: usize = 2_000;
-/// The parts that a fault may make panic.
+/// The parts in which a fault may cause a panic.
 const PARTS: [&str; 3] = ["documents writer", "documents point reader 0", "documents feed reader 0"];
 
-/// A request under way.
+/// A pending request.
 struct Call {
     verb: Verb,
     item: usize,
@@ -51,7 +51,7 @@ pub(crate) struct Documents<'a> {
     next_value: u64,
     /// Its creation was acknowledged once.
     has_container: bool,
-    /// A write to the device failed: until the next start requests may fail.
+    /// A write to the device failed: until the next start, requests may fail.
     may_fail: bool,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Documents<'a> {
 enum End {
     Killed,
     PowerLost,
-    /// And the device lost what it had promised to keep.
+    /// And the device loses writes that it had flushed.
     Lied,
 }
 
@@ -198,7 +198,7 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// A part that holds what would be lost and has ended is a failure of the process that readiness must tell.
+    /// If a part with data that would be lost has ended, the process has failed, and readiness must report it.
     fn look_at_parts(&mut self) -> Result<()> {
         if !(0..simulation::threads()).any(simulation::has_ended) {
             return Ok(());
@@ -209,7 +209,7 @@ impl<'a> Documents<'a> {
         self.end(End::Killed)
     }
 
-    /// Starts a process on what the disk has, and reads everything. `has_lied`: the device may have lost what it had promised.
+    /// Starts a process on the files of the disk, and reads everything. `has_lied`: the device may have lost writes that it had flushed.
     fn start(&mut self, has_lied: bool) -> Result<()> {
         self.may_fail = false;
         let mut accepts_loss = false;
@@ -238,14 +238,14 @@ impl<'a> Documents<'a> {
         }
         self.events.add(format_args!("started"));
         self.audit(accepts_loss)?;
-        // What a reader has seen after a kill, a power failure must not take back.
+        // A power failure must not undo what a reader has seen after a kill.
         if self.chance.once_in(2) {
             self.follow_to_the_end()?;
         }
         Ok(())
     }
 
-    /// Lets the process go, with all that was under way.
+    /// Drops the process, with everything that was pending.
     fn end_process(&mut self) {
         simulation::forget();
         for call in std::mem::take(&mut self.calls) {
@@ -329,7 +329,7 @@ impl<'a> Documents<'a> {
             let reply = reply?;
             self.events.add(format_args!("{verb:?} of item {item}: {value}: {}", reply.status));
             if system::disk(|disk| disk.is_dead) {
-                // Its process is dead, and nobody hears the response.
+                // Its process is dead, so the response is lost.
                 self.items.interrupted(verb, item, value);
                 continue;
             }
@@ -399,7 +399,7 @@ impl<'a> Documents<'a> {
         let answer = self.process()?.list();
         let listed = self.finish(answer)?;
         self.items.check_list("the list", &listed)?;
-        // A reader that begins anew finds each item once, in the order of LSNs.
+        // A reader that starts from the beginning finds each item once, in the order of LSNs.
         let mut reader = Follower::default();
         loop {
             let answer = self.process()?.feed(reader.etag(), 3);

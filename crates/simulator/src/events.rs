@@ -1,12 +1,12 @@
-//! [`Events`]: what happened in a run, for whoever looks into a failure, and a number by which two runs are compared.
+//! [`Events`]: the events of a run, to investigate a failure, and a hash with which two runs are compared.
 
 use std::collections::VecDeque;
 use std::fmt;
 
-/// Events that are kept for a failure.
+/// Events that are kept for a failure report.
 const KEPT: usize = 60;
 
-/// What happened, in order.
+/// The events, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     last: VecDeque<String>,
@@ -16,7 +16,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Shows each event when it happens where that is asked for.
+    /// Prints each event when it happens, if that is requested.
     pub(crate) fn new(is_shown: bool) -> Self {
         Self { is_shown, ..Self::default() }
     }
@@ -37,12 +37,12 @@ impl Events {
         self.last.push_back(event);
     }
 
-    /// Differs where the events do.
+    /// Differs if the events do.
     pub(crate) fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// The last events, one a line.
+    /// The last events, one per line.
     pub(crate) fn last(&self) -> String {
         self.last.iter().flat_map(|event| [event.as_str(), "\n"]).collect()
     }

@@ -1,5 +1,5 @@
-//! A seeded simulator: the product's own storage and realtime code in one thread, with virtual time, files and sockets. A seed
-//! decides what happens and which faults occur; models in plain Rust say what must follow. A seed always gives the same run.
+//! A simulator with seeds: the product's own storage and realtime code in one thread, with virtual time, files and sockets. A seed decides
+//! what happens and which faults occur; models in plain Rust define the required results. A seed always gives the same run.
 //!
 //! `simulator --seeds 500` runs seeds from 0 on in several processes; `simulator --seed 7` repeats one and shows its events.
 //! `docs/testing.md` says what is simulated and how to look into a failure.

@@ -1,4 +1,4 @@
-//! Many seeds, in one process for each processor: progress, a bound of time, and the first seed that fails.
+//! Many seeds, in one process for each processor: progress, a time limit, and the first seed that fails.
 
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) first: u64,
     pub(crate) seeds: u64,
     pub(crate) processes: u64,
-    /// No further seeds are begun after this time.
+    /// No further seeds are started after this time.
     pub(crate) time_max: Option<Duration>,
     /// Arguments of each process, apart from its seeds.
     pub(crate) arguments: &'a [String],
@@ -30,11 +30,11 @@ struct Progress {
     reported: Instant,
     next: u64,
     done: u64,
-    /// What failed first.
+    /// The first failure.
     failure: Option<String>,
 }
 
-/// Runs all seeds, as long as none fails and there is time.
+/// Runs all seeds, until one fails or the time limit is reached.
 pub(crate) fn run(plan: &Plan<'_>) -> Result<()> {
     let now = Instant::now();
     let progress = Progress { began: now, reported: now, next: plan.first, done: 0, failure: None };
@@ -58,7 +58,7 @@ pub(crate) fn run(plan: &Plan<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The next seeds to run; `None` if there are no more, one has failed, or time is up.
+/// The next seeds to run; `None` if there are no more, one has failed, or the time limit is reached.
 fn claim(plan: &Plan<'_>, progress: &Mutex<Progress>) -> Option<(u64, u64)> {
     let mut progress = progress.lock().ok()?;
     let left = (plan.first + plan.seeds).saturating_sub(progress.next);
@@ -71,12 +71,12 @@ fn claim(plan: &Plan<'_>, progress: &Mutex<Progress>) -> Option<(u64, u64)> {
     Some((first, count))
 }
 
-/// Runs some seeds in a process of their own. What it prints of a failure is the error.
+/// Runs some seeds in a separate process. Its report of a failure is the error.
 fn run_share(plan: &Plan<'_>, first: u64, count: u64) -> Result<()> {
     let program = std::env::current_exe().context("find this program")?;
     let mut command = Command::new(program);
     command.args(["--here", "--first", &first.to_string(), "--seeds", &count.to_string()]);
-    // Causes that were caught are nothing to look into.
+    // A panic that the code catches is not a failure.
     command.args(plan.arguments).env("RUST_BACKTRACE", "0").stderr(Stdio::piped());
     let child = command.spawn().context("start a process")?;
     let output = child.wait_with_output().context("wait for a process")?;

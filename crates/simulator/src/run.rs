@@ -1,4 +1,4 @@
-//! Runs seeds: one, or many in several processes; and says how to repeat a failure.
+//! Runs seeds: one, or many in several processes; and prints how to repeat a failure.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,24 +32,24 @@ struct Arguments {
     /// Processes at a time. Default: one for each processor.
     #[arg(long)]
     processes: Option<u64>,
-    /// Begin no further seeds after so many minutes.
+    /// Start no further seeds after this many minutes.
     #[arg(long)]
     minutes: Option<u64>,
-    /// Skip the seeds of other parts.
+    /// Skip the seeds of other parts: storage, documents or delivery.
     #[arg(long)]
     part: Option<Part>,
     /// Run the seeds in this process.
     #[arg(long, hide = true)]
     here: bool,
-    /// Let the device ignore flushes, to see that the simulator notices.
+    /// Let the device ignore flushes, to verify that the simulator detects it.
     #[arg(long, hide = true)]
     ignore_flushes: bool,
-    /// Put one of the known faults into the product, to see that the simulator finds it.
+    /// Add one of the known faults to the product, to verify that the simulator detects it.
     #[arg(long)]
     mutation: Option<String>,
 }
 
-/// Faults by which the simulator itself is tested.
+/// Faults with which the simulator itself is tested.
 #[derive(Clone, Copy, Debug, Default)]
 struct Faults {
     /// Flushes do nothing.
@@ -58,7 +58,7 @@ struct Faults {
     mutation: Option<&'static str>,
 }
 
-/// The faults that the product can be given (`supervision::is_mutated`), and what the check that finds each says.
+/// The faults that the product can have (`supervision::is_mutated`), and the error text of the check that detects each.
 const MUTATIONS: [(&str, Part, &str); 10] = [
     ("position-before-response", Part::Delivery, "came before the response"),
     ("ping-left-out", Part::Delivery, "has sent nothing for"),
@@ -83,7 +83,7 @@ impl Arguments {
     }
 }
 
-/// What a seed runs.
+/// The part that a seed runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// Journals, keys and leases.
@@ -104,7 +104,7 @@ impl Part {
     }
 }
 
-/// How a run went.
+/// The result of a run.
 #[derive(Debug)]
 struct Outcome {
     failure: Option<anyhow::Error>,
@@ -127,7 +127,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// A folder of its own for each run, in memory where the system has such.
+/// A separate folder for each run, in memory if the system supports that.
 fn folder() -> PathBuf {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +136,7 @@ fn folder() -> PathBuf {
     base.join(format!("chappe-simulator-{}-{run}", std::process::id()))
 }
 
-/// Runs one seed in a thread of its own, as the standard library draws some random numbers once a thread.
+/// Runs one seed in a new thread, because the standard library draws some random numbers once per thread.
 fn run(seed: u64, is_shown: bool, faults: Faults) -> Result<Outcome> {
     let run = move || -> Result<Outcome> {
         let base = folder();
@@ -180,7 +180,7 @@ fn one(seed: u64, arguments: &Arguments) -> Result<()> {
 }
 
 fn many_here(arguments: &Arguments) -> Result<()> {
-    // The panics that a seed orders are no news.
+    // Panics that a seed causes are not printed.
     std::panic::set_hook(Box::new(|_| {}));
     for seed in arguments.first..arguments.first + arguments.seeds {
         if arguments.part.is_some_and(|part| part != Part::of(seed)) {

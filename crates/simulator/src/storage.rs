@@ -1,8 +1,8 @@
-//! Journals, keys and leases under load and faults: kills, losses of power, full disks, flushes that fail, devices that lie, threads
-//! that panic.
+//! Journals, keys and leases under load and faults: kills, power failures, full disks, flushes that fail, lying devices, threads that
+//! panic.
 //!
-//! Calls are futures that this file polls itself; the store's threads are turns that the seed orders. Whatever an answer says is
-//! compared with the models in `journals.rs` and `keys.rs`, and after each start everything is read.
+//! Calls are futures that this file polls itself; the store's threads run in turns that the seed orders. Every result is compared with the
+//! models in `journals.rs` and `keys.rs`, and after each start everything is read.
 
 mod calls;
 mod check;
@@ -32,11 +32,11 @@ const STEPS: usize = 160;
 const JOURNALS: usize = 3;
 const KEYS: usize = 6;
 const LEASES: usize = 2;
-/// Calls under way at a time.
+/// Pending calls at a time.
 const CALLS_MAX: usize = 12;
-/// Turns of all threads after which a call that has not ended never will.
+/// Turns of all threads after which a pending call will never end.
 const ROUNDS_MAX: usize = 2_000;
-/// The parts that a fault may make panic.
+/// The parts in which a fault may cause a panic.
 const PARTS: [&str; 4] = ["journal writer", "registry writer", "journal reader 0", "journal segments"];
 
 /// A run with one seed.
@@ -50,9 +50,9 @@ pub(crate) struct Storage<'a> {
     keys: KeyModel,
     leases: Vec<LeaseModel>,
     next_id: u64,
-    /// A write to the device failed in a way after which only a new start helps.
+    /// A write to the device failed such that only a restart helps.
     needs_restart: bool,
-    /// A panic was ordered in this life of the process.
+    /// The seed has caused a panic in this process.
     has_panicked: bool,
 }
 
@@ -62,7 +62,7 @@ enum End {
     Closed,
     Killed,
     PowerLost,
-    /// And the device lost what it had promised.
+    /// And the device loses writes that it had flushed.
     Lied,
 }
 
@@ -138,7 +138,7 @@ impl<'a> Storage<'a> {
                 self.end(End::Killed)?;
             }
         }
-        // Without faults, everything that is under way ends, and a last start finds everything.
+        // Without further faults, every pending call ends, and a last start finds everything.
         system::disk(|disk| {
             disk.is_full = false;
             disk.restart();
@@ -210,7 +210,7 @@ impl<'a> Storage<'a> {
         }
     }
 
-    /// A part that holds what would be lost and has ended is a failure of the process that readiness must tell.
+    /// If a part with data that would be lost has ended, the process has failed, and readiness must report it.
     fn look_at_parts(&mut self) -> Result<()> {
         let has_ended = (0..simulation::threads()).any(simulation::has_ended);
         if has_ended {
@@ -232,7 +232,7 @@ impl<'a> Storage<'a> {
         Options { journal, accept_loss, ..Options::default() }
     }
 
-    /// Starts a process on what the disk has, and reads everything.
+    /// Starts a process on the files of the disk, and reads everything.
     fn start(&mut self, loss: Loss) -> Result<()> {
         let directory = system::disk(|disk| disk.root().join("state"));
         (self.needs_restart, self.has_panicked) = (false, false);
@@ -248,7 +248,7 @@ impl<'a> Storage<'a> {
                 Err(error) => {
                     simulation::forget();
                     let error = anyhow::Error::from(error);
-                    // Without the folder, whose name is another one in each run.
+                    // Without the folder, whose name differs in each run.
                     let root = system::disk(|disk| disk.root().display().to_string());
                     let text = format!("{error:#}").replace(&root, "");
                     self.events.add(format_args!("the store does not open: {text}"));
@@ -264,7 +264,7 @@ impl<'a> Storage<'a> {
         self.audit(loss)
     }
 
-    /// Lets the process go, with all that was under way.
+    /// Drops the process, with everything that was pending.
     fn end_process(&mut self) {
         simulation::forget();
         for call in std::mem::take(&mut self.calls) {
@@ -281,7 +281,7 @@ impl<'a> Storage<'a> {
             // Its threads end in order.
             self.store = None;
         }
-        // Nothing that the rest of it does reaches the disk.
+        // Its further writes do not reach the disk.
         system::disk(|disk| disk.is_dead = true);
         self.end_process();
         let loss = system::disk(|disk| -> Result<Loss> {
@@ -292,7 +292,7 @@ impl<'a> Storage<'a> {
                     disk.cut_power()?;
                     Loss::Epochs
                 }
-                // Together with a loss of power nothing could show it: the mark may be lost too.
+                // Together with a power failure it cannot be detected: the mark may be lost too.
                 End::Lied => {
                     let is_segment =
                         |path: &std::path::Path| path.extension().is_some_and(|end| end == "log");
@@ -340,7 +340,7 @@ impl<'a> Storage<'a> {
             let name = journal_name(number);
             let info = self.finish(async { journal.info(&instance(), &name).await })?;
             let Ok(info) = info else {
-                // A new journal cannot be made on a full disk.
+                // A journal cannot be created on a full disk.
                 self.events.add(format_args!("no info of journal {number}: {info:?}"));
                 continue;
             };
@@ -368,7 +368,7 @@ impl<'a> Storage<'a> {
         Ok(())
     }
 
-    /// Positions of earlier epochs must not be answered with records of this one.
+    /// A position of an earlier epoch must not return records of this one.
     fn ask_by_old_positions(&mut self, number: usize) -> Result<()> {
         let journal = self.store.as_ref().context("a process runs")?.journal();
         let (_, past, next) = self.journals[number].positions();
@@ -487,7 +487,7 @@ impl<'a> Storage<'a> {
                     let call = self.calls.remove(index);
                     self.events.add(format_args!("{call:?}: {completed:?}"));
                     if system::disk(|disk| disk.is_dead) {
-                        // Its process is dead, and nobody hears the answer.
+                        // Its process is dead, so the result is lost.
                         self.interrupted(&call);
                         continue;
                     }

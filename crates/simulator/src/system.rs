@@ -1,9 +1,8 @@
-//! The functions of the system's C library that a simulated process uses: clock, random numbers and changes of files.
+//! The functions of the C library that a simulated process uses: clock, random numbers and changes of files.
 //!
-//! They are defined here, in front of those of the C library, so that the product's code, the standard library and SQLite call
-//! these, whatever they do; the product needs no second code path for a simulation. In a thread that simulates nothing, each
-//! passes its call on to the system. Only mutating calls of files are here: reading goes to the real files below the
-//! [`Disk`].
+//! They are defined here and take precedence over those of the C library, so that the product's code, the standard library and SQLite call
+//! these; the product needs no second code path for a simulation. In a thread without a simulation, each forwards the call to the system.
+//! Only calls that change files are here: reads go to the real files below the [`Disk`].
 #![allow(
     unsafe_code,
     reason = "functions that are called by C cannot be anything else; each is given valid arguments by its caller, as the standard says"
@@ -18,25 +17,24 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::disk::Disk;
 
-/// The date at which simulated time begins, in seconds since the Unix epoch.
+/// The date at which simulated time starts, in seconds since the Unix epoch.
 const BEGIN_S: u64 = 1_900_000_000;
-/// How much time passes with each look at the clock, so that whoever waits for it to change does not wait for ever.
+/// How much time passes with each read of the clock, so that a loop that waits for a change ends.
 const LOOK_NS: u64 = 100;
 
 thread_local! {
-    /// Simulated time, in nanoseconds; 0 where nothing is simulated.
+    /// Simulated time, in nanoseconds; 0 if nothing is simulated.
     static CLOCK: Cell<u64> = const { Cell::new(0) };
     static RANDOM: RefCell<Option<Chance>> = const { RefCell::new(None) };
     static DISK: RefCell<Option<Disk>> = const { RefCell::new(None) };
 }
 
-/// Begins to simulate, in this thread, until [`end`].
+/// Starts the simulation in this thread, until [`end`].
 pub(crate) fn begin(seed: u64, disk: Disk) {
     RANDOM.set(Some(Chance::new(seed)));
     CLOCK.set(BEGIN_S * 1_000_000_000);
     DISK.set(Some(disk));
-    // SQLite draws from the system when it draws first.
-    // SAFETY: with no bytes asked for it only forgets what it drew from before.
+    // SQLite seeds its generator from the system at first use. SAFETY: with no requested bytes, it only discards that seed.
     unsafe { sqlite3_randomness(0, std::ptr::null_mut()) };
 }
 
@@ -51,7 +49,7 @@ pub(crate) fn end() {
     CLOCK.set(0);
 }
 
-/// Lets simulated time pass.
+/// Advances simulated time.
 pub(crate) fn pass(time: Duration) {
     let nanoseconds = u64::try_from(time.as_nanos()).expect("a simulation is short");
     CLOCK.set(CLOCK.get() + nanoseconds);
@@ -62,29 +60,29 @@ pub(crate) fn disk<T>(ask: impl FnOnce(&mut Disk) -> T) -> T {
     DISK.with_borrow_mut(|disk| ask(disk.as_mut().expect("a simulation has begun")))
 }
 
-/// The same where there may be no simulation.
+/// The same if there may be no simulation.
 fn if_simulated<T>(ask: impl FnOnce(&mut Disk) -> Option<T>) -> Option<T> {
-    // While the disk itself works, and when the thread ends, calls are the real ones.
+    // While the disk itself works, and when the thread ends, calls go to the system.
     DISK.try_with(|disk| disk.try_borrow_mut().ok()?.as_mut().and_then(ask)).ok().flatten()
 }
 
 fn fail(number: c_int) -> c_int {
-    // SAFETY: the place is the thread's own.
+    // SAFETY: the memory belongs to this thread.
     unsafe { *libc::__errno_location() = number };
     -1
 }
 
-/// Calls the kernel; numbers are passed as they come.
+/// Calls the kernel; numbers are passed unchanged.
 macro_rules! kernel {
     ($($argument:expr),+) => {
-        // SAFETY: the arguments are the caller's, as the function that is stood in for takes them.
+        // SAFETY: the arguments are the caller's, in the form that the replaced function requires.
         unsafe { libc::syscall($($argument),+) }
     };
 }
 
 /// # Safety
 ///
-/// `path` is a text with an end.
+/// `path` is a text that ends with a zero byte.
 unsafe fn path_of<'a>(path: *const c_char) -> &'a Path {
     // SAFETY: as above.
     Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()))
@@ -106,7 +104,7 @@ unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::time
     match now {
         Ok(now) if now > 0 => {
             let (seconds, rest) = (now / 1_000_000_000, now % 1_000_000_000);
-            // SAFETY: the caller gives a place for the time.
+            // SAFETY: the caller passes memory for the time.
             unsafe {
                 (*time).tv_sec = seconds.cast_signed();
                 (*time).tv_nsec = rest.cast_signed();
@@ -125,7 +123,7 @@ unsafe extern "C" fn clock_nanosleep(
     left: *mut libc::timespec,
 ) -> c_int {
     if CLOCK.get() > 0 {
-        // SAFETY: the caller gives a time.
+        // SAFETY: the caller passes a time.
         let time = unsafe { &*time };
         pass(Duration::new(time.tv_sec.cast_unsigned(), 0));
         pass(Duration::from_nanos(time.tv_nsec.cast_unsigned()));
@@ -150,7 +148,7 @@ unsafe extern "C" fn getrandom(buffer: *mut c_void, length: usize, flags: c_uint
         let mut random = random.borrow_mut();
         let random = random.as_mut()?;
         for at in 0..length {
-            // SAFETY: the caller gives a buffer of that length.
+            // SAFETY: the caller passes a buffer of that length.
             unsafe { *buffer.cast::<u8>().add(at) = random.number() as u8 };
         }
         Some(length)
@@ -245,7 +243,7 @@ unsafe fn write_at(
         if !disk.has_open(descriptor) {
             return None;
         }
-        // SAFETY: the caller gives so many bytes.
+        // SAFETY: the caller passes this many bytes.
         let new = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), count) };
         let place = at.cast_unsigned();
         let written = disk

@@ -1,5 +1,5 @@
-//! Code that only tests need: an HTTP client, a scripted SignalR client, raw clients that can violate protocols, a login
-//! provider, a scripted app server, and the binary as a process.
+//! Code that only tests need: an HTTP client, a scripted SignalR client, raw clients that can violate protocols, an identity provider, a
+//! scripted app server, and the binary as a process.
 //!
 //! Not its concern: speed and completeness. A dev-dependency only (invariant 10).
 //!

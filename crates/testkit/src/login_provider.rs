@@ -9,7 +9,7 @@ use ring::signature::{
 };
 use serde_json::{Value, json};
 
-/// A public test key that protects nothing; no crate of ours can generate an RSA key.
+/// A public test key that protects nothing; none of our crates can generate an RSA key.
 const RSA: &str = include_str!("../data/test-only-rsa-2048.pk8.base64");
 
 /// A login provider with two keys: `rsa` for RS256, `ec` for ES256.

@@ -1,6 +1,6 @@
-// What the page asks of the server: cards by the app's own functions, the rest by the process's own API.
+// The page's requests to the server: cards through the app's own functions, everything else through the APIs of the process.
 
-/** The time on the wall clock in milliseconds, finer than Date.now() as long as the two agree. */
+/** The time of the wall clock in milliseconds, with a finer resolution than Date.now() while both clocks agree. */
 export function now() {
   const fine = performance.timeOrigin + performance.now();
   const coarse = Date.now();
@@ -13,7 +13,7 @@ export async function listCards() {
   return json(await fetch('/api/cards', { cache: 'no-store' }));
 }
 
-/** Writes a card under a trace of our own, so that its way can be looked up. Resolves when the change is accepted. */
+/** Writes a card with a trace id of our own, so that its trace can be queried. Resolves when the change is accepted. */
 export async function putCard(card) {
   const traceId = hex(16);
   const { text, column, colour } = card;

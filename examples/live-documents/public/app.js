@@ -1,4 +1,4 @@
-// Puts the page together: two clients, the way of each change, and what there is to try.
+// Builds the page: two clients, the trace of each change, and the experiments.
 
 import * as api from './api.js';
 import * as experiments from './experiments.js';
@@ -9,13 +9,13 @@ import * as way from './way.js';
 import { Pane } from './pane.js';
 
 const POLL_MS = 2000;
-/** A card that both panes have within this time is shown with the later of the two. */
+/** A card that reaches both panes within this time is shown with the later time of the two. */
 const BOTH_MS = 250;
 
 const status = document.getElementById('status');
 const arrivals = new Map();
 let process = null;
-/** Since when a client has been away, and from which process. */
+/** Since when a client has been disconnected, and from which process. */
 let away = null;
 let reloading = false;
 
@@ -28,7 +28,7 @@ function say(text, mood = '') {
   status.textContent = text;
 }
 
-/** Writes a card; whether the change was accepted. */
+/** Writes a card; returns whether the change was accepted. */
 async function write(card) {
   return change(() => api.putCard(card));
 }
@@ -49,7 +49,7 @@ async function change(act) {
   }
 }
 
-/** A change arrived in one of the panes. Its way is drawn once the other has it too. */
+/** A change arrived in one of the panes. Its trace is drawn once the other pane has it too. */
 function received(pane, card, traceparent, at) {
   experiments.received(card);
   if (!traceparent) return;
@@ -77,7 +77,7 @@ function stateChanged(pane, state) {
   if (panes.every((each) => each.state === 'connected')) reload();
 }
 
-/** Both clients are connected: read the board, and prove that it holds everything that was accepted. */
+/** Both clients are connected: read the board, and verify that it contains every accepted change. */
 async function reload() {
   if (reloading) return;
   reloading = true;
@@ -112,7 +112,7 @@ function greet({ missed, lost, accepted }) {
   say(`${who} after ${seconds} s: ${news}${all}.`, 'good');
 }
 
-/** What the process says about itself, and what its functions said since the last look. */
+/** The status of the process, and the new lines of its function log. */
 async function look() {
   try {
     const last = process;

@@ -11,13 +11,13 @@ const STREAM_EVERY_MS = 200;
 const finding = document.getElementById('finding');
 const log = document.getElementById('log');
 const waiting = new Set();
-/** The newest of each card that arrived: a message may overtake the answer to the request that caused it. */
+/** The newest version of each card that arrived: a message may arrive before the response to the request that caused it. */
 const seen = new Map();
 let lastLine = 0;
 let reading = null;
 let page;
 
-/** @param handles accepted(card) notes an accepted change; look() refreshes what the page shows of the process. */
+/** @param handles accepted(card) records an accepted change; look() refreshes the status of the process on the page. */
 export function begin(handles) {
   page = handles;
   button('throw', makeItThrow);
@@ -32,7 +32,7 @@ export function received(card) {
   for (const each of waiting) if (each.matches(card)) each.resolve(card);
 }
 
-/** Reads the lines of the function log that are new. Only one reading at a time, so that no line comes twice. */
+/** Reads the new lines of the function log. Only one read at a time, so that no line appears twice. */
 export function readLog() {
   reading ??= readOnce().finally(() => { reading = null; });
   return reading;
@@ -40,7 +40,7 @@ export function readLog() {
 
 async function readOnce() {
   const { lines } = await api.logs(lastLine);
-  // A new process counts from the beginning.
+  // A new process numbers its lines from the beginning.
   if (!lines.length) return [];
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
   for (const line of lines) {
@@ -77,7 +77,7 @@ async function makeItThrow() {
   tell(`${said} Its stack is in the log below. The feed went on: the next change arrived ${ms(took)} after it was sent.`);
 }
 
-/** What the function threw, from the lines of the log behind a number. */
+/** The errors that the function threw, from the log lines after a number. */
 function thrownSince(number) {
   const lines = [...log.querySelectorAll('[data-level="error"]')].filter((item) => Number(item.dataset.number) > number);
   return lines.map((item) => /\b\w*Error: [^\n]*/.exec(item.textContent)?.[0]).find(Boolean);
@@ -94,7 +94,7 @@ async function killWorker() {
   tell(`${who} A new one took over; both changes arrived, the second ${ms(took)} after it was sent.`);
 }
 
-/** Writes the card of these experiments until it is accepted, and waits for it to arrive. */
+/** Writes the card of these experiments until it is accepted, and waits until it arrives. */
 async function roundTrip(text) {
   const began = api.now();
   const accepted = await until(() => put(mischief(text)).catch(() => null));
@@ -113,7 +113,7 @@ function mischief(text) {
   return { id: 'mischief', text, column: 'doing', colour: 'rose' };
 }
 
-/** Writes one card again and again; best watched while the process is killed. */
+/** Writes one card repeatedly, so that you can kill the process meanwhile. */
 function toggleStream(control) {
   const on = control.getAttribute('aria-pressed') !== 'true';
   control.setAttribute('aria-pressed', String(on));

@@ -1,13 +1,13 @@
-// What this browser knows to have been accepted. It is kept in the browser, so that it proves something about the server:
-// after a crash, each entry must be there.
+// The changes that the server accepted from this browser. They are stored in the browser, as evidence that is independent of the server:
+// after a crash, each entry must still exist.
 
 const KEY = 'live-documents.accepted';
 
 let ledger = { dataDir: null, count: 0, cards: {} };
-/** What the last comparison found. It stays in sight while further changes are accepted. */
+/** The result of the last comparison. It stays visible while further changes are accepted. */
 let found = { text: '', mood: '' };
 
-/** Opens the ledger of this data directory; another one starts empty. */
+/** Opens the ledger of this data directory; for another directory, an empty one. */
 export function open(dataDir) {
   if (ledger.dataDir === dataDir) return;
   const stored = read();
@@ -15,7 +15,7 @@ export function open(dataDir) {
   show();
 }
 
-/** Notes that the server accepted a change of a card. */
+/** Records that the server accepted a change of a card. */
 export function accepted(card) {
   ledger.count += 1;
   ledger.cards[card.id] = Math.max(card.rev, ledger.cards[card.id] ?? 0);
@@ -25,7 +25,7 @@ export function accepted(card) {
   show();
 }
 
-/** Compares the ledger with what the server has now. */
+/** Compares the ledger with the current data of the server. */
 export function check(cards) {
   const present = new Map(cards.map((card) => [card.id, card.rev]));
   const ids = Object.keys(ledger.cards);

@@ -1,11 +1,11 @@
-// One client of the board: a SignalR connection of its own, and the cards as that connection told of them.
+// One client of the board: a SignalR connection, and the cards that it received.
 
 import { newId, now, pause } from './api.js';
 
 export const COLUMNS = ['todo', 'doing', 'done'];
 const COLOURS = ['sand', 'sage', 'sky', 'rose'];
 
-/** Waits 0.1 s at first and never longer than 2 s, and never gives up: the process may come back any time. */
+/** Waits 0.1 s at first and at most 2 s, without a limit on attempts: the process may restart at any time. */
 const retryDelay = (attempt) => Math.min(100 * 2 ** attempt, 2000);
 
 export class Pane {
@@ -30,7 +30,7 @@ export class Pane {
     return this.#cards.get(id);
   }
 
-  /** Takes over a card, unless what is known is newer. Whether it was news. */
+  /** Applies a card unless a newer version is known. Returns whether it was applied. */
   take(card) {
     const known = this.#cards.get(card.id);
     if (known && known.rev >= card.rev) return false;
@@ -57,7 +57,7 @@ export class Pane {
     });
     connection.onreconnecting(() => this.#enter('away'));
     connection.onreconnected(() => this.#enter('connected'));
-    // Closed for good by the other side: begin again.
+    // Closed by the other side: connect again.
     connection.onclose(() => this.#start());
     this.#connection = connection;
     this.#start();
@@ -110,7 +110,7 @@ export class Pane {
     input.value = '';
     const colour = COLOURS[Math.floor(Math.random() * COLOURS.length)];
     const accepted = await this.#events.write({ id: newId(), text, column, colour });
-    // Not accepted: the words stay where they were.
+    // Not accepted: the text stays in the field.
     if (!accepted && !input.value) input.value = text;
   }
 

@@ -1,6 +1,6 @@
-// What to try, in order: the first step that is not done is the one to take now.
+// The steps to try, in order: the first one that is not done is the current one.
 
-/** Ticks a step off, counted from 1, and those before it. */
+/** Marks a step as done, counted from 1, and all steps before it. */
 export function done(step) {
   const items = [...document.querySelectorAll('#steps li')];
   items.slice(0, step).forEach((item) => { item.dataset.done = 'true'; });

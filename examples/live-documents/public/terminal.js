@@ -1,10 +1,10 @@
-// The same edit from a terminal, with the addresses of this very process.
+// The same edit from a terminal, with the addresses of the running process.
 
 import * as api from './api.js';
 
 const KEY = 'C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==';
 
-/** Shows the lines for a card that exists; `process` says where its services listen. */
+/** Shows the lines for a card that exists; `process` has the addresses of its services. */
 export function show(process, card) {
   const id = card?.id ?? 'welcome-1';
   const documents = process?.urls?.documents ?? 'http://localhost:8081';

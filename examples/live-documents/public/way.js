@@ -1,6 +1,5 @@
-// The way of a change, from the trace that the process carried through: write, feed, function, send, screen.
-// Spans overlap (a feed is read while the write ends). Each hop is shown from the end of the one before it, so that the hops stand
-// behind each other and add up to the whole.
+// The trace of a change through the process: write, feed, function, send, screen. Spans overlap (a feed is read while the write ends). Each
+// hop is shown from the end of the previous one, so that the hops follow each other and add up to the total.
 
 import * as api from './api.js';
 import * as steps from './steps.js';
@@ -12,19 +11,19 @@ const HOPS = [
   ['send', (span) => span.name === 'send'],
 ];
 const TIMES_MAX = 40;
-/** The last spans end after the message has left; they are asked for again until they are there. */
+/** The last spans end after the message was sent, so the query is repeated until they exist. */
 const LOOKS_MS = [40, 120, 300, 800];
 
 const times = [];
 let newest = 0;
 
-/** Shows the way of a change whose trace is known, and that all panes have at `seenAt` (wall clock, milliseconds). */
+/** Shows the hops of a change whose trace is known, and that all panes have received by `seenAt` (wall clock, milliseconds). */
 export async function show(traceparent, seenAt, card) {
   const id = traceparent.split('-')[1];
   const turn = (newest += 1);
   for (const wait of LOOKS_MS) {
     await api.pause(wait);
-    // A newer change is on its way to the screen: it is the one to show.
+    // A newer change is on its way to the screen: that one is shown.
     if (turn !== newest) return;
     const { spans } = await api.trace(id).catch(() => ({ spans: [] }));
     const hops = hopsOf(spans, seenAt);
@@ -43,7 +42,7 @@ function hopsOf(spans, seenAt) {
   ends.push({ name: 'screen', from: seenAt, to: seenAt, failed: false });
   let at = ends[0].from;
   return ends.map(({ name, to, failed }, index) => {
-    // A function ends after what it sends has left: its own share ends where the sending begins.
+    // A function ends after its message was sent: its own share ends where the send begins.
     const end = name === 'function' ? Math.min(to, ends[index + 1].from) : to;
     const from = at;
     at = Math.max(from, Math.min(end, Math.max(seenAt, from)));
@@ -73,13 +72,13 @@ function row(hop, began, length) {
   const bar = element('span', 'bar');
   bar.style.setProperty('--from', `${((hop.from - began) / length) * 100}%`);
   bar.style.setProperty('--width', `${((hop.to - hop.from) / length) * 100}%`);
-  // The whole needs no bar: it is as wide as all of them.
+  // The total needs no bar: it is as wide as all of them.
   if (hop.name !== 'whole') track.append(bar);
   item.append(element('span', 'name', hop.name), track, element('span', 'time', ms(hop.to - hop.from)));
   return item;
 }
 
-/** What came before the write: the request, and the function that stored the card. */
+/** The spans before the write: the request, and the function that stored the card. */
 function before(spans, writeBegan) {
   const http = spans.find((span) => span.name === 'function' && span.attributes.function !== 'changed');
   if (!http) return '';

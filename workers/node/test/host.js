@@ -1,6 +1,6 @@
 'use strict';
 
-// The smallest host: starts the worker on an app's folder and speaks frames with it.
+// A minimal host: starts the worker on an app's folder and exchanges frames with it.
 
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
@@ -11,7 +11,7 @@ const { Body, Decoder, decodeValue, encode, encodeValue } = require('../frames')
 
 const BYTES_MAX = 1 << 20;
 
-/** A folder that goes when the tests end. */
+/** A folder that is removed at the end of the tests. */
 function makeFolder(prefix) {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), prefix));
     process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
@@ -19,7 +19,7 @@ function makeFolder(prefix) {
 }
 process.setMaxListeners(0);
 
-/** Makes a folder with these files (path -> text) and gives its path. */
+/** Creates a folder with these files (path -> text) and returns its path. */
 function makeApp(files) {
     const directory = makeFolder('chappe-node-app-');
     for (const [name, text] of Object.entries(files)) {

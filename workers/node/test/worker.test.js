@@ -1,6 +1,6 @@
 'use strict';
 
-// What the worker does with an app, driven by the smallest host. The real library is proved by compat/functions-worker.
+// The behaviour of the worker with an app, tested with a minimal host. compat/functions-worker tests it with the real library.
 
 const assert = require('node:assert/strict');
 const { test } = require('node:test');

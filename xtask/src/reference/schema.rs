@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::sentences;
 use super::source::{ENUMS, Key, LISTS, PLAIN, SECTIONS, Service, connectors, keys, services, variants};
 
-/// Names of services of one's own, as `ServiceId` in the binary accepts them.
+/// Names of additional services, as `ServiceId` in the binary accepts them.
 const NAME: &str = "[a-z][a-z0-9-]{0,31}";
 
 /// The schema, as it is written to the file.
@@ -48,7 +48,7 @@ pub(super) fn schema(root: &Path) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(&schema)? + "\n")
 }
 
-/// A service that has a name: the same options, where it listens, and the app that it runs.
+/// An additional, named service: the same options, its listener, and its app.
 fn named(service: &Service, own: &Map<String, Value>) -> Value {
     let mut properties = own.clone();
     properties.insert("listen".to_owned(), address("Where it listens. Default: any free port of localhost."));
@@ -146,7 +146,7 @@ fn property(root: &Path, section: &str, key: &Key) -> anyhow::Result<Value> {
     plain(root, kind)
 }
 
-/// A value that is no table.
+/// A value that is not a table.
 fn plain(root: &Path, kind: &str) -> anyhow::Result<Value> {
     let name = kind.rsplit("::").next().unwrap_or(kind);
     Ok(match name {
@@ -169,7 +169,7 @@ fn plain(root: &Path, kind: &str) -> anyhow::Result<Value> {
     })
 }
 
-/// What a generic type holds.
+/// The inner type of a generic type.
 fn inner<'a>(kind: &'a str, wrapper: &str) -> Option<&'a str> {
     kind.strip_prefix(wrapper)?.strip_prefix('<')?.strip_suffix('>')
 }

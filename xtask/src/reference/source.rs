@@ -1,10 +1,10 @@
-//! What the source says of the configuration: sections, options with their comments and types, and the rows of services.
+//! The configuration as the source defines it: sections, options with their comments and types, and the rows of services.
 
 use std::path::Path;
 
 use anyhow::Context;
 
-/// Types that are plain values, or whose values the comments of their keys tell.
+/// Types with plain values, or whose values are described in the comments of their keys.
 pub(super) const PLAIN: [&str; 20] = [
     "String",
     "PathBuf",
@@ -58,7 +58,7 @@ pub(super) const SECTIONS: [(&str, &str, &str); 26] = [
     ("telemetry", "crates/chappe/src/config/sections.rs", "TelemetrySection"),
 ];
 
-/// Sections that may stand more than once.
+/// Sections that may occur more than once.
 pub(super) const LISTS: [&str; 3] = ["gateway.routes", "realtime.history", "realtime.upstream.templates"];
 
 /// Types with a fixed set of values; their variants are the values.
@@ -71,10 +71,10 @@ pub(super) const ENUMS: [(&str, &str); 6] = [
     ("LogFormat", "crates/chappe/src/config/sections.rs"),
 ];
 
-/// Where the services are: their rows stand in files of a folder, in the order of the table.
+/// The folder with the rows of the services, one in each file; they are listed in the order of the table.
 const SERVICES: (&str, &str) = ("crates/chappe/src/services.rs", "crates/chappe/src/services");
 
-/// Where the connectors are: their rows stand in files of a folder, in the order of the table.
+/// The folder with the rows of the connectors, one in each file; they are listed in the order of the table.
 const CONNECTORS: (&str, &str) = ("crates/chappe/src/wiring.rs", "crates/chappe/src/wiring");
 
 /// A connector, from its row in the source.
@@ -95,7 +95,7 @@ pub(super) struct Service {
     /// The first line of its file.
     pub(super) about: String,
     pub(super) port: Option<u16>,
-    /// What the comment above its section says of its port.
+    /// The text about its port in the comment above its section.
     pub(super) listens: String,
     /// Its name in routes.
     pub(super) target: Option<String>,
@@ -114,7 +114,7 @@ pub(super) fn connectors(root: &Path) -> anyhow::Result<Vec<Connector>> {
     rows(root, CONNECTORS, "CONNECTORS", connector)
 }
 
-/// What the rows of a table say, each in a file of its own; `list` is the name of the static that lists them.
+/// The fields of the rows of a table, each in its own file; `list` is the name of the static that lists them.
 fn rows<R>(
     root: &Path,
     (table, folder): (&str, &str),
@@ -149,7 +149,7 @@ fn service(source: &str) -> Option<Service> {
     let (comment, row) = row.split_once("section: Section::of::<")?;
     let listens: Vec<&str> = comment.lines().filter_map(|line| line.trim().strip_prefix("// ")).collect();
     let arguments = row.split_once(">(")?.1.split_once(')')?;
-    // `Some(8080)` ends at the first parenthesis; what follows is behind it.
+    // `Some(8080)` ends at the first parenthesis; the next field comes after it.
     let (first, rest) = arguments;
     let name = first.split('"').nth(1)?.to_owned();
     let port = first.split_once("Some(").and_then(|(_, port)| port.parse().ok());
@@ -179,7 +179,7 @@ pub(super) struct Key {
     pub(super) kind: String,
 }
 
-/// The fields of a struct with their doc comments; those that serde skips are no keys.
+/// The fields of a struct with their doc comments; fields that serde skips are not keys.
 pub(super) fn keys(source: &str, name: &str) -> Option<Vec<Key>> {
     let start = source.find(&format!("struct {name} {{"))?;
     let mut keys = Vec::new();
@@ -242,7 +242,7 @@ fn spelt(variant: &str, style: &str) -> String {
     spelt
 }
 
-/// A doc comment as a cell of a table for users: links to our source are only their last name.
+/// A doc comment as a table cell for users: links to our source are reduced to their last name.
 fn for_users(comment: &str) -> String {
     let mut text = String::new();
     let mut rest = comment.trim();

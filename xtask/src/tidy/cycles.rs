@@ -5,7 +5,7 @@ use std::path::Path;
 
 type Edges<'a> = BTreeMap<&'a Path, BTreeMap<&'a Path, String>>;
 
-/// One complaint for each group of files that reach each other, with one way around.
+/// One error for each group of files that reach each other, with one cycle as an example.
 pub(super) fn check(package: &str, edges: &Edges<'_>, complaints: &mut Vec<String>) {
     let reachable: BTreeMap<&Path, BTreeSet<&Path>> =
         edges.keys().map(|from| (*from, reached(from, edges))).collect();
@@ -42,7 +42,7 @@ fn reached<'a>(from: &'a Path, edges: &Edges<'a>) -> BTreeSet<&'a Path> {
     found
 }
 
-/// The shortest way from a file back to itself, with what each takes from the next.
+/// The shortest cycle from a file back to itself, with the names that each file uses of the next.
 fn shortest_cycle<'a>(start: &'a Path, edges: &Edges<'a>) -> String {
     let mut before: BTreeMap<&Path, &Path> = BTreeMap::new();
     let mut open = std::collections::VecDeque::from([start]);

@@ -1,8 +1,8 @@
-//! Who may depend on whom: the table of `ARCHITECTURE.md`, checked against `cargo metadata`.
+//! The allowed dependencies between our crates: the table of `ARCHITECTURE.md`, checked against `cargo metadata`.
 
 use cargo_metadata::{DependencyKind, Metadata, Package};
 
-/// A crate and the crates of ours that it may depend on.
+/// A crate and those of our crates that it may depend on.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("edge", &["http-messages"]),
     ("http-messages", &[]),
@@ -59,16 +59,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("testkit", &["edge", "identity", "signalr-protocol", "state", "trace", "websocket", "worker-protocol"]),
 ];
 
-/// Crates of ours that any crate may use: they hold nothing that belongs to a layer.
+/// Our crates that any crate may use: they belong to no layer.
 const FOR_ALL: [&str; 1] = ["metric-set"];
 
-/// Crates of the workspace that assemble, measure or simulate, and may name any other but `testkit`.
+/// Crates of the workspace that assemble, measure or simulate, and may depend on any crate except `testkit`.
 const ASSEMBLERS: [&str; 4] = ["chappe", "bench", "simulator", "xtask"];
 
-/// Crates that nothing else may be built from.
+/// Crates that no other crate may depend on, except for tests.
 const ONLY_FOR_TESTS: [&str; 2] = ["testkit", "simulator"];
 
-/// Crates by others that do input or output; a crate that must do none may not name them.
+/// External crates that do input or output; a crate without input and output may not depend on them.
 const IO_CRATES: [&str; 10] =
     ["tokio", "mio", "hyper", "hyper-util", "rusqlite", "socket2", "rustix", "tonic", "tower", "rcgen"];
 

@@ -1,6 +1,5 @@
-//! The pages under `docs/errors` (invariant 9). The tables of codes are rendered from the `error_table.rs` of the services, and a test
-//! of `chappe` compares them. Here is the rest: no description outlives its last use, no row has an empty cell, and the index names
-//! every page.
+//! The pages under `docs/errors` (invariant 9). The tables of codes are rendered from the `error_table.rs` of the services, and a test of
+//! `chappe` compares them. This file checks the rest: every description is used, no row has an empty cell, and the index names every page.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +34,7 @@ fn is_test(name: &str) -> bool {
     name.ends_with("/tests.rs") || name.contains("/tests/")
 }
 
-/// The descriptions of a table that no other source names.
+/// The descriptions of a table that no other source file names.
 fn unused<'a>(table: &'a str, uses: &[&str]) -> Vec<&'a str> {
     let names = table.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" = {"));
     names

@@ -1,4 +1,4 @@
-//! The modules of a crate, read with `syn`: which file each name is defined in, and which files a file's paths lead to.
+//! The modules of a crate, read with `syn`: which file defines each name, and to which files the paths of a file lead.
 //!
 //! Tests are left out. A re-export is followed to the definition and is no dependency itself.
 
@@ -14,7 +14,7 @@ use syn::{Attribute, Item, ItemUse, UseTree, Visibility};
 /// A path from the crate's root: `["engine", "shard"]`.
 type ModulePath = Vec<String>;
 
-/// From where a type can be named.
+/// Where a type can be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Visible {
     /// From other crates: `pub`.
@@ -29,18 +29,18 @@ pub(super) struct Modules {
     modules: BTreeMap<ModulePath, Module>,
 }
 
-/// A module that is a file, or stands in one.
+/// A module: a file, or an inline module in one.
 #[derive(Default)]
 struct Module {
     /// Relative to the crate's `src`.
     file: PathBuf,
-    /// What `use` brings in, by the name that it gets here.
+    /// What `use` imports, by its local name.
     imports: BTreeMap<String, Vec<String>>,
-    /// Modules of which everything is brought in.
+    /// Modules from which everything is imported.
     globs: Vec<Vec<String>>,
-    /// Every other path that the module's code writes.
+    /// Every other path in the module's code.
     paths: BTreeSet<Vec<String>>,
-    /// Imports that are no re-exports.
+    /// Imports that are not re-exports.
     private_imports: Vec<Vec<String>>,
     /// The types that it declares for use outside of the module.
     types: BTreeMap<String, Visible>,
@@ -119,7 +119,7 @@ impl Modules {
         })
     }
 
-    /// Each file, and the files that its code names with one of the names.
+    /// Each file, and the files that its code refers to, with one of the names.
     pub(super) fn dependencies(&self) -> BTreeMap<&Path, BTreeMap<&Path, String>> {
         let mut found: BTreeMap<&Path, BTreeMap<&Path, String>> = BTreeMap::new();
         for (at, module) in &self.modules {
@@ -127,7 +127,7 @@ impl Modules {
             for path in module.paths.iter().chain(&module.private_imports).chain(&module.globs) {
                 let Some(absolute) = self.absolute(at, path) else { continue };
                 let Some((target, item)) = self.definition(&absolute, 0) else { continue };
-                // A module that is brought in is not used by that; the paths through it count.
+                // An imported module is not used by the import alone; the paths through it count.
                 if !item.is_empty() && target.file != module.file {
                     edges.entry(&target.file).or_insert(item);
                 }
@@ -173,8 +173,7 @@ impl Modules {
         Some(module)
     }
 
-    /// The module in which the last item of a path is defined, and the item's name there; the name is empty where the path
-    /// ends at a module.
+    /// The module in which the last item of a path is defined, and the item's name there; the name is empty if the path ends at a module.
     fn definition<'a>(&'a self, path: &[String], depth: usize) -> Option<(&'a Module, String)> {
         const DEPTH_MAX: usize = 16;
         let length = (0..=path.len()).rev().find(|length| self.modules.contains_key(&path[..*length]))?;
@@ -363,7 +362,7 @@ fn for_tests(attributes: &[Attribute]) -> bool {
 mod tests {
     use super::*;
 
-    /// A crate in a folder of its own, removed at the end.
+    /// A crate in a separate folder, which is removed at the end.
     struct Sample(PathBuf);
 
     impl Sample {

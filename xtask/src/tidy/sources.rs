@@ -1,4 +1,4 @@
-//! What may stand in a source file.
+//! What a source file may contain.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use anyhow::Context;
 
 use super::edges::WITHOUT_IO;
 
-/// Longest source file, in lines: beyond it a wall is missing somewhere (style rule S3).
+/// Longest source file, in lines: a longer one should be split (style rule S3).
 const LINES_MAX: usize = 800;
 
 /// Files that may allow unsafe code, with the reason in the file itself (style rule X3).
 const UNSAFE_ALLOWED: [&str; 3] =
     ["crates/checked-files/src/vfs.rs", "crates/simulator/src/system.rs", "fuzz/src/memory.rs"];
 
-/// Crates in which code for one platform may stand (invariant 11). `functions` only below `worker`, where processes start; the
-/// binary only where it is asked to end, and where it makes its data folder.
+/// Crates that may contain code for one platform (invariant 11). `functions` only below `worker`, where processes start; the binary only
+/// where it handles shutdown signals, and where it creates its data folder.
 const PLATFORM_ALLOWED: [&str; 10] = [
     "crates/checked-files/src/folder.rs",
     "crates/edge/",
@@ -29,7 +29,7 @@ const PLATFORM_ALLOWED: [&str; 10] = [
     "crates/simulator/",
 ];
 
-/// Words that never land, anywhere. In two parts, so that this file does not name itself.
+/// Words that may not be committed. In two parts, so that this file does not contain them itself.
 const NEVER: [(&str, &str); 6] =
     [("FIX", "ME"), ("dbg", "!("), ("todo", "!("), ("unimplemented", "!("), ("#[ign", "ore"), ("XX", "X:")];
 
@@ -147,7 +147,7 @@ fn check_rust(name: &str, text: &str, complaints: &mut Vec<String>) {
     }
 }
 
-/// A lock file that names where packages were downloaded from works on one network only.
+/// A lock file that names download addresses works on one network only.
 fn check_lock_file(name: &str, text: &str, complaints: &mut Vec<String>) {
     if text.contains("\"resolved\": \"http") {
         complaints.push(format!(

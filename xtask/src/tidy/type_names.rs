@@ -1,7 +1,7 @@
 //! A type name means one thing in the workspace (style rule N1).
 //!
-//! A name that other crates can use may not be declared a second time, and no name may be declared twice in one crate. The
-//! repetitions below are agreed on: each means the same in every place.
+//! A name that other crates can use may not be declared a second time, and no name may be declared twice in one crate. The repetitions
+//! below are allowed: each has the same meaning everywhere.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ const AGREED: &[&str] = &[
     // A source of time that tests control; the direction of a binding; what reads and what writes a store.
     "Clock",
     "Direction",
-    // What every crate has for itself.
+    // Types that every crate has.
     "Error",
     "Metrics",
     "OptionsError",
@@ -67,7 +67,7 @@ impl TypeNames {
     }
 }
 
-/// Whether two declarations can be mistaken for each other: both in one crate, or one of them visible everywhere.
+/// Whether two declarations can be confused: both in one crate, or one of them visible everywhere.
 fn is_ambiguous(declarations: &[Declaration]) -> bool {
     declarations.iter().enumerate().any(|(index, one)| {
         declarations[index + 1..].iter().any(|other| {

@@ -1,4 +1,4 @@
-//! Dependencies that no source names: weight that nobody argued for.
+//! Dependencies that no source file names.
 
 use std::fs;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(super) fn check(metadata: &Metadata, complaints: &mut Vec<String>) -> anyhow
                 DependencyKind::Build => &script,
                 _ => &library,
             };
-            // A crate that depends on itself for tests does so for one of its own features.
+            // A crate that depends on itself in tests does so to enable one of its own features.
             if name != package.name.replace('-', "_") && !names(sources, &name) {
                 complaints
                     .push(format!("{} depends on {} and never names it", package.name, dependency.name));
@@ -48,7 +48,7 @@ fn read(folder: &Path, text: &mut String) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the crate stands there as a path, an attribute of a macro, or a renamed import.
+/// Whether the crate occurs as a path, an attribute of a macro, or a renamed import.
 fn names(sources: &str, name: &str) -> bool {
     sources.match_indices(name).any(|(at, _)| {
         let before = sources[..at].chars().next_back();

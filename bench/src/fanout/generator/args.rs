@@ -1,4 +1,4 @@
-//! [`Args`]: what the generator is told.
+//! [`Args`]: the flags of the generator.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::fanout::peers::Peer;
 
-/// Longest wait for anything that is due at once.
+/// Longest wait for anything that should happen at once.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Flags of the hidden command `fanout-generator`.
@@ -16,34 +16,34 @@ pub(crate) struct Args {
     pub(super) address: SocketAddr,
     #[arg(long)]
     pub(super) control: SocketAddr,
-    /// The server's process, whose memory is looked at
+    /// The server's process, whose memory is measured
     #[arg(long)]
     pub(super) process: u32,
     #[arg(long)]
     pub(super) connections: u32,
-    /// Whose server it is; absent for ours and for the bare loop
+    /// Which peer the server is; absent for ours and for the bare loop
     #[arg(long)]
     pub(super) peer: Option<Peer>,
-    /// The size of the frames that the peer was started for
+    /// The frame size with which the peer was started
     #[arg(long, default_value_t = 0)]
     pub(super) frame_bytes: usize,
     #[arg(long, value_enum, default_value_t)]
     pub(super) transport: Transport,
-    /// Every second client speaks MessagePack
+    /// Every second client uses MessagePack
     #[arg(long)]
     pub(super) mixed: bool,
-    /// The certificate of the authority that the server's own is from; clients then use TLS
+    /// The certificate of the authority that issued the server's certificate; if it is set, clients use TLS
     #[arg(long)]
     pub(super) authority: Option<PathBuf>,
     /// One more client, which never reads
     #[arg(long)]
     pub(super) slow_reader: bool,
-    /// Clients that call methods, where hub messages are the publish_path
+    /// Clients that invoke methods, if hub messages are the publish_path
     #[arg(long, default_value_t = 0)]
     pub(super) callers: u32,
 }
 
-/// By what clients are connected.
+/// The transport of the clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Transport {
     #[default]

@@ -1,4 +1,4 @@
-//! Clients that only listen, by WebSockets or streams of events: most are read now and then, a few are watched.
+//! Clients that only listen, over WebSockets or event streams: most are read from time to time, a few are watched.
 
 use std::collections::VecDeque;
 use std::os::fd::AsRawFd;
@@ -17,21 +17,20 @@ use super::stream::{RECORD_EXTRA_BYTES, Stream, Unit, discard_all};
 use crate::fanout::peers::Peer;
 use crate::fanout::task::{Task, messagepack_bytes};
 
-/// One client in so many is a probe.
+/// One client in this many is a probe.
 const PROBE_EVERY: u32 = 80;
 
-/// What may gather in a client before its turn to be read comes; turns come once in ten bursts, or more often where bursts are
-/// large.
+/// Bytes that may accumulate in a client before it is read; each client is read once in ten bursts, or more often if bursts are large.
 const GATHERED_BYTES: usize = 128 * 1024;
 const SWEEPS_MAX: usize = 10;
 
-/// Messages that one record of TLS may hold in any table.
+/// Messages that one TLS record may contain in any table.
 const MESSAGES_A_RECORD: u64 = 16;
 
 struct Client {
     stream: Stream,
     protocol: HubProtocol,
-    /// What came since the last settlement; counted for probes only.
+    /// Received since the last settlement; counted for probes only.
     received: u64,
 }
 
@@ -45,13 +44,13 @@ pub(super) struct Clients<'a> {
     events: Events,
     buffer: Vec<u8>,
     next_swept: usize,
-    /// What came to the bulk since the last settlement.
+    /// Received by the bulk since the last settlement.
     counted: u64,
-    /// The present size of a frame, for clients that speak JSON.
+    /// The current size of a frame, for clients that use JSON.
     frame_bytes: usize,
-    /// Bursts that have arrived in every probe since the last settlement.
+    /// Bursts that have arrived at every probe since the last settlement.
     arrived: u64,
-    /// When the bursts that are under way were asked for, the oldest first.
+    /// When the pending bursts were requested, the oldest first.
     under_way: VecDeque<Instant>,
 }
 
@@ -75,7 +74,7 @@ impl<'a> Clients<'a> {
         })
     }
 
-    /// What one message counts for a client of a protocol.
+    /// The count of one message for a client of a protocol.
     fn size(&self, protocol: HubProtocol) -> u64 {
         match (self.unit, protocol) {
             (Unit::Marks, _) => 1,
@@ -84,7 +83,7 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// Reads the next few of the bulk.
+    /// Reads the next few clients of the bulk.
     fn sweep(&mut self, count: usize) -> anyhow::Result<()> {
         for _ in 0..count {
             self.next_swept = (self.next_swept + 1) % self.bulk.len();
@@ -97,7 +96,7 @@ impl<'a> Clients<'a> {
         Ok(())
     }
 
-    /// Waits until the probes have all of the oldest burst that is under way.
+    /// Waits until the probes have the complete oldest pending burst.
     fn await_probes(&mut self, task: &Task, latencies: &mut Latencies) -> anyhow::Result<()> {
         let published = (self.arrived + self.under_way.len() as u64) * u64::from(task.burst);
         let asked = self.under_way.pop_front().context("a burst is under way")?;
@@ -128,13 +127,13 @@ impl<'a> Clients<'a> {
         Ok(())
     }
 
-    /// What must have come to the bulk, but for what TLS adds.
+    /// What the bulk must have received, without the overhead of TLS.
     fn expected(&self, each: u64) -> u64 {
         self.bulk.iter().map(|client| each * self.size(client.protocol)).sum()
     }
 
-    /// Whether so much beside the messages themselves is what TLS adds to each record: no more records than messages, and no less
-    /// than one for the largest burst.
+    /// Whether this many additional bytes can be the overhead of TLS records: at most one record for each message, and at least one for the
+    /// largest burst.
     fn is_of_tls(&self, extra: u64, each: u64) -> bool {
         let records = extra / RECORD_EXTRA_BYTES;
         let messages = each * self.bulk.len() as u64;
@@ -152,7 +151,7 @@ impl Load for Clients<'_> {
             _ => self.opener.websocket(number, protocol)?,
         };
         stream.socket().set_nonblocking(true)?;
-        // The first and the last are probes: between them lies a whole broadcast. With two protocols, they are of both.
+        // The first and the last client are probes: a complete broadcast lies between them. With two protocols, the probes cover both.
         let last = self.args.connections - 1;
         let is_second = self.args.mixed && number % PROBE_EVERY == 1;
         if number.is_multiple_of(PROBE_EVERY) || is_second || number == last {

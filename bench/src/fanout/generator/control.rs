@@ -1,4 +1,4 @@
-//! What the generator asks of the server beside what clients ask: to publish, and what it has used.
+//! The generator's control requests to the server: to publish, and to report its resource use.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use crate::fanout::control::ControlRequest;
 use crate::fanout::peers::PeerControl;
 use crate::fanout::task::{Shape, Task};
 
-/// The way to the server's own process.
+/// The control connection to the server's process.
 pub(super) struct Control {
     wire: Wire,
 }
@@ -33,7 +33,7 @@ impl Control {
         Ok(Self { wire })
     }
 
-    /// Makes all clients members; there must be so many.
+    /// Makes all clients members; their number must be this one.
     pub(super) fn join(&mut self, expected: u64) -> anyhow::Result<()> {
         let joined = match &mut self.wire {
             Wire::Ours(_) => self.ask(ControlRequest::Join)?[0],

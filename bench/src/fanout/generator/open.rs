@@ -1,4 +1,4 @@
-//! How a client comes to be connected: by the handshake of a WebSocket, or by negotiation and a stream of events.
+//! How a client connects: by a WebSocket handshake, or by negotiation and an event stream.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,13 +14,13 @@ use crate::fanout::peers;
 use crate::fanout::server::HUB;
 use crate::latency::peer::Http;
 
-/// Room for all that may come between two turns of a client that is read now and then.
+/// Buffer for everything that can arrive between two reads of a client.
 pub(super) const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
-/// Messages of 100 KB that fill a socket and more.
+/// Messages of 100 KB that overfill a socket.
 const SLOW_READER_MESSAGES: usize = 80;
 
-/// A token that is good for the whole bench.
+/// A token that is valid for the whole bench.
 pub(super) fn token(audience: &str, claims: &[(&str, String)]) -> anyhow::Result<String> {
     let key = AccessKey::new(DEVELOPMENT_SIGNALR_KEY).context("the constant is not empty")?;
     let mut all = Claims::new();
@@ -35,7 +35,7 @@ pub(super) fn client_token(number: u32) -> anyhow::Result<String> {
     token(&format!("http://localhost/client/?hub={HUB}"), &[("asrs.s.uid", format!("u{number}"))])
 }
 
-/// How clients that are WebSockets are opened.
+/// How WebSocket clients are opened.
 pub(super) struct Opener<'a> {
     args: &'a Args,
     tls: Option<std::sync::Arc<rustls::ClientConfig>>,
@@ -47,7 +47,7 @@ impl<'a> Opener<'a> {
         Ok(Self { args, tls })
     }
 
-    /// A WebSocket on which the hub protocol has begun, or whatever a peer has in its place.
+    /// A WebSocket after the handshake of the hub protocol, or of a peer's equivalent.
     pub(super) fn websocket(&self, number: u32, protocol: HubProtocol) -> anyhow::Result<Stream> {
         let mut socket = TcpStream::connect(self.args.address)?;
         socket.set_nodelay(true)?;
@@ -65,7 +65,7 @@ impl<'a> Opener<'a> {
         Ok(stream)
     }
 
-    /// A stream of events on which the hub protocol has begun. Only the record of the handshake is read of it.
+    /// An event stream after the handshake of the hub protocol. Only the handshake record was read from it.
     pub(super) fn events(&self, number: u32) -> anyhow::Result<Stream> {
         let begun = Negotiated::begin(self.args, number)?;
         let mut stream = TcpStream::connect(self.args.address)?;
@@ -76,7 +76,7 @@ impl<'a> Opener<'a> {
             bail!("the server opens no stream of events: {head}");
         }
         begun.shake_hands()?;
-        // The record comes as an event of its own, in a chunk of its own.
+        // The record arrives as a separate event, in a separate chunk.
         let mut read = Vec::new();
         while !read.ends_with(b"{}\x1e\r\n\r\n\r\n") {
             let mut byte = [0];
@@ -87,14 +87,14 @@ impl<'a> Opener<'a> {
     }
 }
 
-/// Opens a WebSocket, and begins the hub protocol on it. Not a byte is read beyond that.
+/// Opens a WebSocket, and completes the handshake of the hub protocol on it. Reads no byte beyond that.
 pub(crate) fn shake_hands(
     stream: &mut (impl Read + Write),
     address: SocketAddr,
     path: &str,
     protocol: HubProtocol,
 ) -> anyhow::Result<()> {
-    // In one piece, for the baseline reads no further than it must.
+    // In one write, because the baseline reads no more than it must.
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -133,7 +133,7 @@ impl Negotiated {
         Ok(Self { path: format!("/client/?hub={HUB}&id={id}"), host, token })
     }
 
-    /// A GET of the client.
+    /// A GET request of the client.
     pub(super) fn request(&self, accept: &str) -> String {
         format!(
             "GET {} HTTP/1.1\r\nhost: {}\r\naccept: {accept}\r\nauthorization: Bearer {}\r\n\r\n",
@@ -141,7 +141,7 @@ impl Negotiated {
         )
     }
 
-    /// Begins the hub protocol.
+    /// Sends the handshake of the hub protocol.
     pub(super) fn shake_hands(&self) -> anyhow::Result<()> {
         let authorization = format!("Bearer {}", self.token);
         let record = b"{\"protocol\":\"json\",\"version\":1}\x1e";
@@ -158,14 +158,14 @@ impl Negotiated {
     }
 }
 
-/// A member that never reads, with little room for what it does not read.
+/// A member that never reads, with a small receive buffer.
 pub(super) fn slow_reader(args: &Args) -> anyhow::Result<Stream> {
     let slow_reader = Opener::new(args)?.websocket(args.connections, HubProtocol::Json)?;
     rustix::net::sockopt::set_socket_recv_buffer_size(slow_reader.socket(), 4096)?;
     Ok(slow_reader)
 }
 
-/// Fills the socket of the one that never reads, and the server's patience with it, by messages that only it gets.
+/// Fills the socket of the client that never reads, and the server's buffer for it, with messages to that client only.
 pub(super) fn fill(args: &Args) -> anyhow::Result<()> {
     let path = format!("/api/v1/hubs/{HUB}/users/u{}", args.connections);
     let authorization = format!("Bearer {}", token(&format!("http://localhost{path}"), &[])?);
@@ -181,7 +181,7 @@ pub(super) fn fill(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The head of an answer, and not a byte more.
+/// The head of a response, and no byte more.
 pub(super) fn read_head(stream: &mut impl Read) -> anyhow::Result<String> {
     let mut head = Vec::new();
     let mut byte = [0];

@@ -1,4 +1,4 @@
-//! Clients of long polling: each asks anew as soon as it is answered, so all of them are watched.
+//! Clients of long polling: each polls again as soon as it has the response, so all of them are watched.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -17,9 +17,9 @@ use crate::fanout::task::{MARK, Task};
 
 struct Client {
     stream: TcpStream,
-    /// The request that it sends again and again.
+    /// The request that it sends repeatedly.
     request: String,
-    /// What came of the present answer.
+    /// The state of the current response.
     answer: Vec<u8>,
     /// Messages since the last settlement.
     messages: u64,
@@ -42,7 +42,7 @@ impl<'a> Polls<'a> {
 }
 
 impl Client {
-    /// Reads what is there, asks again after each whole answer, and says how many messages came.
+    /// Reads what has arrived, polls again after each complete response, and returns how many messages arrived.
     fn ready(&mut self, buffer: &mut [u8]) -> anyhow::Result<u64> {
         let mut messages = 0;
         loop {
@@ -61,7 +61,7 @@ impl Client {
     }
 }
 
-/// The length of the first answer, if all of it is there.
+/// The length of the first response, if it is complete.
 fn whole_answer(bytes: &[u8]) -> anyhow::Result<Option<usize>> {
     let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(None) };
     let head = std::str::from_utf8(&bytes[..end])?.to_ascii_lowercase();
@@ -81,7 +81,7 @@ impl Load for Polls<'_> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let request = begun.request("*/*");
-        // The first poll is answered at once, the second with the answer to the handshake.
+        // The first poll is answered at once, the second with the handshake response.
         stream.write_all(request.as_bytes())?;
         read_head(&mut stream)?;
         begun.shake_hands()?;
@@ -138,7 +138,7 @@ impl Load for Polls<'_> {
         _task: &Task,
         _latencies: &mut Latencies,
     ) -> anyhow::Result<()> {
-        // `burst` has waited for everything.
+        // `burst` has waited for all responses.
         Ok(())
     }
 

@@ -14,16 +14,16 @@ use crate::fanout::server::HUB;
 use crate::fanout::task::{PublishPath, Shape, Task, group, text};
 use crate::latency::peer::Http;
 
-/// Connections to the REST API; on each, one request is under way at a time.
+/// Connections to the REST API; each has at most one pending request.
 const SENDERS: usize = 32;
 
-/// Publishes in the way that a task names: in process, by REST or from a client.
+/// Publishes by the path of a task: in process, by REST or from a client.
 pub(super) struct Publisher {
     pub(super) control: Control,
     address: String,
     callers: Vec<Stream>,
     senders: Vec<Http>,
-    /// Senders whose answer has not been read.
+    /// Senders whose response was not read yet.
     under_way: usize,
     authorization: String,
     body: Vec<u8>,
@@ -35,7 +35,7 @@ pub(crate) fn path() -> String {
     format!("/api/v1/hubs/{HUB}/groups/{}", group(Shape::One, 0))
 }
 
-/// Who may send there.
+/// The token for sending there.
 pub(crate) fn authorization(path: &str) -> anyhow::Result<String> {
     Ok(format!("Bearer {}", token(&format!("http://localhost{path}"), &[])?))
 }
@@ -43,7 +43,7 @@ pub(crate) fn authorization(path: &str) -> anyhow::Result<String> {
 impl Publisher {
     pub(super) fn new(control: Control, args: &Args) -> anyhow::Result<Self> {
         let opener = Opener::new(args)?;
-        // Behind the numbers of those that listen.
+        // Numbered after the listening clients.
         let numbers = args.connections + 1..args.connections + 1 + args.callers;
         let callers = numbers.map(|number| opener.websocket(number, HubProtocol::Json));
         Ok(Self {
@@ -58,7 +58,7 @@ impl Publisher {
         })
     }
 
-    /// Makes ready what a task sends again and again.
+    /// Prepares what a task sends repeatedly.
     pub(super) fn prepare(&mut self, task: &Task) -> anyhow::Result<()> {
         let text = text(task.frame_bytes);
         match task.publish_path {
@@ -77,7 +77,7 @@ impl Publisher {
         self.control.prepare(task)
     }
 
-    /// Has a burst published; waits for nothing.
+    /// Requests a burst, without waiting.
     pub(super) fn publish(&mut self, task: &Task) -> anyhow::Result<()> {
         match task.publish_path {
             PublishPath::Direct => self.control.publish(task.burst),
@@ -101,7 +101,7 @@ impl Publisher {
         }
     }
 
-    /// Reads the answers to what was published.
+    /// Reads the responses to what was published.
     pub(super) fn finish(&mut self) -> anyhow::Result<()> {
         for sender in &mut self.senders[..std::mem::take(&mut self.under_way)] {
             let (status, body) = sender.answer()?;

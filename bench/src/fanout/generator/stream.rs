@@ -1,4 +1,4 @@
-//! [`Stream`]: a client's connection, plain or TLS, and what is counted of what comes.
+//! [`Stream`]: a client's connection, plain or TLS, and the count of what arrives.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -15,12 +15,12 @@ use crate::fanout::task::MARK;
 /// What TLS 1.3 adds to each record with AES-GCM or ChaCha20 (RFC 8446, 5.2): head, type and tag.
 pub(super) const RECORD_EXTRA_BYTES: u64 = 5 + 1 + 16;
 
-/// What one message is counted by.
+/// How one message is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// Its bytes, where each message is one frame of known size.
+    /// By bytes, if each message is one frame of known size.
     Bytes,
-    /// Its mark, where a server may put several into one frame, or something between them.
+    /// By its mark, if a server may put several messages into one frame, or other frames between them.
     Marks,
 }
 
@@ -38,7 +38,7 @@ impl Stream {
         }
     }
 
-    /// Reads what is there, and says how much of what is counted came.
+    /// Reads what has arrived, and returns how much of it counts.
     pub(super) fn read_all(&mut self, buffer: &mut [u8], unit: Unit) -> anyhow::Result<u64> {
         let mut count = 0;
         loop {
@@ -86,8 +86,8 @@ impl Write for Stream {
     }
 }
 
-/// Throws away what is there, and says how many bytes it was; of TLS, as they are on the wire. The kernel copies nothing
-/// (`MSG_TRUNC` of tcp(7)).
+/// Discards what has arrived, and returns the number of bytes; for TLS, of encrypted bytes. The kernel copies nothing (`MSG_TRUNC` of
+/// tcp(7)).
 pub(crate) fn discard_all(socket: &TcpStream, buffer: &mut [u8]) -> anyhow::Result<u64> {
     let mut count = 0;
     loop {
@@ -105,7 +105,7 @@ pub(crate) fn discard_all(socket: &TcpStream, buffer: &mut [u8]) -> anyhow::Resu
     }
 }
 
-/// Trust in one authority.
+/// Trusts one certificate authority.
 pub(super) fn tls(authority: &std::path::Path) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).context("read the authority's certificate")?)?;

@@ -8,12 +8,12 @@ use websocket::Opcode;
 
 use super::{GROUP, Peer};
 
-/// Longest head of an answer to an upgrade, and longest frame before a client is in the group.
+/// Longest head of an upgrade response, and longest frame before a client is in the group.
 const ANSWER_BYTES_MAX: usize = 4096;
 
-/// Opens a WebSocket and does whatever puts its client into the group.
+/// Opens a WebSocket and does what the peer requires to add the client to the group.
 ///
-/// Not a byte more is read than what the peer says until then, so all that follows are published messages.
+/// Reads no byte beyond what the peer sends until then, so that all further frames are published messages.
 pub(crate) fn open(peer: Peer, stream: &mut TcpStream, authority: &str) -> anyhow::Result<()> {
     let path = match peer {
         Peer::Ws | Peer::Gws | Peer::Bun => "/",
@@ -22,12 +22,12 @@ pub(crate) fn open(peer: Peer, stream: &mut TcpStream, authority: &str) -> anyho
     };
     upgrade(stream, authority, path)?;
     match peer {
-        // The programs in `bench/peers`: who says something is in the group.
+        // The programs in `bench/peers`: a client that sends a message joins the group.
         Peer::Ws | Peer::Gws | Peer::Bun => {
             say(stream, "join")?;
             expect(stream, "joined")
         }
-        // Its transport opens by itself; a client asks for the namespace, and the program lets it into the room.
+        // Its transport opens without a request; a client requests the namespace, and the program adds it to the room.
         Peer::SocketIo => {
             expect(stream, "0{")?;
             say(stream, "40")?;
@@ -51,7 +51,7 @@ fn upgrade(stream: &mut TcpStream, authority: &str, path: &str) -> anyhow::Resul
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
-        // By single bytes, for frames may follow at once.
+        // Byte by byte, because frames may follow at once.
         stream.read_exact(&mut byte).context("the peer does not answer the upgrade")?;
         head.push(byte[0]);
         if head.len() > ANSWER_BYTES_MAX {
@@ -77,7 +77,7 @@ fn expect(stream: &mut impl Read, start: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads exactly one text frame, and gives what it carries.
+/// Reads exactly one text frame, and returns its payload.
 fn read_frame(stream: &mut impl Read) -> anyhow::Result<Vec<u8>> {
     let mut head = [0; 2];
     stream.read_exact(&mut head).context("the peer says nothing")?;

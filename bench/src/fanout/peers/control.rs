@@ -1,4 +1,4 @@
-//! Telling a peer to publish, from whichever process the clients are in.
+//! Control of a peer (publish commands), from the process that runs the clients.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 use super::{GROUP, Peer};
 use crate::fanout::control::ControlRequest;
 
-/// Longest wait for an answer.
+/// Longest wait for a response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A connection over which a peer is told to publish.
+/// A connection for publish commands to a peer.
 pub(crate) enum PeerControl {
-    /// One of the programs in `bench/peers`, which speak as our own server does.
+    /// One of the programs in `bench/peers`, which use the control protocol of our own server.
     Program(TcpStream),
     Centrifugo(Api),
 }
 
 impl PeerControl {
-    /// Connects; the frames are as long as those the peer was started for.
+    /// Connects; the frame size is the one with which the peer was started.
     pub(crate) fn open(peer: Peer, control: SocketAddr, frame_bytes: usize) -> anyhow::Result<Self> {
         let stream = connect(control)?;
         if peer == Peer::Centrifugo {
@@ -30,7 +30,7 @@ impl PeerControl {
         Ok(Self::Program(stream))
     }
 
-    /// Publishes so many messages to everybody, and does not wait.
+    /// Publishes this many messages to all clients, without waiting.
     pub(crate) fn publish(&mut self, burst: u32) -> anyhow::Result<()> {
         match self {
             Self::Program(stream) => Ok(stream.write_all(&ControlRequest::Publish(burst).to_bytes())?),
@@ -38,7 +38,7 @@ impl PeerControl {
         }
     }
 
-    /// Makes ready for a sample: Centrifugo closes a connection over which nothing was asked for a while.
+    /// Prepares for a sample: Centrifugo closes a connection without requests after a while.
     pub(crate) fn renew(&mut self) -> anyhow::Result<()> {
         let Self::Centrifugo(api) = self else { return Ok(()) };
         api.settle()?;
@@ -53,7 +53,7 @@ impl PeerControl {
                 stream.write_all(&ControlRequest::Join.to_bytes())?;
                 let (mut joined, mut second) = ([0; 8], [0; 8]);
                 stream.read_exact(&mut joined).context("the peer has gone")?;
-                // Our own server answers with two numbers; here the second one means nothing.
+                // Our own server responds with two numbers; here the second one is unused.
                 stream.read_exact(&mut second).context("the peer has gone")?;
                 Ok(u64::from_le_bytes(joined))
             }
@@ -74,9 +74,9 @@ pub(crate) struct Api {
     stream: BufReader<TcpStream>,
     host: SocketAddr,
     text: String,
-    /// Whether the answer to a publish has not been read yet.
+    /// Whether the response to a publish was not read yet.
     owes_answer: bool,
-    /// The request of the burst that was asked for last: the clients' process has better to do than writing it again.
+    /// The request of the last burst, kept so that the clients' process need not build it again.
     request: (u32, Vec<u8>),
 }
 
@@ -108,7 +108,7 @@ impl Api {
         let request = self.request("channels", &json!({ "pattern": GROUP }));
         self.stream.get_mut().write_all(&request)?;
         let answer = self.answer()?;
-        // A channel without clients is not listed.
+        // A channel without clients is not in the list.
         Ok(answer["result"]["channels"][GROUP]["num_clients"].as_u64().unwrap_or(0))
     }
 
@@ -122,7 +122,7 @@ impl Api {
         [head.into_bytes(), body.into_bytes()].concat()
     }
 
-    /// Reads the answer to the publish before: it was given long ago, for the messages have arrived.
+    /// Reads the response to the previous publish: it was sent long ago, because the messages have arrived.
     fn settle(&mut self) -> anyhow::Result<()> {
         if self.owes_answer {
             self.answer()?;

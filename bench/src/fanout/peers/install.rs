@@ -1,4 +1,4 @@
-//! Getting a peer: its program out of ours, what it needs from a registry, in the versions that the lock files name.
+//! Installs a peer: its program from our binary, its packages from a registry, in the versions of the lock files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::Peer;
 
-/// Where peers are kept, from the root of the repository.
+/// The folder of the peers, relative to the root of the repository.
 const ROOT: &str = "target/peers";
 
 /// Longest wait for an installation; Centrifugo takes minutes to compile.
 const INSTALL_WITHIN: Duration = Duration::from_secs(20 * 60);
 
-/// What comes out of an installation, in the peer's folder.
+/// The result of an installation, in the peer's folder.
 pub(super) const CENTRIFUGO: &str = "centrifugo";
 pub(super) const GWS: &str = "server";
 #[cfg(target_arch = "aarch64")]
@@ -24,19 +24,19 @@ pub(super) const BUN: &str = "node_modules/@oven/bun-linux-aarch64/bin/bun";
 #[cfg(not(target_arch = "aarch64"))]
 pub(super) const BUN: &str = "node_modules/@oven/bun-linux-x64/bin/bun";
 
-/// Notes with what a peer was installed, in the same folder: the runtime on the first line, then all of its files.
+/// The record of an installation, in the same folder: the runtime on the first line, then all files of the peer.
 const NOTED: &str = "installed";
 
 /// A peer that can be started.
 pub(crate) struct Prepared {
     pub(super) peer: Peer,
     pub(super) folder: PathBuf,
-    /// What runs or compiled it, such as `Go 1.26.8`.
+    /// The runtime or compiler, such as `Go 1.26.8`.
     runtime: String,
 }
 
 impl Prepared {
-    /// Name and version, and what it runs on.
+    /// Name and version, and its runtime.
     pub(crate) fn describe(&self) -> String {
         let (name, version) = (self.peer.name(), self.peer.version());
         if self.runtime.is_empty() {
@@ -46,7 +46,7 @@ impl Prepared {
     }
 }
 
-/// Sees to a peer: installs it unless this version is there. An error says why it cannot run here.
+/// Installs a peer unless this version is already installed. An error says why it cannot run here.
 pub(crate) fn prepare(peer: Peer) -> anyhow::Result<Prepared> {
     let recipe = Recipe::of(peer);
     let folder = std::path::absolute(Path::new(ROOT).join(recipe.folder))?;
@@ -57,7 +57,7 @@ pub(crate) fn prepare(peer: Peer) -> anyhow::Result<Prepared> {
         && files == format!("{wanted}{}", peer.version())
         && folder.join(recipe.result).exists()
     {
-        // What compiled it may have gone meanwhile; what runs it must be there.
+        // The compiler may have been removed since; the runtime must be present.
         let runtime = if recipe.runs_on_node { node()? } else { runtime.to_owned() };
         return Ok(Prepared { peer, folder, runtime });
     }
@@ -73,7 +73,7 @@ pub(crate) fn prepare(peer: Peer) -> anyhow::Result<Prepared> {
     eprintln!("installing {} {}", peer.name(), peer.version());
     install(peer, &folder)?;
     if !folder.join(recipe.result).exists() {
-        // npm says nothing when it cannot have what a lock file calls optional.
+        // npm reports no error if it cannot install a package that a lock file calls optional.
         bail!(
             "npm brings nothing for this system: {} is not built for it, or there is no network",
             peer.name()
@@ -83,17 +83,17 @@ pub(crate) fn prepare(peer: Peer) -> anyhow::Result<Prepared> {
     Ok(Prepared { peer, folder, runtime })
 }
 
-/// What a peer is made of.
+/// The parts of a peer.
 struct Recipe {
     /// Its folder in [`ROOT`].
     folder: &'static str,
     files: &'static [(&'static str, &'static str)],
-    /// What is there when it is installed.
+    /// The file that exists when it is installed.
     result: &'static str,
     runs_on_node: bool,
 }
 
-/// A file of `bench/peers`, which our own binary carries: it finds them wherever it runs.
+/// A file of `bench/peers`, included in our own binary, so that it is available wherever the binary runs.
 macro_rules! file {
     ($path:literal) => {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/", $path))
@@ -169,7 +169,7 @@ fn install(peer: Peer, folder: &Path) -> anyhow::Result<()> {
             go.args(["build", "-trimpath", "-o", GWS, "."]);
             go
         }
-        // As its releases are built, in the version that Go's checksum database knows.
+        // Built as its releases are, in the version that Go's checksum database lists.
         Peer::Centrifugo => {
             let (module, version) = ("github.com/centrifugal/centrifugo/v6", peer.version());
             let mut go = Command::new("go");
@@ -183,20 +183,20 @@ fn install(peer: Peer, folder: &Path) -> anyhow::Result<()> {
     let log = folder.join("install.log");
     let output = fs::File::create(&log)?;
     command.current_dir(folder).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-    // A group of its own, so that nothing is left of what takes too long.
+    // A process group of its own, so that a timeout ends all of its processes.
     let program = command.get_program().to_string_lossy().into_owned();
     let child = std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn();
     let mut child = child.with_context(|| format!("{program} is not installed"))?;
     if !wait(&mut child).with_context(|| format!("{program} cannot install {}", peer.name()))? {
         let said = fs::read_to_string(&log).unwrap_or_default();
-        // Progress is told first, and the reason on the first line after it.
+        // Progress lines come first, and the reason is on the first line after them.
         let reason = said.lines().find(|line| !line.starts_with("go: downloading"));
         bail!("{program} cannot install {}: {}", peer.name(), reason.unwrap_or("it does not say why"));
     }
     Ok(())
 }
 
-/// Waits for an installation; whether it went well.
+/// Waits for an installation; returns whether it succeeded.
 fn wait(child: &mut Child) -> anyhow::Result<bool> {
     let began = Instant::now();
     loop {

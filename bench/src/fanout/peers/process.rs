@@ -1,4 +1,4 @@
-//! A peer as a process of its own on processor 0, which ends with ours.
+//! A peer as a separate process on processor 0, which ends with ours.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use crate::fanout::process::pin;
 /// Longest wait until a peer listens.
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
 
-/// Ports that are tried: another process may take one between our look and the peer's.
+/// Ports that are tried: another process may use one between our check and the peer's bind.
 const PORTS_MAX: usize = 5;
 
 /// Flags of the hidden command `peer-process`.
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     command: Vec<OsString>,
 }
 
-/// Becomes another program, one that stays on processor 0 and does not outlive whoever started it.
+/// Replaces this process by another program that stays on processor 0 and ends with the process that started it.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     become_other(args).map(|never| match never {})
 }
@@ -37,14 +37,14 @@ fn become_other(args: &Args) -> anyhow::Result<Infallible> {
     let (program, rest) = args.command.split_first().context("a program is expected")?;
     pin(0)?;
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // Comes back only when it fails.
+    // Returns only if it fails.
     let error = Command::new(program).args(rest).exec();
     Err(error).with_context(|| format!("start {}", program.display()))
 }
 
-/// A peer that listens. It is killed when this is dropped, and when the thread that started it ends.
+/// A listening peer. It is killed when this is dropped, and when the thread that started it ends.
 pub(crate) struct RunningPeer {
-    /// The peer itself: nothing stands between it and us.
+    /// The peer itself, without a process between it and us.
     pub(crate) child: Child,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
@@ -54,16 +54,16 @@ pub(crate) struct RunningPeer {
 
 impl Drop for RunningPeer {
     fn drop(&mut self) {
-        // It may have ended by itself, which is as good.
+        // If it has already ended, that is fine.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Prepared {
-    /// Starts the peer, for messages whose frames have so many bytes.
+    /// Starts the peer, for messages whose frames have this many bytes.
     pub(crate) fn start(&self, frame_bytes: usize) -> anyhow::Result<RunningPeer> {
-        // Before anything runs: not every length can be.
+        // Before anything runs: not every length is possible.
         let text_bytes = self.peer.text_bytes(frame_bytes)?;
         match self.peer {
             Peer::Centrifugo => self.start_centrifugo(),
@@ -73,7 +73,7 @@ impl Prepared {
         }
     }
 
-    /// Starts one of the programs in `bench/peers`, which says where it listens.
+    /// Starts one of the programs in `bench/peers`, which prints its address.
     fn start_program(
         &self,
         program: &Path,
@@ -96,7 +96,7 @@ impl Prepared {
         Ok(running)
     }
 
-    /// Starts Centrifugo, which takes a port but does not tell the one that the system would choose.
+    /// Starts Centrifugo, which needs a port number: it does not report a port that the system chose.
     fn start_centrifugo(&self) -> anyhow::Result<RunningPeer> {
         let log = self.folder.join("log");
         for _ in 0..PORTS_MAX {
@@ -124,7 +124,7 @@ impl Prepared {
 }
 
 impl RunningPeer {
-    /// Waits until somebody can connect; false when the process ended instead.
+    /// Waits until a connection succeeds; false if the process ended first.
     fn listens(&mut self) -> anyhow::Result<bool> {
         let began = Instant::now();
         while began.elapsed() < LISTENS_WITHIN {

@@ -1,4 +1,4 @@
-//! `bench peers`: shows that each peer delivers to every client what was published, no more and no less.
+//! `bench peers`: verifies that each peer delivers to every client exactly what was published.
 
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
@@ -10,19 +10,19 @@ use clap::ValueEnum;
 use super::{MARK, Peer, PeerControl, Prepared, RunningPeer, open, payload_bytes, prepare};
 use crate::fanout::allow_files;
 
-/// Messages of one burst: one at a time, and enough that a peer may put them together.
+/// Messages of one burst: one at a time, and enough that a peer may combine them.
 const BURSTS: [u32; 2] = [1, 16];
 
 /// Longest wait for a client's messages.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What comes within this time after all have arrived is too much.
+/// Everything that arrives within this time after all messages is an error.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Flags of `bench peers`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only this one; again for more
+    /// Only this peer; repeat the flag for several
     #[arg(long)]
     peer: Vec<Peer>,
     /// Connected clients, all in one group
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let peers = if args.peer.is_empty() { Peer::value_variants() } else { &args.peer };
     let mut failed = 0;
     for peer in peers {
-        // Who cannot run here does not fail the others, nor the command.
+        // A peer that cannot run here does not fail the others, nor the command.
         let prepared = match prepare(*peer) {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives a remark on what was put together.
+/// Returns a remark on the combined frames.
 fn prove(args: &Args, peer: Peer, prepared: &Prepared) -> anyhow::Result<String> {
     let running = prepared.start(args.frame_bytes)?;
     let mut control = PeerControl::open(peer, running.control, args.frame_bytes)?;
@@ -102,7 +102,7 @@ fn prove(args: &Args, peer: Peer, prepared: &Prepared) -> anyhow::Result<String>
     ))
 }
 
-/// All clients, each in the group.
+/// All clients; each is in the group.
 fn connect(args: &Args, peer: Peer, running: &RunningPeer) -> anyhow::Result<Vec<TcpStream>> {
     let mut clients = Vec::new();
     for _ in 0..args.clients {
@@ -115,7 +115,7 @@ fn connect(args: &Args, peer: Peer, running: &RunningPeer) -> anyhow::Result<Vec
     Ok(clients)
 }
 
-/// Reads until so many messages are there.
+/// Reads until this many messages have arrived.
 fn receive(client: &mut TcpStream, burst: u32) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut part = vec![0; 64 * 1024];
@@ -128,7 +128,7 @@ fn receive(client: &mut TcpStream, burst: u32) -> anyhow::Result<Vec<u8>> {
         marks += part[..length].iter().filter(|byte| **byte == MARK).count();
         bytes.extend_from_slice(&part[..length]);
     }
-    // The mark stands near the start of a message: its rest may be on the way.
+    // The mark is near the start of a message: the rest may still be on the way.
     while !ends_with_a_frame(&bytes)? {
         let length = client.read(&mut part).context("the last frame is not whole")?;
         bytes.extend_from_slice(&part[..length]);
@@ -140,7 +140,7 @@ fn ends_with_a_frame(bytes: &[u8]) -> anyhow::Result<bool> {
     Ok(frames(bytes)?.1.is_empty())
 }
 
-/// Lengths of the frames, heads included, and what is left behind the last whole one.
+/// Lengths of the frames, heads included, and the bytes after the last complete one.
 fn frames(mut bytes: &[u8]) -> anyhow::Result<(Vec<usize>, &[u8])> {
     let mut lengths = Vec::new();
     loop {
@@ -157,7 +157,7 @@ fn frames(mut bytes: &[u8]) -> anyhow::Result<(Vec<usize>, &[u8])> {
     }
 }
 
-/// Whether these are the frames of a burst; gives their number.
+/// Whether these are the frames of a burst; returns their number.
 fn check(bytes: &[u8], peer: Peer, burst: u32, frame_bytes: usize) -> anyhow::Result<u32> {
     let marks = bytes.iter().filter(|byte| **byte == MARK).count();
     if marks != burst as usize {
@@ -169,7 +169,7 @@ fn check(bytes: &[u8], peer: Peer, burst: u32, frame_bytes: usize) -> anyhow::Re
             bail!("frames of {lengths:?} bytes came");
         }
     } else {
-        // Each message and each line end between two of a frame is there, whatever was put together.
+        // Every message, and every line end between two messages of a frame, is counted, whatever was combined.
         let heads: usize =
             lengths.iter().map(|length| length - payload_bytes(*length).unwrap_or_default()).sum();
         let messages = burst as usize * payload_bytes(frame_bytes)?;

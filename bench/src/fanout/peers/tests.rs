@@ -28,7 +28,7 @@ fn lengths_that_no_frame_has_are_refused() {
 
 #[test]
 fn lengths_that_would_be_miscounted_are_refused() {
-    // A payload of 35 bytes has the mark as its length, and so has one of 35 times 256.
+    // A payload of 35 bytes has the mark as its length, and so does one of 35 times 256.
     assert!(Peer::Ws.text(37).is_err());
     assert!(Peer::Ws.text(35 * 256 + 4).is_err());
     // Nine messages in one frame of Centrifugo are 9,188 bytes, which is 0x23e4.

@@ -142,7 +142,7 @@ fn a_truncated_file_is_rejected_or_read_only() {
         let seen = trial(&killed, |folder| truncate(&log(folder), &mut random));
         assert!(matches!(seen, TrialOutcome::ReadOnly | TrialOutcome::Rejected), "{seen:?}");
         let seen = trial(&killed, |folder| truncate(&file(folder), &mut random));
-        // What the log holds of it is still whole.
+        // The pages that the log contains are still complete.
         assert!(
             matches!(seen, TrialOutcome::ReadFailed | TrialOutcome::Rejected | TrialOutcome::Intact),
             "{seen:?}"
@@ -187,7 +187,7 @@ fn a_missing_or_empty_file_is_never_created_again() {
     }
 }
 
-/// Damage that comes while the process runs: pages of the log and of the file are compared whenever they are read.
+/// Damage while the process runs: pages of the log and of the file are checked whenever they are read.
 #[test]
 fn damage_to_an_open_database_is_detected_and_ends_writing() {
     let mut random = Random::new();
@@ -204,7 +204,7 @@ fn damage_to_an_open_database_is_detected_and_ends_writing() {
         let reader = open_reader(database.path(), 256, &database.health).expect("a reader opens");
         let path = place(folder.path());
         let mut bytes = std::fs::read(&path).expect("the file can be read");
-        // Every page of it, so that whatever is read is damaged.
+        // Every page of it, so that any read finds damage.
         let first = if of_log { 32 + 24 } else { 4096 };
         let step = if of_log { 24 + 4096 } else { 4096 };
         for at in (first..bytes.len()).step_by(step) {

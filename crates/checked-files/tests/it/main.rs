@@ -1,4 +1,4 @@
-//! The files as a store uses them: damage, loss, kills, the way from the older format, copies.
+//! The files as a store uses them: damage, loss, kills, conversion of the older format, copies.
 
 mod damage;
 mod opening;

@@ -54,7 +54,7 @@ pub(crate) fn put(database: &mut CheckedDatabase, number: i64) -> rusqlite::Resu
     }
 }
 
-/// Reads every row by the listing and by its id; the number of rows, each as it was written.
+/// Reads every row by the index and by its id; returns the number of rows, each as it was written.
 pub(crate) fn read(connection: &Connection, count: i64) -> rusqlite::Result<i64> {
     let mut statement =
         connection.prepare("SELECT number, body FROM rows WHERE number >= 0 ORDER BY number")?;
@@ -76,13 +76,13 @@ pub(crate) fn read(connection: &Connection, count: i64) -> rusqlite::Result<i64>
     Ok(found)
 }
 
-/// Copies what a kill at this moment would leave.
+/// Copies the state that a kill at this moment would leave.
 pub(crate) fn image(folder: &Path, to: &Path) {
     for entry in std::fs::read_dir(folder).expect("the folder can be read") {
         let path = entry.expect("the folder can be read").path();
         let name = path.file_name().expect("a name");
         std::fs::copy(&path, to.join(name)).expect("the file can be copied");
     }
-    // The memory that connections share does not outlive them in this form.
+    // The shared-memory file is not usable after a kill in this form.
     drop(std::fs::remove_file(to.join("rows.sqlite-shm")));
 }

@@ -159,7 +159,7 @@ async fn whole_way(remote: bool) {
     let batch = next(source.as_mut()).await;
     assert_eq!(ids(&batch), ["c"]);
 
-    // The process dies before it completes a batch; the next one gets the batch again at once.
+    // The process ends before it completes a batch; the next process gets the batch again at once.
     drop(source);
     process.drain().await;
     drop(process);

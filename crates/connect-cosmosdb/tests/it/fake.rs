@@ -1,5 +1,5 @@
-//! An account of the Cosmos DB protocol in memory: the operations that triggers and bindings use. Tests control what a
-//! real account does rarely (throttling, splits, other hosts).
+//! An in-memory account with the Cosmos DB protocol: the operations that triggers and bindings use. Tests control what a real account does
+//! rarely (throttling, splits, other hosts).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -53,7 +53,7 @@ struct Container {
     items: BTreeMap<String, Item>,
     /// Ids of physical partitions, with their parents. Items belong to the last one.
     ranges: Vec<(String, Vec<String>)>,
-    /// Whether every partition hands out all items, instead of the last one.
+    /// Whether every partition returns all items; otherwise only the last one does.
     copies: bool,
     lsn: u64,
 }
@@ -123,7 +123,7 @@ impl Fake {
 }
 
 impl Fake {
-    /// Makes every partition hand out all items.
+    /// Makes every partition return all items.
     pub(crate) fn copy_to_every_range(&self, database: &str, container: &str) {
         self.with(|account| account.container(database, container).unwrap().copies = true);
     }

@@ -1,5 +1,4 @@
-//! The trigger and the bindings: over an account in memory that can do what real ones do rarely, and over the document
-//! service itself.
+//! The trigger and the bindings: over an in-memory account that can do what real accounts do rarely, and over the document service itself.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -127,7 +127,7 @@ async fn requests_beyond_requests_max_wait_for_one_that_ends() {
         let connector = Arc::clone(&connector);
         reads.spawn(async move { rows(&connector).await });
     }
-    // Time enough for all requests to be sent, if they did not wait.
+    // Enough time for all requests to be sent if they did not wait.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

@@ -26,7 +26,7 @@ fn post(event_type: &str, body: &str) -> PushRequest {
     request.body(Bytes::copy_from_slice(body.as_bytes())).expect("a request")
 }
 
-/// Keeps events, and fails for those with one of these ids.
+/// Records events, and fails for those with one of these ids.
 #[derive(Default)]
 struct Function {
     events: Mutex<Vec<PushEvent>>,

@@ -28,7 +28,7 @@ pub(crate) trait EntryStore: Send + Sync + 'static {
     /// Extends the lock of entries. Returns how many of them still belong to this source.
     async fn renew(&self, ids: &[String]) -> Result<usize, BindingError>;
 
-    /// How much waits, without entries that this source has read.
+    /// How many entries wait, without those that this source has read.
     async fn backlog(&self) -> Result<SourceBacklog, BindingError>;
 
     /// Leaves what this source has read and not settled to the next owner.
@@ -139,7 +139,7 @@ impl<S: EntryStore> PollingSource<S> {
                 Err(cancelled) => unreachable!("nobody cancels a read: {cancelled}"),
             },
         };
-        // After a read that gave all it was asked for, there may be more.
+        // If a read returned as many entries as it requested, there may be more.
         let is_drained = !entries.as_ref().is_ok_and(|entries| entries.len() >= self.asked);
         if is_drained {
             self.next_read = Instant::now() + self.options.polling_interval;

@@ -1,4 +1,4 @@
-//! What users see when something is wrong.
+//! The errors that users see.
 
 use functions_contract::{BindingError, Connector as _, Direction};
 use serde_json::{Value as Json, json};

@@ -15,7 +15,7 @@ use super::*;
 use crate::output::{SignalRGroupAction, SignalRMessage};
 use crate::service::NegotiationInfo;
 
-/// A service that records what the bindings ask of it.
+/// A service that records what the bindings request of it.
 #[derive(Default)]
 struct Recorded {
     calls: Mutex<Vec<String>>,

@@ -1,4 +1,4 @@
-//! The operations of the REST data plane, and the options of requests over the network, against a server that answers as it is told.
+//! The operations of the REST data plane, and the options of requests over the network, against a server with scripted responses.
 
 use std::collections::VecDeque;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// A server that answers requests with the statuses of a list, and with 202 behind its end.
+/// A server that answers requests with the statuses of a list, and further requests with 202.
 struct Server {
     address: String,
     state: Arc<ServerState>,
@@ -138,7 +138,7 @@ async fn requests_beyond_the_limit_wait_for_one_that_ends() {
         let service = Arc::clone(&service);
         sends.spawn(async move { send(&service).await });
     }
-    // Time enough for further requests to arrive, if they did not wait.
+    // Enough time for further requests to arrive if they did not wait.
     for _ in 0..2000 {
         tokio::task::yield_now().await;
     }

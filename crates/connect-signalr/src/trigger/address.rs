@@ -55,7 +55,7 @@ impl PushExtension for Routing {
     }
 }
 
-/// A response with a sentence for people.
+/// A response with a text for people.
 pub(crate) fn plain(status: StatusCode, text: &str) -> PushResponse {
     let mut response = Response::new(Bytes::from(format!("{text}\n")));
     *response.status_mut() = status;

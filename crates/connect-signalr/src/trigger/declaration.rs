@@ -14,7 +14,7 @@ pub(crate) struct Declaration {
     pub(crate) parameter_names: Vec<String>,
 }
 
-/// What the function is told of.
+/// The events that the function receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TriggerEvent {
     /// Category `connections`, event `connected`.

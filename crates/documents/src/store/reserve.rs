@@ -1,8 +1,8 @@
 //! [`DiskReserve`]: disk space that is reserved for deletes.
 //!
-//! A delete writes before it frees space: the write-ahead log grows, and only a checkpoint frees space. On a full disk it would be
-//! rejected like every write, and nobody could free space by deleting. So a file reserves some space; it is removed when a delete
-//! finds none. Until the file can be created again, only writes that free or reuse space are stored.
+//! A delete writes before it frees space: the write-ahead log grows, and only a checkpoint frees space. On a full disk it would be rejected
+//! like every write, and no space could be freed by deleting. So a file reserves some space; it is removed when a delete finds none. Until
+//! the file can be created again, only writes that free or reuse space are stored.
 
 use std::fs::File;
 use std::io::Write;

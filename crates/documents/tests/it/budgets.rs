@@ -1,4 +1,4 @@
-//! Budgets of queries, callers that go away, and reads that must not wait for queries.
+//! Budgets of queries, callers that disconnect, and reads that must not wait for queries.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ async fn with_items(count: usize, change: impl FnOnce(&mut Options)) -> Client {
     with_items_of(count, 1, change).await
 }
 
-/// Items whose property `s` is as long as the number's text, so many times.
+/// Items whose property `s` is the number's text, repeated.
 async fn with_items_of(count: usize, times: usize, change: impl FnOnce(&mut Options)) -> Client {
     let client = Client::with(change);
     client.container(CONTAINER).await;
@@ -52,7 +52,7 @@ async fn page(client: &Client, sql: &str, headers: &str, continuation: &str) -> 
     client.send(&line, &json!({ "query": sql }).to_string()).await
 }
 
-/// All rows of a query, its number of pages, and the most rows that one page looked at.
+/// All rows of a query, its number of pages, and the most rows that one page scanned.
 async fn all(client: &Client, sql: &str, headers: &str) -> (Vec<Value>, usize, u64) {
     let (mut rows, mut pages, mut most) = (Vec::new(), 0, 0);
     let mut continuation = String::new();
@@ -138,7 +138,7 @@ async fn rows_that_change_between_two_requests_of_a_sorted_scan_are_not_lost() {
         }
         requests += 1;
         if requests % 6 == 3 && requests < 40 {
-            // One that is among the best so far moves behind all others.
+            // A row that is among the first rows so far moves behind all others.
             let moved = json!({"id": "i0", "pk": "even", "n": 1000 + requests});
             let line = format!("POST {DOCS} x-ms-documentdb-is-upsert: true");
             assert_eq!(client.send(&line, &moved.to_string()).await.status, 200);
@@ -155,7 +155,7 @@ async fn a_query_of_ten_thousand_terms_has_bounded_pages() {
     let sql = format!("SELECT VALUE c.id FROM c WHERE {}", terms.join(" OR "));
     let (rows, pages, most) = all(&client, &sql, "").await;
     assert_eq!((rows.len(), pages > 2, most < 100), (0, true, true), "{pages} pages, {most} rows");
-    // One item is as much as a page may cost, or more: going on would never end.
+    // One item costs as much as a page may cost, or more: continuing would never end.
     let small = with_items(3, |options| options.query_steps_max = 1000).await;
     let answer = page(&small, &sql, "", "").await;
     assert!(answer.status == 400 && answer.error().contains("1000 steps"), "{}", answer.body);
@@ -307,7 +307,7 @@ async fn a_feed_with_a_small_budget_gives_the_same_items_in_more_pages() {
         }
         assert_eq!(ids.len(), count, "{scope}");
         assert!(requests >= 3, "{scope}: {requests} requests");
-        // From here on, only what is new.
+        // From here on, only new changes.
         assert_eq!(
             client.send(&format!("GET {DOCS} a-im: Incremental Feed{scope}{after}"), "").await.status,
             304

@@ -1,4 +1,4 @@
-//! A scripted client: one line is one request, and its answer is a few lines of text.
+//! A scripted client: one line is one request, and its response is a few lines of text.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use trace::Tracer;
 /// 2026-11-20T21:36:21Z
 pub(crate) const START: u64 = 1_795_210_581;
 
-/// A service on a folder of its own, with a clock that stands still until it is moved.
+/// A service on its own folder, with a clock that only the test advances.
 pub(crate) struct Client {
     pub(crate) service: Service,
     pub(crate) handle: Handle,
@@ -28,7 +28,7 @@ pub(crate) struct Client {
     _folder: Option<TempDir>,
 }
 
-/// An answer, read to its end.
+/// A response with its complete body.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) response: Response<()>,
@@ -89,12 +89,12 @@ impl Client {
         Self { service, handle, tracer, registry, now, _folder: Some(folder) }
     }
 
-    /// Gives the service room for bodies that the test has too.
+    /// Shares the test's memory budget for bodies with the service.
     pub(crate) fn with_bodies(self, bodies: http_messages::Budget) -> Self {
         Self { service: self.service.clone().with_bodies(bodies), ..self }
     }
 
-    /// A client of a service that is there already.
+    /// A client of an existing service.
     pub(crate) fn on(opened: (Service, Handle)) -> Self {
         Self {
             service: opened.0,
@@ -124,7 +124,7 @@ impl Client {
         assert_eq!(made.status, 201, "{}", made.body);
     }
 
-    /// Moves the clock on.
+    /// Advances the clock.
     pub(crate) fn pass(&self, seconds: u64) {
         self.now.fetch_add(seconds, Ordering::SeqCst);
     }
@@ -154,7 +154,7 @@ impl Client {
         }
     }
 
-    /// Runs a query and answers its rows, each on a line.
+    /// Runs a query and returns its rows, each on a line.
     pub(crate) async fn query(&self, sql: &str) -> String {
         let body = serde_json::json!({"query": sql}).to_string();
         let answer = self.send("POST /dbs/d/colls/c/docs x-ms-documentdb-isquery: true", &body).await;

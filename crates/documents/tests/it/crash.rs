@@ -1,5 +1,5 @@
-//! Acknowledged writes survive `kill -9`: a child process writes and reports each acknowledgement, and is killed
-//! meanwhile. `CHAPPE_SOAK_KILLS` sets the number of kills (default: 5).
+//! Acknowledged writes survive `kill -9`: a child process writes, reports each acknowledgement, and is killed meanwhile.
+//! `CHAPPE_SOAK_KILLS` sets the number of kills (default: 5).
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -78,7 +78,7 @@ fn kill_and_check() {
         let mut until = 20 + kill * 37 % 400;
         let mut line = String::new();
         while output.read_line(&mut line).expect("the child's output is text") > 0 {
-            // The kill may cut the last line.
+            // The kill may truncate the last line.
             if let Some(id) = line.strip_suffix('\n').and_then(|line| line.strip_prefix("ack ")) {
                 acknowledged.insert(id.to_owned());
                 until = until.saturating_sub(1);
@@ -94,7 +94,7 @@ fn kill_and_check() {
     assert!(acknowledged.len() >= 20 * kills);
 }
 
-/// Everything acknowledged is in the list and in the feed, whole, and the two agree.
+/// Every acknowledged item is in the list and in the feed, complete, and the two agree.
 #[tokio::main(flavor = "current_thread")]
 async fn check(folder: &Path, acknowledged: &BTreeSet<String>) {
     let client = Client::on(open(folder));

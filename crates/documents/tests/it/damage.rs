@@ -20,7 +20,7 @@ fn open(folder: &Path, accept_loss: bool) -> Client {
     })
 }
 
-/// What a kill after [`ITEMS`] acknowledged items leaves; in the write-ahead log, or in the database file.
+/// The state after a kill with [`ITEMS`] acknowledged items; in the write-ahead log, or in the database file.
 async fn killed(is_in_log: bool) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let client = open(folder.path(), false);
@@ -93,7 +93,7 @@ async fn a_log_that_lost_its_end_is_opened_read_only() {
     assert_eq!(client.send(&read(3), "").await.status, 200);
     assert_read_only(&client).await;
     client.close().await;
-    // What is left of the log stays for whoever repairs it.
+    // The rest of the log is kept for a repair.
     assert_eq!(std::fs::metadata(&log).expect("the log is there").len(), bytes.len() as u64 / 2);
     let accepting = open(folder.path(), true);
     assert_eq!(accepting.send(&format!("POST {DOCS}"), r#"{"id":"new","pk":"x"}"#).await.status, 201);
@@ -115,7 +115,7 @@ async fn a_missing_empty_or_truncated_file_is_rejected_and_the_log_is_kept() {
                 std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("the file can be written");
             }
         }
-        // SQLite may leave an empty one.
+        // SQLite may leave an empty file.
         let content = || std::fs::read(&log).unwrap_or_default();
         let before = content();
         let error = refused(folder.path()).to_string();

@@ -32,9 +32,9 @@ async fn the_feed_has_each_item_once_at_its_latest_version() {
     let end = feed(&client, "; if-none-match: \"4\"").await;
     assert_eq!((end.status, end.body.as_str(), end.header("etag")), (304, "", "\"4\""));
     assert_eq!(end.header("x-ms-session-token"), "0:-1#4");
-    // .NET's iterator parses it, and throws where it is missing.
+    // .NET's iterator parses it, and throws if it is missing.
     assert_eq!((first.header("x-ms-item-count"), end.header("x-ms-item-count")), ("2", "0"));
-    // A delete is no entry, but it moves the position.
+    // A delete is not in the feed, but it moves the position.
     client.send(&format!("DELETE {DOCS}/b x-ms-documentdb-partitionkey: [\"x\"]"), "").await;
     let after = feed(&client, "; if-none-match: \"4\"").await;
     assert_eq!((after.status, after.header("etag")), (304, "\"5\""));
@@ -52,7 +52,7 @@ async fn the_feed_begins_at_the_requested_position() {
     assert_eq!(feed(&client, &format!("; if-none-match: {}", now.header("etag"))).await.ids(), "new");
     let since = "; if-modified-since: Fri, 20 Nov 2026 21:37:21 GMT";
     assert_eq!(feed(&client, since).await.ids(), "new");
-    // An etag wins over a date, which Python keeps sending.
+    // An etag has precedence over a date, which Python keeps sending.
     assert_eq!(feed(&client, &format!("{since}; if-none-match: \"2\"")).await.status, 304);
     assert_eq!(feed(&client, "; x-ms-documentdb-partitionkey: [\"y\"]").await.status, 304);
     assert_eq!(feed(&client, "; x-ms-documentdb-partitionkeyrangeid: 0").await.ids(), "old new");
@@ -92,7 +92,7 @@ async fn a_feed_can_be_limited_to_a_range_of_effective_keys() {
             "; x-ms-read-key-type: EffectivePartitionKeyRange; x-ms-start-epk: {start}; x-ms-end-epk: {end}"
         )
     };
-    // Python reads the feed of the single key "x" so.
+    // This is how Python reads the feed of the single key "x".
     let single = range("11E3F358618BE9AA5BAFF4C7C74F0716", "11E3F358618BE9AA5BAFF4C7C74F0717");
     assert_eq!(feed(&client, &single).await.ids(), "of x");
     assert_eq!(feed(&client, &range("11E3F358618BE9AA5BAFF4C7C74F0717", "FF")).await.ids(), "of five");

@@ -7,7 +7,7 @@ use crate::client::{Answer, Client};
 const CONTAINER: &str = r#"{"id":"c","partitionKey":{"paths":["/pk"],"kind":"Hash","version":2}}"#;
 const DOCS: &str = "/dbs/d/colls/c/docs";
 
-/// Sends each line (`METHOD /path [headers] | body`) and compares `status substatus` of the answers.
+/// Sends each line (`METHOD /path [headers] | body`) and compares `status substatus` of the responses.
 async fn check(definition: &str, script: &[(&str, &str)]) -> Client {
     let client = Client::with_container(definition).await;
     run(&client, script).await;
@@ -67,7 +67,7 @@ async fn a_response_has_the_item_and_its_system_properties() {
     assert_eq!(made.header("x-ms-content-path"), "AQAAAYAAAAE=");
     assert_eq!(made.header("x-ms-alt-content-path"), "dbs/d/colls/c");
     assert!(made.body.starts_with(r#"{"id":"a b","pk":"x","big":9007199254740993,"f":1.0,"_rid""#));
-    // The same item by name, by resource ids, and not at all where the client has it already.
+    // The same item by name and by resource ids; 304 if the client already has it.
     assert_eq!(get(&client, "a%20b", r#"["x"]"#).await.body, made.body);
     let path = "/dbs/AQAAAQ==/colls/AQAAAYAAAAE=/docs/AQAAAYAAAAEBAAAAAAAAAA==/";
     let by_rid = client.send(&format!("GET {path} x-ms-documentdb-partitionkey: [\"x\"]"), "").await;
@@ -223,7 +223,7 @@ async fn batches_are_atomic() {
     .await;
     assert_eq!((bad.status, statuses(&bad)), (207, vec![424, 409, 424]));
     assert_eq!(client.send(&format!("GET {DOCS}"), "").await.ids(), "1");
-    // One transaction is one position of the feed, and is not split by the page size.
+    // One transaction is one position of the feed, and the page size does not split it.
     batch(json!([
         {"operationType": "Create", "resourceBody": {"id": "4", "pk": "x"}},
         {"operationType": "Create", "resourceBody": {"id": "5", "pk": "x"}},
@@ -254,9 +254,9 @@ async fn expired_items_are_not_returned() {
     assert_eq!(client.query("SELECT VALUE c.id FROM c").await, "\"default\"\n\"forever\"");
     let feed = client.send(&format!("GET {DOCS} a-im: Incremental Feed"), "").await;
     assert_eq!(feed.ids(), "default forever");
-    // Its place is free, and the new item lives from now on.
+    // Its id is free, and the new item's time to live starts now.
     assert_eq!(client.send(&format!("POST {DOCS}"), r#"{"id":"short","pk":"x","ttl":10}"#).await.status, 201);
-    // Taking the default away from the container brings back nothing that is gone and keeps what is there.
+    // Removing the container's default restores no removed item and keeps the existing ones.
     let off = r#"{"id":"c","partitionKey":{"paths":["/pk"]}}"#;
     assert_eq!(client.send("PUT /dbs/d/colls/c", off).await.status, 200);
     client.pass(1000);

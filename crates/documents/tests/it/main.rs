@@ -1,4 +1,4 @@
-//! The service as its clients see it, through the tower service.
+//! The service as its clients use it, through the tower service.
 
 mod budgets;
 mod client;

@@ -1,4 +1,4 @@
-//! Queries: meaning, paging, errors.
+//! Queries: semantics, paging, errors.
 
 use serde_json::json;
 
@@ -97,13 +97,13 @@ async fn values_of_different_types_are_unequal_and_have_no_order() {
         ("c.v = {'a': 1}", "6"),
         ("c.v != {'a': 1}", "1 2 3 4 5"),
         ("c.v != {'a': null}", "1 2 3 4 5 6"),
-        // An element or property that is not there is undefined.
+        // A missing element or property is undefined.
         ("c.v[0] = 1", "5"),
         ("c.v[0] != '1'", "5"),
         ("c.v[1] != null", ""),
         ("c.v.a != null", "6"),
         ("c['v']['a'] != 'x'", "6"),
-        // Undefined on either side leaves it undefined, and so does NOT.
+        // Undefined on either side gives undefined, and so does NOT of it.
         ("c.v = undefined", ""),
         ("c.v != undefined", ""),
         ("NOT (c.v != undefined)", ""),
@@ -116,7 +116,7 @@ async fn values_of_different_types_are_unequal_and_have_no_order() {
         ("c.v NOT IN (1, c.none)", ""),
         ("ARRAY_CONTAINS([1, null], c.v)", "1 3"),
         ("NOT ARRAY_CONTAINS([1, null], c.v)", "2 4 5 6"),
-        // An order exists within booleans, numbers and strings only.
+        // Only booleans, numbers and strings are ordered.
         ("c.v > 0", "3"),
         ("NOT (c.v > 0)", ""),
         ("c.v <= '1'", "4"),
@@ -306,7 +306,7 @@ async fn deep_and_long_queries_are_rejected_or_run() {
 #[tokio::test]
 async fn query_plans_return_the_original_query() {
     let client = with_items().await;
-    // Python's plan requests look like a create but for this header.
+    // Python's plan requests differ from a create only by this header.
     let line = format!("POST {DOCS} x-ms-cosmos-is-query-plan-request: True; content-type: application/json");
     let plan = client.send(&line, r#"{"query":"SELECT VALUE COUNT(1) FROM c"}"#).await.json();
     assert_eq!(plan["queryInfo"]["hasSelectValue"], true);

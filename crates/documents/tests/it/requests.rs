@@ -1,4 +1,4 @@
-//! Everything around items: credentials, definitions, offers, bad input.
+//! Everything except items: credentials, definitions, offers, bad input.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -140,7 +140,7 @@ async fn a_container_response_names_its_database() {
         assert_eq!(answer.header("x-ms-alt-content-path"), "dbs/my%20d");
         assert_eq!(answer.header("x-ms-content-path"), "AQAAAQ==");
         assert_eq!(answer.header("x-ms-session-token"), "0:-1#0");
-        // Java writes the version as a text.
+        // Java writes the version as a string.
         assert_eq!(answer.json()["partitionKey"]["version"], 2);
     }
     let ranges = client.send("GET /dbs/my%20d/colls/c/pkranges", "").await;
@@ -228,7 +228,7 @@ async fn unsupported_features_are_rejected_by_name() {
     }
     const BATCH: &str = "POST /dbs/d/colls/c/docs x-ms-cosmos-is-batch-request: true";
     let atomic = format!("{BATCH}; x-ms-cosmos-batch-atomic: true");
-    // .NET's format begins with a byte that no text begins with.
+    // The first byte of .NET's format begins no JSON text.
     let mut binary = request(&atomic, "");
     let bytes = Bytes::from_static(b"\x81\xf0\xd8");
     *binary.body_mut() = Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
@@ -250,7 +250,7 @@ async fn unsupported_features_are_rejected_by_name() {
 #[tokio::test]
 async fn a_client_in_direct_mode_is_told_to_use_gateway_mode() {
     let client = Client::with_container(CONTAINER).await;
-    // As .NET asks, which signs for the item that it is after.
+    // The request of .NET, which signs it for the item that it will read.
     let question = "/addresses/?$resolveFor=dbs%2fd%2fcolls%2fc%2fdocs&$filter=protocol%20eq%20rntbd&$partitionKeyRangeIds=0";
     for line in [
         format!("GET {question}"),
@@ -317,7 +317,7 @@ async fn both_account_keys_are_accepted() {
     }
 }
 
-/// Room for bodies that is all taken, as long as the second value lives.
+/// A body memory budget that is used up while the second value exists.
 async fn without_room() -> (Budget, Vec<BufferedBody>) {
     let options = http_messages::Options {
         memory_bytes_max: 1024 * 1024,
@@ -338,7 +338,7 @@ async fn a_body_that_exceeds_the_memory_budget_is_throttled() {
     let (bodies, held) = without_room().await;
     let client = Client::new().with_bodies(bodies);
     let refused = client.send("POST /dbs", r#"{"id":"d"}"#).await;
-    // SDKs wait so long and try again.
+    // SDKs wait this long and try again.
     assert_eq!((refused.status, refused.header("x-ms-substatus")), (429, "3200"));
     assert_eq!((refused.header("x-ms-retry-after-ms"), refused.header("retry-after")), ("5000", "5"));
     assert!(refused.error().contains("this body does not fit. Nothing was done."), "{}", refused.error());

@@ -1,4 +1,4 @@
-//! Resource ids in paths, items that get another id, and bodies that the service refuses or completes.
+//! Resource ids in paths, items that get another id, and bodies that the service rejects or completes.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ async fn every_method_finds_an_item_by_its_resource_id() {
     let patch = r#"[{"op":"incr","path":"/n","value":5}]"#;
     let verbs = [("GET", ""), ("PUT", r#"{"id":"1","pk":"x","n":2}"#), ("PATCH", patch), ("DELETE", "")];
     for (verb, body) in verbs {
-        // With another key there is no such item, whatever the verb.
+        // With another key the item does not exist, for any method.
         let elsewhere = client.send(&format!("{verb} {path} {other}"), &body.replace("\"x\"", "\"y\"")).await;
         assert_eq!(elsewhere.status, 404, "{verb} {}", elsewhere.body);
         let stale = client.send(&format!("{verb} {path} {KEY}; if-match: \"stale\""), body).await;
@@ -45,7 +45,7 @@ async fn every_method_finds_an_item_by_its_resource_id() {
     assert_eq!(client.send(&format!("POST {DOCS}"), &looks_alike.to_string()).await.status, 201);
     let path = format!("{DOCS}/{}", second["_rid"].as_str().expect("a rid"));
     assert_eq!(client.send(&format!("GET {path} {KEY}"), "").await.json()["n"], "mine");
-    // A resource id of another container names nothing here.
+    // A resource id of another container is not valid here.
     client.send("POST /dbs/d/colls", r#"{"id":"other","partitionKey":{"paths":["/pk"]}}"#).await;
     let foreign = format!("/dbs/d/colls/other/docs/{}", second["_rid"].as_str().expect("a rid"));
     assert_eq!(client.send(&format!("DELETE {foreign} {KEY}"), "").await.status, 404);

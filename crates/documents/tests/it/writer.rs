@@ -1,4 +1,4 @@
-//! Group commit, full queues, drain, and a disk without room.
+//! Group commit, full queues, drain, and a full disk.
 
 use documents::{Error, Options, Service};
 use prometheus_client::registry::Registry;
@@ -23,7 +23,7 @@ async fn waiting_writes_share_a_transaction() {
     let client = Client::with_container(CONTAINER).await;
     let groups_before = metric(&client, "documents_commit_group_requests_count");
     let writes = (0..400).map(|number| {
-        // Every tenth asks for what cannot be; its neighbours in the transaction must not suffer.
+        // Every tenth write is invalid; the others in the transaction must not be affected.
         let id = if number % 10 == 9 { "taken".to_owned() } else { format!("i{number}") };
         tokio::spawn(client.start(&format!("POST {DOCS}"), &format!(r#"{{"id":"{id}","pk":"x"}}"#)))
     });
@@ -50,7 +50,7 @@ async fn writes_beyond_the_queue_limit_are_429() {
         options.write_queue_bytes_max = 1024;
     });
     client.container(CONTAINER).await;
-    // All are sent before the first can be on disk, and only one at a time finds room.
+    // All are sent before the first can be on disk, and the queue has capacity for only one at a time.
     let mut waiting = Vec::new();
     for id in 0..50 {
         let item = format!(r#"{{"id":"{id}","pk":"x","v":"{}"}}"#, "v".repeat(800));
@@ -91,7 +91,7 @@ async fn a_write_on_a_full_disk_is_507_and_stores_nothing() {
     assert_eq!((refused.status, refused.json()["code"].as_str()), (507, Some("InsufficientStorage")));
     assert!(refused.error().contains("disk"), "{}", refused.body);
     assert!(stored > 3);
-    // What was stored is whole and can be read, and deleting makes room again.
+    // Stored items are complete and can be read, and deleting frees space.
     assert_eq!(client.query("SELECT VALUE COUNT(1) FROM c").await, stored.to_string());
     for id in [0, 1] {
         let delete = format!("DELETE {DOCS}/{id} x-ms-documentdb-partitionkey: [\"x\"]");

@@ -1,4 +1,4 @@
-//! [`SimulatedClient`]: a simulated SignalR client (JSON) with a WebSocket, maybe with stateful reconnect, with Server-Sent Events, or
+//! [`SimulatedClient`]: a simulated SignalR client (JSON) with a WebSocket, optionally with stateful reconnect, with Server-Sent Events, or
 //! with long polling.
 
 use std::collections::VecDeque;
@@ -15,10 +15,10 @@ use websocket::{Decoder, Event, Opcode, Role, masked_frame};
 use super::model::ConnectionNumber;
 
 const SEPARATOR: u8 = 0x1e;
-/// A client whose last word is older sends a ping.
+/// A client that has sent nothing for this long sends a ping.
 const PING_EVERY: Duration = Duration::from_secs(4);
 
-/// By what a client is connected.
+/// The transport of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClientKind {
     WebSocket,
@@ -29,29 +29,29 @@ pub(super) enum ClientKind {
     Events,
 }
 
-/// What the service and the client have between them now.
+/// The open sockets and requests between service and client.
 pub(super) enum Link {
     Socket(Remote, Box<Decoder>),
-    /// The poll under way, and what is to be posted.
+    /// The pending poll, and what is to be posted.
     Polls(Option<JoinHandle<Option<Vec<u8>>>>),
-    /// The response that does not end.
+    /// The long response.
     Events(Box<Body>),
-    /// A stateful client's socket is lost.
+    /// The socket of a stateful client is lost.
     Lost(Instant),
 }
 
-/// What came between a call of `chappe.follow` and its response.
+/// What arrived between a call of `chappe.follow` and its response.
 #[derive(Debug, Default)]
 pub(super) struct Following {
     /// Messages with a position.
     pub(super) replayed: u64,
-    /// Whether a position did not follow on the last one.
+    /// Whether a position did not follow the last one.
     pub(super) has_jumped: bool,
-    /// Whether its user left a group.
+    /// Whether its user has left a group.
     pub(super) has_left: bool,
 }
 
-/// One life of a connection.
+/// One connection, from its handshake to its end.
 pub(super) struct SimulatedClient {
     pub(super) number: ConnectionNumber,
     pub(super) user: usize,
@@ -66,25 +66,25 @@ pub(super) struct SimulatedClient {
     pub(super) is_paused: bool,
     /// It sends no pings.
     pub(super) is_silent: bool,
-    /// When its token expires, where that ends the connection.
+    /// When its token expires, if that ends the connection.
     pub(super) expires_at: Option<SystemTime>,
-    /// When something came last.
+    /// When something arrived last.
     pub(super) heard: Instant,
-    /// It did not read once, so that the service may have ended it.
+    /// It has stopped reading at least once, so that the service may have disconnected it.
     pub(super) was_slow: bool,
-    /// What came since it asked to follow, until the response comes.
+    /// Messages since it asked to follow, until the response arrives.
     pub(super) following: Option<Following>,
-    /// The position of the kept group that it knows: epoch and next offset.
+    /// Its position in the group with history: epoch and next offset.
     pub(super) position: Option<(String, u64)>,
-    /// The last message of the kept group, until its position comes.
+    /// The last message of the group with history, until its position arrives.
     pub(super) unplaced: Option<u64>,
     /// To be sent over HTTP.
     pub(super) posts: VecDeque<Vec<u8>>,
     spoke: Instant,
     partial: Vec<u8>,
-    /// Of a long response, the end that is no whole line yet.
+    /// The incomplete last line of the long response.
     lines: Vec<u8>,
-    /// Numbers of stateful reconnect: of the next message that comes, of the last one that came, and its own.
+    /// Sequence numbers of stateful reconnect: of the next received message, of the last received one, and its own.
     expected: u64,
     received: u64,
     sent: VecDeque<(u64, Vec<u8>)>,
@@ -149,7 +149,7 @@ impl SimulatedClient {
         self.send_value(&json!({ "protocol": "json", "version": version }));
     }
 
-    /// Calls a method of the service.
+    /// Invokes a method of the service.
     pub(super) fn invoke(&mut self, id: &str, method: &str, arguments: &Value) {
         let call = json!({ "type": 1, "invocationId": id, "target": method, "arguments": arguments });
         let mut bytes = call.to_string().into_bytes();
@@ -161,21 +161,21 @@ impl SimulatedClient {
         self.send_raw(bytes);
     }
 
-    /// Says that it is there, if it has not spoken for long; the first ping after the handshake is due at once.
+    /// Sends a ping if it has sent nothing for long; the first ping after the handshake is due at once.
     pub(super) fn ping_if_due(&mut self, is_first: bool) {
         if is_first || self.spoke.elapsed() >= PING_EVERY {
             self.send_value(&json!({ "type": 6 }));
         }
     }
 
-    /// Tells the service what came.
+    /// Acknowledges received messages to the service.
     pub(super) fn acknowledge(&mut self) {
         if self.kind == ClientKind::Stateful && self.received > 0 {
             self.send_value(&json!({ "type": 8, "sequenceId": self.received }));
         }
     }
 
-    /// Goes on by a new socket.
+    /// Reconnects with a new socket.
     pub(super) fn reconnect(&mut self, remote: Remote) {
         self.link = Link::Socket(remote, decoder());
         self.heard = Instant::now();
@@ -187,7 +187,7 @@ impl SimulatedClient {
         }
     }
 
-    /// Reads at most `bytes_max` bytes of what came by a socket. The second value says that the service has ended the connection.
+    /// Reads at most `bytes_max` bytes from its socket. The second value says that the service has closed the connection.
     pub(super) fn read(&mut self, bytes_max: usize) -> Result<(Vec<Value>, bool)> {
         let Link::Socket(remote, decoder) = &mut self.link else { return Ok((Vec::new(), false)) };
         let mut bytes = remote.receive(bytes_max);
@@ -209,12 +209,12 @@ impl SimulatedClient {
         Ok((self.messages()?, is_closed))
     }
 
-    /// For how long it has said nothing.
+    /// How long it has sent nothing.
     pub(super) fn silence(&self) -> Duration {
         self.spoke.elapsed()
     }
 
-    /// Reads what a long response brought: events with the data of a message each, and comments.
+    /// Reads from a long response: events whose data is one message each, and comments.
     pub(super) fn events(&mut self, bytes: &[u8]) -> Result<Vec<Value>> {
         self.heard = Instant::now();
         self.lines.extend_from_slice(bytes);
@@ -229,14 +229,14 @@ impl SimulatedClient {
         self.messages()
     }
 
-    /// Reads what a poll brought.
+    /// Reads the response of a poll.
     pub(super) fn polled(&mut self, bytes: &[u8]) -> Result<Vec<Value>> {
         self.heard = Instant::now();
         self.partial.extend_from_slice(bytes);
         self.messages()
     }
 
-    /// The whole messages that came, without those that came before by a lost socket.
+    /// The complete messages that arrived, without those that arrived before over a lost socket.
     fn messages(&mut self) -> Result<Vec<Value>> {
         let mut messages = Vec::new();
         while let Some(end) = self.partial.iter().position(|byte| *byte == SEPARATOR) {
@@ -251,7 +251,7 @@ impl SimulatedClient {
         Ok(messages)
     }
 
-    /// Numbers a message. False for one that is to be skipped.
+    /// Assigns a message its number. False if the message is to be skipped.
     fn counts(&mut self, message: &Value) -> Result<bool> {
         if self.kind != ClientKind::Stateful {
             return Ok(true);

@@ -1,4 +1,4 @@
-//! Why connections end: what the service says of each end, and whether there is a reason for it.
+//! Why connections end: the reason that the service reports for each end, and whether it is true.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,12 +9,12 @@ use super::Delivery;
 use super::client::{ClientKind, Link, SimulatedClient};
 use super::process::{CLIENT_TIMEOUT, KEEP_ALIVE};
 
-/// By how much a deadline may be late: time passes in steps, and the service looks at its clock once a turn.
+/// How late a deadline may be: time advances in steps, and the service checks its clock once per turn.
 const LATE_MAX: Duration = Duration::from_millis(2_500);
 
 impl Delivery<'_> {
-    /// The service has ended a connection: there is a reason for it, and the reason is true. False where it has dropped only the socket
-    /// of a stateful client, which may come back.
+    /// The service has closed a connection: it has reported a reason, and the reason is true. False if it has dropped only the socket of a
+    /// stateful client, which may reconnect.
     pub(super) fn check_end(&mut self, number: usize) -> Result<bool> {
         let Some(client) = &self.clients[number] else { return Ok(true) };
         let process = self.process()?;
@@ -44,7 +44,7 @@ impl Delivery<'_> {
         Ok(true)
     }
 
-    /// A client that is served hears something at least once in the interval of pings.
+    /// A client that is served receives something at least once in each ping interval.
     pub(super) fn check_pings(&self, number: usize) -> Result<()> {
         let Some(client) = &self.clients[number] else { return Ok(()) };
         let is_pinged = matches!(client.link, Link::Socket(..) | Link::Events(_));
@@ -57,7 +57,7 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// At rest no connection lives longer than it may.
+    /// When no work is left, no connection is older than it may be.
     pub(super) fn check_deadlines(&self) -> Result<()> {
         for (number, client) in self.clients.iter().enumerate() {
             let Some(client) = client.as_ref().filter(|client| client.is_open) else { continue };
@@ -76,7 +76,7 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// All clients have gone: nothing is counted any more, and each connection that was open has ended for one reason.
+    /// All clients have disconnected: all counts are 0, and each connection that was open has ended for one reason.
     pub(super) fn check_nothing_is_left(&self) -> Result<()> {
         let process = self.process()?;
         for id in &process.opened {
@@ -90,7 +90,7 @@ impl Delivery<'_> {
 }
 
 impl SimulatedClient {
-    /// Whether the token that ends the connection has expired for at least so long.
+    /// Whether the token that ends the connection expired at least this long ago.
     pub(super) fn is_expired(&self, at_least: Duration) -> bool {
         self.expires_at.is_some_and(|at| SystemTime::now() >= at + at_least)
     }

@@ -1,4 +1,4 @@
-//! Followers of the kept group: what they ask for, and the positions that they are told.
+//! Followers of the group with history: their requests, and the positions that they receive.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// The position behind a message of the kept group.
+    /// The position after a message of the group with history.
     pub(super) fn placed(&mut self, number: usize, message: &Value) -> Result<()> {
         let Some(client) = &mut self.clients[number] else { return Ok(()) };
         let position = message["arguments"][1].as_str().context("a position")?;
@@ -53,7 +53,7 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// The answer to `chappe.follow`.
+    /// The response to `chappe.follow`.
     pub(super) fn followed(&mut self, number: usize, message: &Value) -> Result<()> {
         let Some(client) = &mut self.clients[number] else { return Ok(()) };
         let Following { replayed, has_jumped, has_left } =
@@ -72,7 +72,7 @@ impl Delivery<'_> {
         let position = result["position"].as_str().context("a position")?;
         let (epoch, next) = position.split_once('-').context("an epoch and a number")?;
         let answered: (String, u64) = (epoch.to_owned(), next.parse()?);
-        // What was missed comes before the response, and what is new after it.
+        // Missed messages come before the response, and new ones after it.
         ensure!(
             result["messages"] == replayed,
             "{replayed} messages with positions came before the response, which says {}",

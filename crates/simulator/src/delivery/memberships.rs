@@ -1,4 +1,4 @@
-//! Groups: connections and users join and leave them; and what the service says of them when everything is at rest.
+//! Groups: connections and users join and leave them; and the members that the service lists when no work is left.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +62,7 @@ impl Delivery<'_> {
             Ok(()) => {
                 self.model.user_changed(user, group, membership == Membership::Join);
                 let listed = self.list(&ListScope::Group(GroupName::new(group)))?;
-                // A client that asks to follow may join the group by that.
+                // A client that asks to follow may join the group with that.
                 let is_out = |client: &&SimulatedClient| client.user == user && client.following.is_none();
                 let of_user = self.clients.iter().flatten().filter(is_out);
                 let has_stayed = of_user.map(|client| client.id).find(|id| listed.contains(id));

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 /// Names a message.
 pub(super) type MessageId = u64;
-/// Names one life of a connection, from its handshake to its end.
+/// Identifies one connection, from its handshake to its end.
 pub(super) type ConnectionNumber = u64;
 
 /// Who receives a message.
@@ -22,9 +22,9 @@ pub(super) enum Receivers {
 enum Outcome {
     Pending,
     Acknowledged,
-    /// Its sender was told that nobody gets it.
+    /// The sender's request was rejected: the message has no receiver.
     Refused,
-    /// Its sender's process is gone, or it was told nothing certain.
+    /// The sender's process has ended, or the response was not definite.
     Unknown,
 }
 
@@ -41,11 +41,11 @@ struct Sent {
 struct Connection {
     user: usize,
     groups: BTreeSet<String>,
-    /// Groups that it was ever in, or asked to be in.
+    /// Groups that it ever joined, or asked to join.
     may_hear: BTreeSet<String>,
     /// Groups whose missed messages may come after newer ones: it was a member before it followed.
     out_of_order: BTreeSet<String>,
-    /// Groups that it has left: what it was sent before is forgotten, and comes again if it follows from before that.
+    /// Groups that it has left: what it received before is no longer known, and comes again if it follows from an earlier position.
     may_repeat: BTreeSet<String>,
     received: BTreeSet<MessageId>,
     last: BTreeMap<(usize, Receivers), MessageId>,
@@ -56,13 +56,13 @@ struct Connection {
 pub(super) struct Deliveries {
     sent: BTreeMap<MessageId, Sent>,
     open: BTreeMap<ConnectionNumber, Connection>,
-    /// Which message is where in the kept group's log: by epoch and offset.
+    /// The position of each message in the log of the group with history: epoch and offset.
     places: BTreeMap<(String, u64), MessageId>,
     /// Groups of users.
     user_groups: BTreeSet<(usize, String)>,
-    /// Groups that users were ever in, or may have been.
+    /// Groups that users ever joined, or may have joined.
     ever_in: BTreeSet<(usize, String)>,
-    /// Groups of users that a change left uncertain: it failed, or its process ended.
+    /// Groups of users that are uncertain: a change failed, or its process ended.
     unsure: BTreeSet<(usize, String)>,
 }
 
@@ -86,7 +86,7 @@ impl Deliveries {
         self.open.insert(number, connection);
     }
 
-    /// A connection has ended: it need not receive anything any more.
+    /// A connection has ended: it need not receive any further message.
     pub(super) fn ended(&mut self, number: ConnectionNumber) {
         self.open.remove(&number);
         for sent in self.sent.values_mut() {
@@ -115,12 +115,12 @@ impl Deliveries {
         }
     }
 
-    /// Whether a connection was, or may have been, a member of a group before it followed it.
+    /// Whether a connection was, or may have been, a member of a group before it followed the group.
     pub(super) fn was_member(&self, number: ConnectionNumber, group: &str) -> bool {
         self.open.get(&number).is_some_and(|connection| connection.out_of_order.contains(group))
     }
 
-    /// A user is about to join or leave a group: until that is known to be done, nothing is certain.
+    /// A user is about to join or leave a group: until that is known to be complete, the membership is uncertain.
     pub(super) fn user_changes(&mut self, user: usize, group: &str, joins: bool) {
         self.unsure.insert((user, group.to_owned()));
         self.ever_in.insert((user, group.to_owned()));
@@ -129,7 +129,7 @@ impl Deliveries {
             if joins {
                 self.joining(number, group);
             }
-            // Also where it joins: if that fails, nobody knows where it stopped.
+            // Also for a join: if it fails, the last completed step is unknown.
             self.leaving(number, group);
         }
     }
@@ -151,7 +151,7 @@ impl Deliveries {
         of_user.map(|(number, _)| *number).collect()
     }
 
-    /// The members of a group; `None` where a failed change left them uncertain.
+    /// The members of a group; `None` if a failed change left them uncertain.
     pub(super) fn members(&self, group: &str) -> Option<BTreeSet<ConnectionNumber>> {
         let is_unsure = self.unsure.iter().any(|(_, other)| other == group);
         let members = self.open.iter().filter(|(_, connection)| connection.groups.contains(group));
@@ -195,7 +195,7 @@ impl Deliveries {
         self.set(id, Outcome::Unknown);
     }
 
-    /// A sender was told that nobody gets its message.
+    /// A sender got the response that its message has no receiver.
     pub(super) fn refused(&mut self, id: MessageId) -> Result<()> {
         let receiver = self.open.iter().find(|(_, connection)| connection.received.contains(&id));
         if let Some((number, _)) = receiver {
@@ -211,7 +211,7 @@ impl Deliveries {
         }
     }
 
-    /// A connection received a message for the first time that its numbers say.
+    /// A connection received a message for the first time, by its sequence numbers.
     pub(super) fn received(&mut self, number: ConnectionNumber, id: MessageId) -> Result<()> {
         let Some(sent) = self.sent.get(&id) else { bail!("message {id} was never sent") };
         ensure!(sent.outcome != Outcome::Refused, "message {id} was refused, and is received");
@@ -239,7 +239,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// A follower was told the position behind a message of the kept group.
+    /// A follower received the position after a message of the group with history.
     pub(super) fn placed(&mut self, id: MessageId, epoch: &str, offset: u64) -> Result<()> {
         let before = self.places.insert((epoch.to_owned(), offset), id);
         ensure!(
@@ -254,7 +254,7 @@ impl Deliveries {
         self.open.get(&number).map(|one| one.received.iter().copied().collect()).unwrap_or_default()
     }
 
-    /// Everything is quiet: what must have come has come.
+    /// No work is left: every message that must arrive has arrived.
     pub(super) fn check_received(&self) -> Result<()> {
         for (id, sent) in self.sent.iter().filter(|(_, sent)| sent.outcome == Outcome::Acknowledged) {
             for number in &sent.receivers {
@@ -265,7 +265,7 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Somebody has read the whole log of a group: each message that was acknowledged is in it.
+    /// A reader has read the whole log of a group: each acknowledged message is in it.
     pub(super) fn check_log(&self, group: &str, log: &[MessageId]) -> Result<()> {
         let to = Receivers::Group(group.to_owned());
         for (id, sent) in self.sent.iter().filter(|(_, sent)| sent.to == to) {

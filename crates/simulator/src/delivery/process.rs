@@ -23,7 +23,7 @@ use crate::chance::Chance;
 use crate::system;
 
 const KEY: &str = "a-key-for-the-simulator";
-/// Rounds after which a future that is not ready never will be.
+/// Rounds after which a pending future will never be ready.
 const ROUNDS_MAX: usize = 3_000;
 /// Metrics that are 0 when no client is connected.
 const GAUGES: [&str; 4] = [
@@ -33,15 +33,15 @@ const GAUGES: [&str; 4] = [
     "realtime_upgrades_under_way",
 ];
 
-/// All that ends with a process.
+/// Everything that ends with a process.
 pub(super) struct Process {
     pub(super) runtime: Runtime,
     pub(super) supervisor: Supervisor,
     pub(super) service: Service,
     pub(super) handle: Handle,
-    /// Whether only little may wait for a client.
+    /// Whether the buffer for a client is small.
     pub(super) waits_little: bool,
-    /// Connections that were open, and why those ended that did.
+    /// Connections that were opened, and the reason of those that ended.
     pub(super) opened: BTreeSet<ConnectionId>,
     pub(super) ends: BTreeMap<ConnectionId, EndReason>,
     trace: TraceSubscription,
@@ -50,14 +50,14 @@ pub(super) struct Process {
     store: Store,
 }
 
-/// The service pings a client to which it has sent nothing for so long.
+/// The service pings a client to which it has sent nothing for this long.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// A client that pings and is silent for so long is given up.
+/// A client that sends pings and is then silent for this long is disconnected.
 pub(super) const CLIENT_TIMEOUT: Duration = Duration::from_secs(8);
-/// A client without a socket or a poll is given up after so long.
+/// A client without a socket or a poll is disconnected after this long.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes that may wait for a client where it is little.
+/// Bytes that may wait for a client if the buffer is small.
 const LITTLE: u32 = 8_000;
 
 fn options(chance: &mut Chance) -> Result<Options> {
@@ -76,7 +76,7 @@ fn options(chance: &mut Chance) -> Result<Options> {
 }
 
 impl Process {
-    /// Starts a process on what the disk has.
+    /// Starts a process on the files of the disk.
     pub(super) fn start(chance: &mut Chance) -> Result<Self> {
         let directory = system::disk(|disk| disk.root().join("state"));
         let supervisor = Supervisor::simulated();
@@ -129,12 +129,12 @@ impl Process {
         })
     }
 
-    /// Lets tasks run, and each thread take a turn.
+    /// Runs tasks, and one turn of each thread.
     pub(super) fn round(&self) {
         round(&self.runtime);
     }
 
-    /// Reads which connections were opened and have ended.
+    /// Reads which connections were opened and which have ended.
     pub(super) fn read_trace(&mut self) {
         loop {
             let next = ready(&self.runtime, self.trace.next());
@@ -147,7 +147,7 @@ impl Process {
         }
     }
 
-    /// What a future gives if it is ready now.
+    /// The output of a future if it is ready now.
     pub(super) fn ready<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         ready(&self.runtime, future)
     }
@@ -186,7 +186,7 @@ impl Process {
         finish(&self.runtime, future, meanwhile)
     }
 
-    /// Ends the process in order.
+    /// Shuts the process down in order.
     pub(super) fn drain(mut self) -> Result<()> {
         if let Some(join) = self.join.take() {
             self.finish(join.drain(Duration::from_secs(1)), || {
@@ -201,7 +201,7 @@ impl Process {
         Ok(())
     }
 
-    /// The process is gone, with all that was under way.
+    /// The process is dead, with everything that was pending.
     pub(super) fn kill(self) {
         system::disk(|disk| disk.is_dead = true);
         simulation::forget();
@@ -255,7 +255,7 @@ pub(super) fn body(bytes: impl Into<bytes::Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A request as a listener makes it.
+/// A request as a listener passes it on.
 pub(super) fn request(method: &str, path: &str, token: &str) -> http::request::Builder {
     Request::builder()
         .method(method)
@@ -263,7 +263,7 @@ pub(super) fn request(method: &str, path: &str, token: &str) -> http::request::B
         .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
 }
 
-/// A token of a user that may do everything: for an hour, or for a time after which its connection ends, which is the second value.
+/// A token of a user with all roles, valid for an hour, or until a time at which its connection ends, which is the second value.
 pub(super) fn token(user: usize, lifetime: Option<Duration>) -> Result<(String, Option<SystemTime>)> {
     let name = format!("user{user}");
     let mut claims =

@@ -1,4 +1,4 @@
-//! Clients without a WebSocket: requests that post, one poll after the other, and one long response with events.
+//! Clients without a WebSocket: posts, one poll after the other, and one long response with events.
 
 use anyhow::{Context, Result, ensure};
 use http_body_util::BodyExt;
@@ -27,7 +27,7 @@ impl Delivery<'_> {
         Ok(Link::Events(Box::new(response.into_body())))
     }
 
-    /// Posts one by one what a client has to say. Says whether the service accepts it.
+    /// Posts what a client has to send, one by one. Returns whether the service accepts it.
     fn post(&mut self, number: usize) -> Result<bool> {
         let process = self.process.as_ref().context("a process runs")?;
         let Some(client) = &mut self.clients[number] else { return Ok(true) };
@@ -43,7 +43,7 @@ impl Delivery<'_> {
         Ok(true)
     }
 
-    /// What came by the long response. The second value says that it has ended.
+    /// What arrived in the long response. The second value says that it has ended.
     pub(super) fn serve_events(&mut self, number: usize) -> Result<(Vec<Value>, bool)> {
         if !self.post(number)? {
             return Ok((Vec::new(), true));
@@ -64,7 +64,7 @@ impl Delivery<'_> {
         Ok((messages, false))
     }
 
-    /// Long polling: one poll is always under way.
+    /// Long polling: one poll is always pending.
     pub(super) fn serve_polls(&mut self, number: usize) -> Result<(Vec<Value>, bool)> {
         if !self.post(number)? {
             return Ok((Vec::new(), true));

@@ -1,4 +1,4 @@
-//! What items and the change feed must say: a model of each item, and what a reader of the feed has seen. Pure.
+//! The required state of items and the change feed: a model of each item, and what a reader of the feed has seen. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use super::verb::Verb;
 /// One item.
 #[derive(Clone, Debug, Default)]
 struct Item {
-    /// Its value, if it is there.
+    /// Its value, if it exists.
     now: Option<u64>,
-    /// What interrupted or failed writes may have made of it, until the next start shows it.
+    /// The values that interrupted or failed writes may have left, until the next start shows the actual one.
     maybe: Vec<Option<u64>>,
 }
 
@@ -26,7 +26,7 @@ impl Items {
         Self(vec![Item::default(); count])
     }
 
-    /// A request was answered with a status below 500.
+    /// A request got a response with a status below 500.
     pub(super) fn completed(
         &mut self,
         verb: Verb,
@@ -58,12 +58,12 @@ impl Items {
         Ok(())
     }
 
-    /// A request was answered with an error of the service: nothing is stored, but the next start may find it.
+    /// A request got a response with an error of the service: nothing is stored, but the next start may find it.
     pub(super) fn failed(&mut self, verb: Verb, number: usize, value: u64) {
         self.interrupted(verb, number, value);
     }
 
-    /// A request was under way when its process ended.
+    /// A request was pending when its process ended.
     pub(super) fn interrupted(&mut self, verb: Verb, number: usize, value: u64) {
         let item = &mut self.0[number];
         match verb {
@@ -73,7 +73,7 @@ impl Items {
         }
     }
 
-    /// After a start: what an item was read as.
+    /// After a start: the value that was read.
     pub(super) fn audit(&mut self, number: usize, found: Option<u64>, is_lost: bool) -> Result<()> {
         let item = &mut self.0[number];
         ensure!(
@@ -102,7 +102,7 @@ impl Items {
         Ok(())
     }
 
-    /// What a reader of the whole feed has seen after a start: each item once, as it is.
+    /// What a reader of the whole feed has seen after a start: each item once, in its current version.
     pub(super) fn check_feed(&self, reader: &Follower) -> Result<()> {
         ensure!(
             reader.seen == self.values() && reader.rows == reader.seen.len() as u64,
@@ -114,7 +114,7 @@ impl Items {
         Ok(())
     }
 
-    /// What a reader that followed the feed all along has seen: deletes are not in the feed, all else is.
+    /// What a reader that followed the feed all the time has seen: everything except deletes.
     pub(super) fn check_follower(&self, follower: &Follower) -> Result<()> {
         for (number, value) in self.values() {
             ensure!(
@@ -156,7 +156,7 @@ impl Follower {
     }
 }
 
-/// The number and the value of an item, which says its value twice.
+/// The number and the value of an item, which contains its value twice.
 fn read_row(row: &Value) -> Result<(usize, u64)> {
     let number = item_of(row).context("an item has a number")?;
     let Some(value) = value_of(row) else { bail!("item {number} is torn: {row}") };

@@ -20,7 +20,7 @@ use crate::system;
 
 const ITEMS_PATH: &str = "/dbs/d/colls/c/docs";
 
-/// A response that is awaited.
+/// A pending response.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Reply>>>>;
 
 /// A response.
@@ -31,7 +31,7 @@ pub(super) struct Reply {
     body: Value,
 }
 
-/// All that ends with a process.
+/// Everything that ends with a process.
 pub(super) struct DocumentProcess {
     pub(super) supervisor: Supervisor,
     pub(super) handle: Handle,
@@ -45,7 +45,7 @@ impl Reply {
         self.body["Documents"].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// The value of the item that it has, if it has a whole one.
+    /// The value of the contained item, if the item is complete.
     pub(super) fn value(&self) -> Option<u64> {
         if self.status >= 300 { None } else { value_of(&self.body) }
     }
@@ -56,14 +56,14 @@ pub(super) fn item_of(row: &Value) -> Option<usize> {
     row["id"].as_str()?.strip_prefix("item")?.parse().ok()
 }
 
-/// The value of an item, if both places where it stands say the same.
+/// The value of an item, if both of its copies are equal.
 pub(super) fn value_of(row: &Value) -> Option<u64> {
     let value = row["value"].as_u64()?;
     (row["copy"].as_u64() == Some(value)).then_some(value)
 }
 
 impl DocumentProcess {
-    /// Starts a process on what the disk has.
+    /// Starts a process on the files of the disk.
     pub(super) fn start(accepts_loss: bool) -> Result<Self> {
         let directory = system::disk(|disk| disk.root().join("documents"));
         let supervisor = Supervisor::simulated();
@@ -115,14 +115,14 @@ impl DocumentProcess {
         })
     }
 
-    /// Makes the database and the container, one after the other.
+    /// Creates the database and the container, one after the other.
     pub(super) fn prepare(&self) -> [Answer; 2] {
         let container = json!({ "id": "c", "partitionKey": { "paths": ["/pk"] } });
         [("/dbs", json!({ "id": "d" })), ("/dbs/d/colls", container)]
             .map(|(path, body)| self.send(request(Method::POST, path, &[], Some(&body))))
     }
 
-    /// Asks something of an item; `value` is what is written, with so many bytes beside it.
+    /// Sends a request about an item; `value` is what is written, with this many bytes of padding.
     pub(super) fn item(&self, verb: Verb, item: usize, value: u64, filler: usize) -> Answer {
         let id = format!("item{item}");
         let partition = format!("p{}", item % 3);

@@ -1,6 +1,6 @@
-//! [`Verb`]: what is asked of an item.
+//! [`Verb`]: an operation on an item.
 
-/// What is asked of an item.
+/// An operation on an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Create,

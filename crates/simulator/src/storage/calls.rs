@@ -1,4 +1,4 @@
-//! [`Call`]: something that a caller asked of the store and that is under way.
+//! [`Call`]: a pending call of the store.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,13 +16,13 @@ use super::journals::RecordId;
 use super::keys::Written;
 use super::names::{instance, journal_name, lease_name};
 
-/// A call under way.
+/// A pending call.
 pub(super) struct Call {
     pub(super) what: What,
     answer: Pin<Box<dyn Future<Output = Completed>>>,
 }
 
-/// What was asked.
+/// The request.
 #[derive(Debug)]
 pub(super) enum What {
     Append { journal: usize, ids: Vec<RecordId> },
@@ -37,7 +37,7 @@ pub(super) enum What {
     Release { lease: usize },
 }
 
-/// What was answered.
+/// The result.
 #[derive(Debug)]
 pub(super) enum Completed {
     Append(Result<Position, AppendError>),
@@ -57,7 +57,7 @@ impl fmt::Debug for Call {
     }
 }
 
-/// A record of about `bytes` bytes that says its name.
+/// A record of about `bytes` bytes that contains its name.
 pub(super) fn content(id: RecordId, bytes: usize) -> Record {
     let mut body = Vec::with_capacity(bytes + 8);
     body.put_u64_le(id);

@@ -1,4 +1,4 @@
-//! Compares the answers of calls with the models.
+//! Compares the results of calls with the models.
 
 use std::time::SystemTime;
 
@@ -12,16 +12,16 @@ use super::keys::Written;
 use crate::system;
 
 impl Storage<'_> {
-    /// A call will never be answered: it happened or not.
+    /// A call will never return: it took effect or not.
     pub(super) fn interrupted(&mut self, call: &Call) {
         match &call.what {
-            // What was begun may be there.
+            // An append in progress may have been written.
             What::Append { .. } => {}
             What::Put { key, written, ttl, .. } => {
                 let expires_at = ttl.map(|ttl| SystemTime::now() + ttl);
                 self.keys.unsure(key.as_str(), Some(Written { expires_at, ..written.clone() }));
                 if ttl.is_some() {
-                    // It may have been written so much earlier that it has expired.
+                    // It may have been written so early that it has expired.
                     self.keys.unsure(key.as_str(), None);
                 }
             }
@@ -33,7 +33,7 @@ impl Storage<'_> {
         }
     }
 
-    /// Compares an answer with the models.
+    /// Compares a result with the models.
     pub(super) fn completed(&mut self, call: &Call, completed: Completed) -> Result<()> {
         match (&call.what, completed) {
             (What::Append { journal, ids }, Completed::Append(answer)) => {
@@ -42,7 +42,7 @@ impl Storage<'_> {
             (What::Read { journal, from }, Completed::Read(answer)) => self.read(*journal, *from, answer),
             (What::Trim { .. }, Completed::Trim(answer)) => match answer {
                 Ok(()) => Ok(()),
-                // Its journal was removed and made again meanwhile.
+                // Its journal was removed and created again meanwhile.
                 Err(error) if error.cause.is::<JournalReadError>() => Ok(()),
                 Err(_) => self.failed(),
             },
@@ -88,7 +88,7 @@ impl Storage<'_> {
                 self.allow_failure()?;
                 self.journals[journal].refused(ids)
             }
-            // Its writer may have died before it could answer.
+            // Its writer may have panicked before it could respond.
             Err(AppendError::Closed { .. }) if self.has_panicked => self.failed(),
             Err(AppendError::Closed { .. }) => {
                 self.failed()?;
@@ -171,14 +171,14 @@ impl Storage<'_> {
         }
     }
 
-    /// An answer that only a full disk explains.
+    /// A result that only a full disk explains.
     fn allow_failure(&self) -> Result<()> {
         let is_full = system::disk(|disk| disk.was_full());
         ensure!(is_full || self.needs_restart, "the disk is said to be full, and is not");
         Ok(())
     }
 
-    /// An answer that says that only a new start helps: a fault must be the reason.
+    /// A result that requires a restart: a fault must be the reason.
     fn failed(&mut self) -> Result<()> {
         let has_reason = self.needs_restart
             || system::disk(|disk| disk.was_full())

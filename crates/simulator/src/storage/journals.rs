@@ -1,21 +1,21 @@
-//! What the journals must say: a model of each, in plain maps. Pure.
+//! The required state of the journals: a model of each, in plain maps. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail, ensure};
 use state::{Entry, Epoch, JournalInfo, Position};
 
-/// Names a record; its content is made from it.
+/// Identifies a record; its content is derived from it.
 pub(super) type RecordId = u64;
 
-/// How much of the past a restart may have taken.
+/// What a restart may have lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
     /// The process was killed or closed: epochs and records are as before.
     Nothing,
-    /// The power went: all that was acknowledged is there, maybe by other epochs.
+    /// A power failure: everything that was acknowledged exists, possibly under other epochs.
     Epochs,
-    /// The device lost what it had promised to keep, and somebody accepted that: records may be gone, but only with their epochs.
+    /// The device lost flushed writes, and the operator accepted that: records may be missing, but then the epochs change.
     Records,
 }
 
@@ -23,22 +23,22 @@ pub(super) enum Loss {
 #[derive(Debug, Default)]
 pub(super) struct JournalModel {
     epoch: Option<Epoch>,
-    /// What is known to be at each offset of the present epoch.
+    /// What is known about each offset of the current epoch.
     known: BTreeMap<u64, RecordId>,
-    /// Offsets of which the append was acknowledged.
+    /// Offsets whose append was acknowledged.
     acknowledged: BTreeSet<u64>,
-    /// Records below may be gone.
+    /// Records below this offset may be missing.
     trimmed_to: u64,
-    /// Records whose append is under way or was interrupted: they may be there, all of an append together.
+    /// Records whose append is pending or was interrupted: they may exist, all records of an append together.
     unsure: BTreeMap<RecordId, Vec<RecordId>>,
     /// Whether it may have been removed.
     may_be_removed: bool,
-    /// Epochs of before. None of them may be answered for any more.
+    /// Earlier epochs. Every access with one of them must be rejected.
     past_epochs: Vec<Epoch>,
 }
 
 impl JournalModel {
-    /// A position that was given out in this or an earlier life.
+    /// A position that was returned in this or an earlier process.
     pub(super) fn positions(&self) -> (Option<Epoch>, &[Epoch], u64) {
         (self.epoch, &self.past_epochs, self.known.last_key_value().map_or(0, |(last, _)| last + 1))
     }
@@ -47,14 +47,14 @@ impl JournalModel {
         self.trimmed_to
     }
 
-    /// An append was begun: its records may be there from now on.
+    /// An append was started: its records may exist from now on.
     pub(super) fn appending(&mut self, ids: &[RecordId]) {
         for id in ids {
             self.unsure.insert(*id, ids.to_vec());
         }
     }
 
-    /// An append was refused: its records must never be there.
+    /// An append was rejected: its records must never exist.
     pub(super) fn refused(&mut self, ids: &[RecordId]) -> Result<()> {
         for id in ids {
             ensure!(self.unsure.remove(id).is_some(), "record {id} was read, and its append was refused");
@@ -77,12 +77,12 @@ impl JournalModel {
         self.trimmed_to = self.trimmed_to.max(below);
     }
 
-    /// A removal was begun.
+    /// A removal was started.
     pub(super) fn removing(&mut self) {
         self.may_be_removed = true;
     }
 
-    /// A removal was acknowledged: the next epoch is another one.
+    /// A removal was acknowledged: the next epoch is different.
     pub(super) fn removed(&mut self) {
         self.past_epochs.extend(self.epoch);
         let past_epochs = std::mem::take(&mut self.past_epochs);
@@ -105,7 +105,7 @@ impl JournalModel {
         }
     }
 
-    /// What a read from `from` answered. `ids` are the records' names, read out of their contents.
+    /// The result of a read from `from`. `ids` are the names of the records, read from their contents.
     pub(super) fn read(&mut self, from: Position, entries: &[Entry], ids: &[Option<RecordId>]) -> Result<()> {
         self.see_epoch(from.epoch)?;
         for ((entry, id), offset) in entries.iter().zip(ids).zip(from.offset.0..) {
@@ -117,7 +117,7 @@ impl JournalModel {
                 };
                 let place = together.iter().position(|other| *other == id).unwrap_or(0) as u64;
                 for (other, offset) in together.iter().zip(offset - place..) {
-                    // All of one append are there together.
+                    // All records of one append exist together.
                     self.unsure.remove(other);
                     self.see(offset, *other)?;
                     self.acknowledged.insert(offset);
@@ -127,7 +127,7 @@ impl JournalModel {
         Ok(())
     }
 
-    /// After a start: what there is. `entries` are all records from the first one on.
+    /// After a start: the actual content. `entries` are all records from the first one on.
     pub(super) fn audit(
         &mut self,
         info: JournalInfo,
@@ -146,7 +146,7 @@ impl JournalModel {
             }
         }
         if loss == Loss::Records && before != Some(epoch) {
-            // What is there now is what there is: trims and removals may be lost too.
+            // The current content is valid: trims and removals may be lost too.
             let past_epochs = std::mem::take(&mut self.past_epochs);
             *self = Self { past_epochs, trimmed_to: first.0, ..Self::default() };
             for (id, offset) in ids.iter().zip(first.0..) {
@@ -173,7 +173,7 @@ impl JournalModel {
             first.0,
             next.0
         );
-        // What did not survive never comes.
+        // What did not survive must never appear.
         self.unsure.clear();
         self.known.retain(|offset, _| *offset < next.0);
         self.trimmed_to = self.trimmed_to.min(next.0);

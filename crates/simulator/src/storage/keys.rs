@@ -1,4 +1,4 @@
-//! What the registry must say: a model of its keys and leases, in plain maps. Pure.
+//! The required state of the registry: a model of its keys and leases, in plain maps. Pure.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Result, bail, ensure};
 use state::{Durability, Expect, Grant, KeyEntry, Version};
 
-/// Whether a key has expired is not asked for so near to its time.
+/// Within this distance of the expiry, the model makes no statement on whether a key has expired.
 const NEAR: Duration = Duration::from_millis(1);
 
 /// A value that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) value: u64,
-    /// None where its writer was not told.
+    /// `None` if the result of the write is unknown.
     pub(super) version: Option<Version>,
     pub(super) durability: Durability,
     pub(super) expires_at: Option<SystemTime>,
@@ -23,12 +23,12 @@ pub(super) struct Written {
 #[derive(Debug, Default)]
 pub(super) struct KeyModel {
     now: BTreeMap<String, Written>,
-    /// What interrupted writes may have left, until the next start shows it.
+    /// The values that interrupted writes may have left, until the next start shows the actual one.
     unsure: BTreeMap<String, Vec<Option<Written>>>,
     highest: Version0,
 }
 
-/// The highest version that was answered.
+/// The highest returned version.
 #[derive(Debug)]
 struct Version0(Version);
 
@@ -39,7 +39,7 @@ impl Default for Version0 {
 }
 
 impl Written {
-    /// Whether it is there at a time; `None` too near to its end to say.
+    /// Whether it exists at a time; `None` too near to its expiry.
     fn is_there(&self, now: SystemTime) -> Option<bool> {
         let Some(at) = self.expires_at else { return Some(true) };
         let distance = at.duration_since(now).unwrap_or_else(|error| error.duration());
@@ -48,7 +48,7 @@ impl Written {
 }
 
 impl KeyModel {
-    /// The version that a writer may expect; `None` where that cannot be said.
+    /// The version that a writer may expect; `None` if it is unknown.
     pub(super) fn version(&self, key: &str, now: SystemTime) -> Option<Option<Version>> {
         match self.now.get(key) {
             None => Some(None),
@@ -60,7 +60,7 @@ impl KeyModel {
         self.highest.0
     }
 
-    /// A write was acknowledged; `after` is the highest version that was answered when it began.
+    /// A write was acknowledged; `after` is the highest returned version when it started.
     pub(super) fn put(&mut self, key: &str, written: Written, after: Version) -> Result<()> {
         let version = written.version.expect("whoever is told, is told the version");
         ensure!(version > after, "the write of {key} got {version:?}, not after {after:?}");
@@ -75,12 +75,12 @@ impl KeyModel {
         self.unsure.remove(key);
     }
 
-    /// A write was interrupted or failed: after the next start `left` may be there.
+    /// A write was interrupted or failed: after the next start the key may have the state `left`.
     pub(super) fn unsure(&mut self, key: &str, left: Option<Written>) {
         self.unsure.entry(key.to_owned()).or_default().push(left);
     }
 
-    /// Whether a write that expects this of a key is to succeed; `None` where that cannot be said.
+    /// Whether a write with this expectation must succeed; `None` if that is unknown.
     pub(super) fn is_expected(&self, key: &str, expect: Expect, now: SystemTime) -> Option<bool> {
         let version = self.version(key, now)?;
         Some(match expect {
@@ -90,7 +90,7 @@ impl KeyModel {
         })
     }
 
-    /// What a key was read as.
+    /// The result of reading a key.
     pub(super) fn read(
         &self,
         key: &str,
@@ -99,7 +99,7 @@ impl KeyModel {
         now: SystemTime,
     ) -> Result<()> {
         let there = self.now.get(key).and_then(|written| {
-            // Too near to say: whatever was found is right.
+            // Too near to the expiry: any result is correct.
             let there = written.is_there(now).unwrap_or(found.is_some());
             there.then_some(written)
         });
@@ -109,7 +109,7 @@ impl KeyModel {
         Ok(())
     }
 
-    /// The process has ended: keys of sessions are gone.
+    /// The process has ended: session keys are gone.
     pub(super) fn restart(&mut self) {
         for left in self.unsure.values_mut() {
             left.iter_mut().for_each(|left| *left = left.take().filter(is_durable));
@@ -117,7 +117,7 @@ impl KeyModel {
         self.now.retain(|_, written| is_durable(written));
     }
 
-    /// After a start: what a key is. An interrupted write may show.
+    /// After a start: the state of a key. It may be that of an interrupted write.
     pub(super) fn audit(
         &mut self,
         key: &str,
@@ -161,14 +161,14 @@ fn is_durable(written: &Written) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct LeaseModel {
     pub(super) grant: Option<Grant>,
-    /// Highest fence that was answered.
+    /// The highest returned fence.
     fence: u64,
     /// Whether an interrupted call may have changed its owner.
     pub(super) is_unsure: bool,
 }
 
 impl LeaseModel {
-    /// An owner was told at `now` that it has the lease.
+    /// An owner got the response at `now` that it has the lease.
     pub(super) fn granted(&mut self, grant: Grant, now: SystemTime) -> Result<()> {
         if let Some(held) = self.grant.as_ref().filter(|_| !self.is_unsure) {
             if held.expires_at > now + NEAR {

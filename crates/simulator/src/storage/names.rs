@@ -1,4 +1,4 @@
-//! What the simulated callers call their journals, keys and leases.
+//! The names of the simulated callers' journals, keys and leases.
 
 use state::{Instance, Key, Name};
 

@@ -1,10 +1,10 @@
-//! Chance that can be repeated: a small generator whose seed a failing test prints.
+//! Reproducible random numbers: a small generator whose seed a failing test prints.
 
-/// A xorshift generator; good enough to choose places and moments.
+/// A xorshift generator; good enough to choose positions and times.
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    /// Seeded by the environment variable `CHAPPE_SEED` or else by the clock; says which.
+    /// Seeded by the environment variable `CHAPPE_SEED` or else by the clock; prints the seed.
     pub(crate) fn new() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let of_clock = || now.expect("the clock is past 1970").subsec_nanos().into();

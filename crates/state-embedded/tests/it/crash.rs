@@ -1,8 +1,8 @@
 //! `kill -9` under load: acknowledged records survive, no record is torn, and offsets are consecutive.
 //!
-//! The test starts itself as a child process that writes and reports each acknowledgement on its standard error. After a
-//! random number of them the parent kills the child, opens the directory and compares. All kills use the same directory.
-//! `CHAPPE_SOAK_KILLS` sets their number.
+//! The test starts itself as a child process that writes, and reports each acknowledgement on its standard error. After a random number of
+//! them the parent kills the child, opens the directory and compares. All kills use the same directory. `CHAPPE_SOAK_KILLS` sets their
+//! number.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -15,15 +15,15 @@ use state_embedded::{JournalOptions, Options, Store};
 
 use crate::chance::Chance;
 
-/// Journals that are made and removed all the time.
+/// Journals that are created and removed all the time.
 const REMOVED: usize = 2;
 
 /// Set for the child process: the directory to write to.
 const DIRECTORY: &str = "CHAPPE_CRASH_DIRECTORY";
 const JOURNALS: usize = 3;
 const APPENDERS: u64 = 8;
-/// Each journal is trimmed to about this many records, so that segments are given up and used again, and some are held by
-/// the slow journal when the quick ones have left them.
+/// Each journal is trimmed to about this many records, so that segments become free and are reused, and the slow journal keeps some
+/// segments that the fast ones no longer use.
 const KEPT_RECORDS: [u64; JOURNALS] = [200, 500, 1500];
 
 fn options() -> Options {
@@ -47,7 +47,7 @@ fn removed_name(journal: usize) -> Name {
     Name::new(&format!("removed {journal}")).expect("valid")
 }
 
-/// The records of the append with this seed; each says which part of how many it is.
+/// The records of the append with this seed; each contains its index and the number of records.
 fn records(seed: u64) -> Vec<Record> {
     let mut chance = Chance::from_seed(seed);
     let count = 1 + chance.below(4);
@@ -147,12 +147,12 @@ struct Acknowledged {
     lives: [Lives; REMOVED],
 }
 
-/// What was acknowledged of a journal that is made and removed all the time.
+/// The acknowledged calls on a journal that is created and removed all the time.
 #[derive(Default)]
 struct Lives {
-    /// The present one, if one is known: its epoch, the seed of its append, and whether it may be removed already.
+    /// The current journal, if it is known: its epoch, the seed of its append, and whether it may already be removed.
     now: Option<(u64, u64, bool)>,
-    /// Epochs of those that were removed.
+    /// Epochs of the removed journals.
     over: HashSet<u64>,
 }
 
@@ -204,15 +204,15 @@ impl Acknowledged {
             let found = store.registry().get(&instance(), &key).await.expect("get works");
             let found = found.expect("an acknowledged key is there");
             let is_it = number(&found.value) == *count && found.version.0 == *version;
-            // The one after the last acknowledged may have been on its way.
+            // The append after the last acknowledged one may have been in progress.
             let is_next = number(&found.value) == *count + 1 && found.version.0 > *version;
             assert!(is_it || is_next, "counter {task} is {found:?} after {count} was acknowledged");
-            // It is the child's next begin, also where it was never told.
+            // The next child continues there, even without an acknowledgement.
             (*count, *version) = (number(&found.value), found.version.0);
         }
     }
 
-    /// What was removed does not come back, and what was made and not removed is there.
+    /// A removed journal does not reappear, and one that was created and not removed exists.
     async fn compare_lives(&mut self, store: &Store) {
         for (task, lives) in self.lives.iter_mut().enumerate() {
             let (journal, name) = (store.journal(), removed_name(task));
@@ -230,10 +230,10 @@ impl Acknowledged {
                         lives.over.insert(epoch);
                     }
                 }
-                // An append may have been on its way; then it is there whole.
+                // An append may have been in progress; then all of it exists.
                 None => assert_eq!(entries.len() as u64, info.next.0 - info.first.0),
             }
-            // The next child begins with none.
+            // The next child starts without a journal.
             journal.remove(&instance(), &name).await.expect("remove works");
             lives.over.insert(info.epoch.0);
         }
@@ -269,7 +269,7 @@ impl Acknowledged {
         assert_eq!(beyond, None, "an acknowledged append is lost");
     }
 
-    /// Checks a record and answers the part that must follow it, if its append goes on.
+    /// Checks a record and returns the index of the one that must follow, if its append has more.
     fn compare_record(
         &self,
         journal: usize,
@@ -301,7 +301,7 @@ impl Acknowledged {
     }
 }
 
-/// Lets a child write until it has reported `lines` acknowledgements, kills it, and records what it reported.
+/// Lets a child write until it has reported `lines` acknowledgements, kills it, and records its reports.
 fn kill_after(lines: usize, directory: &Path, acknowledged: &mut Acknowledged) {
     let mut child = Command::new(std::env::current_exe().expect("the test has a path"))
         .args([
@@ -326,7 +326,7 @@ fn kill_after(lines: usize, directory: &Path, acknowledged: &mut Acknowledged) {
         count += 1;
         line.clear();
         reports.read_line(&mut line).expect("the pipe can be read");
-        // The kill may have cut the last line; it does not count then.
+        // The kill may truncate the last line; then it does not count.
         let Some(line) = line.strip_suffix('\n') else { break };
         acknowledged.record(line);
     }
@@ -344,7 +344,7 @@ async fn kill_and_compare() {
     let mut chance = Chance::new();
     let mut acknowledged = Acknowledged::default();
     for kill in 0..kills {
-        // Most die while they write, some while they open.
+        // Most children are killed while they write, some while they open.
         let lines = if chance.below(8) == 0 { 0 } else { 1 + chance.below(600) };
         kill_after(lines, &path, &mut acknowledged);
         let store = Store::open(&path, &options()).expect("the store opens after every kill");

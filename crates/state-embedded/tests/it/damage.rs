@@ -1,4 +1,4 @@
-//! Files that are not as they were written: torn tails are cut off, damage is reported, nothing false is ever read.
+//! Files that differ from what was written: torn tails are cut off, damage is reported, no wrong data is ever read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ fn names() -> (Instance, Name) {
     (Instance::new("a").expect("valid"), Name::new("orders").expect("valid"))
 }
 
-/// One segment for everything, or as small as they get.
+/// One segment for everything, or segments of the smallest size.
 fn options(segment_bytes: u64) -> Options {
     let journal =
         JournalOptions { segment_bytes, segment_bytes_first: segment_bytes, ..JournalOptions::default() };
@@ -58,7 +58,7 @@ impl Written {
         Store::open(self.directory.path(), &options(self.segment_bytes))
     }
 
-    /// Goes on with what is left of the journal.
+    /// Continues with the remaining journal.
     fn open_accepting(&self) -> Store {
         let accept_loss = AcceptLoss { journal: true, registry: false };
         let options = Options { accept_loss, ..options(self.segment_bytes) };
@@ -87,8 +87,8 @@ impl Written {
         files.into_iter().for_each(|(path, bytes)| put(&path, &bytes));
     }
 
-    /// The loss of the end is refused without a change, and can be accepted; the number of appends that are left. Then all is
-    /// as it was before.
+    /// The loss of the end is rejected without a change, and can be accepted; returns the number of remaining appends. Then all files are
+    /// restored.
     async fn appends_left_of_a_cut_log(&self, path: &Path, cut: &[u8]) -> usize {
         let before = self.files();
         put(path, cut);
@@ -128,7 +128,7 @@ impl Written {
         (path, bytes, end)
     }
 
-    /// Opens and reads; the number of appends that are there, each of them whole and as it was written.
+    /// Opens and reads; returns the number of appends, each complete and as it was written.
     async fn appends_left(&self) -> Result<usize, OpenStoreError> {
         let store = self.open()?;
         let read = read_all(&store.journal(), self.start).await;
@@ -152,7 +152,7 @@ async fn read_all(journal: &Arc<dyn Journal>, start: Position) -> Result<Vec<Rec
     loop {
         let from = Position { offset: Offset(records.len() as u64), ..start };
         match journal.read(&instance, &name, from, 7, usize::MAX).await {
-            // A journal that is gone entirely was cut before its first record.
+            // A journal that is missing completely was cut before its first record.
             Err(JournalReadError::EpochChanged(_)) if records.is_empty() => return Ok(records),
             read => {
                 let entries = read?;
@@ -236,7 +236,7 @@ async fn a_store_of_format_1_gets_marks_unless_a_part_is_missing() {
     }
 }
 
-/// The mark of an earlier moment and a log of which the last group is torn, as after a loss of power or a kill.
+/// The mark of an earlier moment and a log whose last group is torn, as after a power failure or a kill.
 async fn torn(mark_is_exact: bool) -> (Written, state::Epoch) {
     let written = write(1 << 20).await;
     let store = written.open().expect("the store opens");
@@ -257,7 +257,7 @@ async fn torn(mark_is_exact: bool) -> (Written, state::Epoch) {
     (written, epoch)
 }
 
-/// What was never acknowledged was never told to anybody: positions stay good.
+/// An append that was never acknowledged was never reported to a caller: positions stay valid.
 #[tokio::test]
 async fn an_unacknowledged_torn_group_keeps_the_epoch() {
     let (written, epoch) = torn(true).await;
@@ -266,7 +266,7 @@ async fn an_unacknowledged_torn_group_keeps_the_epoch() {
     store.close().await;
 }
 
-/// Nothing proves that nobody was told of the torn group: positions of before must not be taken for those that follow.
+/// The torn group may have been acknowledged: earlier positions must not be accepted for the records that follow.
 #[tokio::test]
 async fn a_torn_group_after_an_older_mark_begins_new_epochs() {
     let (written, epoch) = torn(false).await;
@@ -303,7 +303,7 @@ async fn a_flipped_bit_is_reported() {
             // In the last group.
             Err(OpenStoreError::LostTail { .. }) => lost_end += 1,
             Err(other) => panic!("unexpected: {other}"),
-            // Padding between frames carries nothing.
+            // Padding between frames contains nothing.
             Ok(left) => assert_eq!(left, APPENDS, "flipped at {at} of {end}"),
         }
         put(&path, &bytes);
@@ -311,19 +311,19 @@ async fn a_flipped_bit_is_reported() {
     assert!(reported > lost_end, "{reported} in the middle, {lost_end} at the end");
 }
 
-/// A group of which only the later blocks reached the device leaves sound frames behind the torn ones. They must not
-/// come to life when the place before them is written again.
+/// A group of which only the later blocks reached the device leaves intact frames after the torn ones. They must not become valid when the
+/// area before them is written again.
 #[tokio::test]
 async fn frames_after_a_torn_one_are_not_read() {
     let written = write(1 << 20).await;
     let (path, bytes, end) = written.last_segment();
-    // The last group has three records; without its first head, the other two are sound but belong to nothing.
+    // The last group has three records; without its first header, the other two are intact but belong to no group.
     let heads: Vec<_> = (0..end).step_by(8).filter(|start| bytes[*start..].starts_with(b"CHJ1")).collect();
     let first_of_last = heads[heads.len() - 3];
     let mut torn = bytes.clone();
     torn[first_of_last..first_of_last + 8].fill(0);
     put(&path, &torn);
-    // The same record in the torn one's place: what follows it in the file is now exactly what followed it before.
+    // The same record in place of the torn one: the bytes after it in the file are exactly those that followed it before.
     let store = written.open_accepting();
     let (instance, name) = names();
     let first = bodies(APPENDS - 1).swap_remove(0);
@@ -400,7 +400,7 @@ async fn a_missing_segment_is_rejected() {
     assert!(matches!(opened, Err(OpenStoreError::Corrupt { .. })), "{opened:?}");
 }
 
-/// A copy is a journal of an earlier moment: positions that were given out after it must not be taken for those that follow.
+/// A copy is a journal of an earlier moment: positions that were returned after it must not be accepted for the records that follow.
 #[tokio::test]
 async fn a_backup_has_the_records_and_gets_new_epochs_at_its_first_opening() {
     let written = write(64 << 10).await;

@@ -1,4 +1,4 @@
-//! A directory of an older format is taken over whole. That newer ones are refused is in `opening.rs`.
+//! A directory of an older format is converted completely. `opening.rs` tests that newer formats are rejected.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ const EPOCH: Epoch = Epoch(11_899_705_498_122_781_421);
 /// When the lease in the fixture ends, in seconds since the Unix epoch, rounded down.
 const LEASE_ENDS_S: u64 = 1_796_049_736;
 
-/// Writes the files that a fixture describes; its first lines say how it is read.
+/// Writes the files that a fixture describes; the first lines of the fixture explain its format.
 fn unpack(fixture: &str, directory: &Path) {
     let mut files: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
     let mut path = "";
@@ -71,7 +71,7 @@ async fn a_store_of_format_2_opens_without_loss() {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     unpack(FORMAT_2, directory.path());
     let instance = Instance::new("default").expect("a name");
-    // Twice: as format 2, and as what it was made into.
+    // Twice: as format 2, and in the converted form.
     for (now_s, before) in [(LEASE_ENDS_S - 10, "chappe-state 2"), (LEASE_ENDS_S - 9, "chappe-state 3")] {
         let format = || std::fs::read_to_string(directory.path().join("format")).expect("it is there");
         assert!(format().starts_with(before), "{}", format());
@@ -91,7 +91,7 @@ async fn a_store_of_format_2_opens_without_loss() {
         assert!(matches!(held, Err(LeaseError::Held { owner, .. }) if owner == "owner-1"));
         store.close().await;
     }
-    // It is a store like every other one now: what format 2 could not do works, and what it had goes on.
+    // It is now a store like every other one: operations that format 2 did not support succeed, and its data is usable.
     let store = open(directory.path(), LEASE_ENDS_S + 1);
     let grant = store.lease().acquire(&instance, &name("timer"), "owner-2", Duration::from_secs(9)).await;
     assert_eq!(grant.expect("it has ended").fence.0, 2);

@@ -1,7 +1,7 @@
-//! A full disk: writes are refused without damage, and succeed again when there is space.
+//! A full disk: writes are rejected without damage, and succeed again when there is space.
 //!
-//! The test starts itself as a child in a mount namespace of its own, on a small file system in memory. It needs `unshare`
-//! (util-linux) and the right to create user namespaces, and fails without them.
+//! The test starts itself as a child process in a separate mount namespace, on a small file system in memory. It needs `unshare`
+//! (util-linux) and the permission to create user namespaces, and fails without them.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use std::process::Command;
 use state::{AppendError, Durability, Expect, Instance, Key, Name, Offset, Position, Record, RegistryError};
 use state_embedded::{JournalOptions, OpenStoreError, Options, Store};
 
-/// Set for the child process: where the small file system is mounted.
+/// Set for the child process: the mount point of the small file system.
 const DIRECTORY: &str = "CHAPPE_FULL_DISK_DIRECTORY";
 
 const NEEDS: &str = "the test needs 'unshare' and user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0)";

@@ -1,4 +1,4 @@
-//! The embedded store as its users see it: the contracts' suites, opening, damage, a full disk, and crashes.
+//! The embedded store as its users use it: the contracts' suites, opening, damage, a full disk, and crashes.
 
 mod backend;
 mod chance;

@@ -1,4 +1,4 @@
-//! Opening a data directory: alone, with a format that is known, and with clear words where it cannot be.
+//! Opening a data directory: by one process only, with a known format, and with clear errors otherwise.
 
 use state_embedded::{OpenStoreError, Options, Store};
 
@@ -57,7 +57,7 @@ fn a_file_in_place_of_the_directory_is_named() {
     assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
 }
 
-/// Nobody, not even root, may make a directory there.
+/// No user, not even root, can create a directory there.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_directory_without_permission_is_named() {

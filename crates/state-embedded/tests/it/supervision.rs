@@ -7,7 +7,7 @@ use state::{Durability, Expect, Instance, Key, Name, Position, Record};
 use state_embedded::{Options, Store};
 use supervision::Supervisor;
 
-/// Longer than anything here takes.
+/// Longer than any step of these tests takes.
 const LIMIT: Duration = Duration::from_secs(20);
 
 struct Opened {
@@ -75,7 +75,7 @@ async fn a_reader_continues_after_a_panic() {
     let position = opened.append().await.expect("it is written");
     let (journal, name) = (opened.store.journal(), Name::new("j").expect("a name"));
     let mut failures = 0;
-    // Readers take turns, so the one that panics is met within two rounds.
+    // Readers are used in turn, so the one that panics gets a request within two rounds.
     for _ in 0..16 {
         let instance = instance();
         let read = journal.read(&instance, &name, position, 1, 1024);

@@ -99,7 +99,7 @@ pub async fn g2_the_records_of_an_append_are_readable_together(backend: impl Bac
     assert_eq!(entries.iter().map(|entry| entry.offset.0).collect::<Vec<_>>(), [0, 1, 2]);
 }
 
-/// Guarantee 2: a reader that runs along never sees part of an append, and the records of one append are neighbours.
+/// Guarantee 2: a concurrent reader never sees a part of an append, and the records of one append are adjacent.
 pub async fn g2_concurrent_appends_are_atomic(backend: impl Backend) {
     const WRITERS: usize = 8;
     const APPENDS: usize = 25;
@@ -141,7 +141,7 @@ pub async fn g2_concurrent_appends_are_atomic(backend: impl Backend) {
     }
 }
 
-/// Guarantee 2: where one record of an append is refused, none of them appears.
+/// Guarantee 2: if one record of an append is rejected, none of them appears.
 pub async fn g2_a_rejected_append_writes_no_record(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let start = append(&journal, &i, &n, &["kept"]).await;
@@ -299,7 +299,7 @@ pub async fn g6_trim_survives_a_restart(mut backend: impl Backend) {
     assert_eq!(texts(&read_all(&backend.journal(), &i, &n, at(start, 2)).await), ["2"]);
 }
 
-/// Guarantees 3 and 6: a journal that was trimmed to nothing goes on counting.
+/// Guarantees 3 and 6: a journal whose records were all trimmed continues its offsets.
 pub async fn g6_trim_beyond_the_end_keeps_offsets(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     let start = append(&backend.journal(), &i, &n, &["0", "1", "2"]).await;
@@ -311,7 +311,7 @@ pub async fn g6_trim_beyond_the_end_keeps_offsets(mut backend: impl Backend) {
     assert_eq!(texts(&read_all(&backend.journal(), &i, &n, next).await), ["3"]);
 }
 
-/// Guarantee 6: storage may be given back behind the trim while another journal keeps all of its records.
+/// Guarantee 6: storage before the trim may be freed while another journal keeps all of its records.
 pub async fn g6_a_restart_after_much_trimming_keeps_the_rest(mut backend: impl Backend) {
     let (i, trimmed, kept) = (instance("a"), name("trimmed"), name("kept"));
     let body = "x".repeat(4000);
@@ -363,7 +363,7 @@ pub async fn g7_reads_respect_both_limits(backend: impl Backend) {
     assert_eq!(one.len(), 1, "at least one record where there is one");
 }
 
-/// Guarantee 7: the position after the end is an end; one further is a mistake.
+/// Guarantee 7: the position after the last record is the end; a higher one is an error.
 pub async fn g7_reading_beyond_the_end_is_an_error(backend: impl Backend) {
     let (i, n, journal) = (instance("a"), name("orders"), backend.journal());
     let start = append(&journal, &i, &n, &["one"]).await;
@@ -394,7 +394,7 @@ pub async fn g8_a_removed_journal_is_created_again_with_another_epoch(backend: i
     assert!(trimmed.is_err(), "a trim by a position of before has no effect: {trimmed:?}");
 }
 
-/// Guarantee 8: neither the journal comes back, nor does another one lose something, whatever was made after the removal.
+/// Guarantee 8: the journal does not reappear, and no other journal loses records, whatever was created after the removal.
 pub async fn g8_a_removal_survives_a_restart(mut backend: impl Backend) {
     let (i, gone, again, kept) = (instance("a"), name("gone"), name("again"), name("kept"));
     let body = "x".repeat(4000);
@@ -437,7 +437,7 @@ pub async fn g8_removing_a_missing_journal_does_nothing(mut backend: impl Backen
     assert_ne!(append(&backend.journal(), &i, &n, &["two"]).await.epoch, start.epoch);
 }
 
-/// Guarantees 2, 3 and 8: each append is there whole or was removed, in an order that there is.
+/// Guarantees 2, 3 and 8: each append exists completely or was removed, in some consistent order.
 pub async fn g8_a_concurrent_removal_and_append_take_effect_in_some_order(mut backend: impl Backend) {
     let (i, n) = (instance("a"), name("orders"));
     let mut tasks = tokio::task::JoinSet::new();
@@ -452,7 +452,7 @@ pub async fn g8_a_concurrent_removal_and_append_take_effect_in_some_order(mut ba
                 if round % 5 == task {
                     journal.remove(&i, &n).await.expect("remove works");
                 }
-                // A trim that meets a removal has nothing to do.
+                // A trim that is concurrent with a removal has nothing to do.
                 drop(journal.trim(&i, &n, position).await);
             }
             positions
@@ -524,7 +524,7 @@ pub async fn headers_are_stored_with_names_values_and_order(mut backend: impl Ba
     assert_eq!(read.into_iter().map(|entry| entry.record).collect::<Vec<_>>(), [sent, empty]);
 }
 
-/// See [`Name`]: anything but control characters, also what a file system or a subject would mistake.
+/// See [`Name`]: any characters except control characters, also those that are special in a file system or a subject.
 pub async fn unusual_names_are_distinct_journals(mut backend: impl Backend) {
     let i = instance("a");
     let longest = "é".repeat(Name::BYTES_MAX / 2);

@@ -121,7 +121,7 @@ pub async fn g2_acquiring_again_keeps_the_fence(backend: impl Backend) {
     assert_eq!(again.expires_at, first.expires_at + TTL / 2, "acquiring again prolongs");
 }
 
-/// Guarantee 2: between its expiry and its return, somebody else may have written.
+/// Guarantee 2: between its expiry and the next acquisition, another owner may have written.
 pub async fn g2_expiry_gives_the_same_owner_a_new_fence(backend: impl Backend) {
     let leases = Leases::of(&backend);
     let first = leases.acquire_free("one").await;
@@ -175,7 +175,7 @@ pub async fn g3_releasing_a_lost_grant_changes_nothing(backend: impl Backend) {
     leases.renew(&second).await.expect("the second grant is still held");
 }
 
-/// Guarantee 4: also where the lease was given back, or had ended, before the restart.
+/// Guarantee 4: also if the lease was released, or had expired, before the restart.
 pub async fn g4_fences_rise_over_restarts(mut backend: impl Backend) {
     let mut fences = Vec::new();
     for round in 0..6 {

@@ -169,7 +169,7 @@ pub async fn g1_an_unexpected_version_is_a_conflict(backend: impl Backend) {
     assert_eq!(keys.get("k").await, None);
 }
 
-/// Guarantee 1: read, change, write back with expectation loses no change.
+/// Guarantee 1: read, change and write with an expected version loses no change.
 pub async fn g1_concurrent_increments_are_all_counted(backend: impl Backend) {
     const TASKS: u64 = 8;
     const ROUNDS: u64 = 10;
@@ -237,7 +237,7 @@ pub async fn g3_durable_survives_a_restart_and_session_does_not(mut backend: imp
     keys.write("k/session", "again", Expect::Absent, Durability::Session, None).await.expect("it is absent");
 }
 
-/// Guarantee 3: the durable value does not come back from the dead.
+/// Guarantee 3: the durable value does not reappear.
 pub async fn g3_a_session_value_replaces_a_durable_one_permanently(mut backend: impl Backend) {
     let keys = Keys::of(&backend);
     let durable = keys.set("k", "durable").await;
@@ -305,7 +305,7 @@ pub async fn g4_expiry_survives_a_restart(mut backend: impl Backend) {
     assert_eq!(keys.get("k").await, None);
 }
 
-/// Guarantee 4: though nobody touches the key.
+/// Guarantee 4: without any access to the key.
 pub async fn g4_watchers_are_notified_of_expiry_within_a_second(backend: impl Backend) {
     let keys = Keys::of(&backend);
     for durability in [Durability::Durable, Durability::Session] {
@@ -356,7 +356,7 @@ pub async fn g5_a_watch_returns_only_keys_below_its_prefix(backend: impl Backend
     assert_eq!(changes.text().await, "k/a=yes");
 }
 
-/// Guarantee 5: after `Reset` come the present keys, and then changes again.
+/// Guarantee 5: after `Reset` come the existing keys, and then changes again.
 pub async fn g5_a_slow_watcher_gets_a_reset_and_the_existing_keys(backend: impl Backend) {
     let keys = Keys::of(&backend);
     keys.set("k/gone", "1").await;
@@ -364,7 +364,7 @@ pub async fn g5_a_slow_watcher_gets_a_reset_and_the_existing_keys(backend: impl 
     assert_eq!(changes.text().await, "k/gone=1");
     keys.delete("k/gone").await;
     let mut writers = tokio::task::JoinSet::new();
-    // More than any backend keeps for a watcher that does not read.
+    // More changes than any backend keeps for a watcher that does not read.
     for task in 0..50 {
         let keys = Keys::of(&backend);
         writers.spawn(async move {
@@ -398,7 +398,7 @@ pub async fn g5_a_slow_watcher_gets_a_reset_and_the_existing_keys(backend: impl 
     assert_eq!(changes.text().await, "k/after=1");
 }
 
-/// Guarantee 5: what a watcher put together from the start equals what is there in the end.
+/// Guarantee 5: the state that a watcher builds from the start equals the final content.
 pub async fn g5_a_watch_during_writes_ends_with_the_current_values(backend: impl Backend) {
     let keys = Keys::of(&backend);
     for number in 0..200 {
@@ -465,7 +465,7 @@ pub async fn g6_a_value_above_the_limit_is_rejected(backend: impl Backend) {
     }
 }
 
-/// Guarantee 6: durable and session keys stand in one order.
+/// Guarantee 6: durable and session keys are in one order.
 pub async fn g6_lists_are_paged_and_ordered(backend: impl Backend) {
     let keys = Keys::of(&backend);
     for number in [3, 1, 4, 5, 9, 2, 6, 0, 8, 7] {
@@ -510,7 +510,7 @@ pub async fn registry_instances_are_isolated(backend: impl Backend) {
     }
 }
 
-/// A prefix is text, not a pattern, and ends anywhere, also before the largest character.
+/// A prefix is text, not a pattern, and may end anywhere, also before the largest character.
 pub async fn prefixes_are_literal(backend: impl Backend) {
     let keys = Keys::of(&backend);
     for text in ["%", "a%b", "axb", "a_b", "a*b", "A%b", "z\u{10ffff}", "z\u{10ffff}a", "zz", "é", "éa"] {

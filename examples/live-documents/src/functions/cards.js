@@ -2,7 +2,7 @@
 const { app, input, output } = require('@azure/functions');
 
 const container = { connection: 'CosmosDBConnection', databaseName: 'demo', containerName: 'cards' };
-// Deleted cards too: whoever was away learns that they went.
+// Deleted cards too, so that a client that was disconnected learns of the deletions.
 const board = input.cosmosDB({ ...container, sqlQuery: 'SELECT * FROM c' });
 const card = input.cosmosDB({ ...container, id: '{id}', partitionKey: '{id}' });
 const stored = output.cosmosDB({ ...container, createIfNotExists: true, partitionKey: '/id' });
@@ -32,7 +32,7 @@ app.http('putCard', {
   },
 });
 
-// The change feed tells what a document became, not that it went: so a card that goes is marked.
+// The change feed contains new versions of a document, but no deletes: so a deleted card is only marked.
 app.http('deleteCard', {
   methods: ['DELETE'],
   authLevel: 'anonymous',
@@ -45,7 +45,7 @@ app.http('deleteCard', {
   },
 });
 
-/** Each accepted change of a card raises its `rev` by one: that is how the page proves that none was lost. */
+/** Each accepted change of a card raises its `rev` by one: with this number the page verifies that no change was lost. */
 function store(request, context, change) {
   const { id } = request.params;
   const before = context.extraInputs.get(card) ?? { id, rev: 0 };

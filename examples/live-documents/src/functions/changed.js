@@ -1,4 +1,4 @@
-// A card changes: tell every connected browser.
+// A card has changed: send it to every connected browser.
 const { app, output } = require('@azure/functions');
 
 const board = output.generic({ type: 'signalR', hubName: 'board' });

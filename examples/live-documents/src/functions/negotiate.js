@@ -1,4 +1,4 @@
-// A browser asks for the hub: give it the address and a token.
+// A browser wants to connect to the hub: return its address and a token.
 const { app, input } = require('@azure/functions');
 
 const hub = input.generic({ type: 'signalRConnectionInfo', name: 'hub', hubName: 'board' });

@@ -1,4 +1,4 @@
-// The first start finds an empty board and puts three cards on it.
+// At the first start the board is empty: add three cards.
 const { app, input, output } = require('@azure/functions');
 
 const container = { connection: 'CosmosDBConnection', databaseName: 'demo', containerName: 'cards' };
