@@ -19,7 +19,7 @@ const { app, input, output } = require('@azure/functions');
 
 const connection = 'Redis';
 const pollingIntervalInMs = 50;
-// What a function received, as JSON in a Redis list: values can be compared, and nothing is lost when the process is killed.
+// What a function got, as JSON in a list: a shape can be compared, and nothing is lost when the process is killed.
 const seen = (name) => output.generic({ type: 'redis', connection, command: 'RPUSH seen:' + name });
 const trigger = (type, more) => ({ type, name: 'entry', connection, pollingIntervalInMs, ...more });
 const shape = (entry, context) => {
@@ -49,7 +49,7 @@ app.generic('onStreamEntries', {
   return: seen('streams'), handler: shape,
 });
 
-// Each entry of these takes a while, so that some are in progress at a kill.
+// Every entry of these takes a while, so that a kill meets some.
 const slowly = async (entry, context) => {
   await new Promise((resolve) => setTimeout(resolve, 20));
   return String(entry.Id ?? entry);

@@ -34,7 +34,8 @@ pub(crate) fn begin(seed: u64, disk: Disk) {
     RANDOM.set(Some(Chance::new(seed)));
     CLOCK.set(BEGIN_S * 1_000_000_000);
     DISK.set(Some(disk));
-    // SQLite seeds its generator from the system at first use. SAFETY: with no requested bytes, it only discards that seed.
+    // SQLite seeds its generator from the system at first use.
+    // SAFETY: with no requested bytes, it only discards that seed.
     unsafe { sqlite3_randomness(0, std::ptr::null_mut()) };
 }
 
