@@ -1,7 +1,9 @@
 //! The report of a bench: tables with their goals, and all of it as JSON.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
+use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -60,6 +62,25 @@ impl Section {
             let _ = writeln!(text, "- {}", goal.show());
         }
         text
+    }
+
+    /// Prints the table, and writes it as JSON to a file if one is named.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written or, with `is_checked`, if a goal is missed.
+    pub(crate) fn publish(&self, json: Option<&Path>, is_checked: bool) -> anyhow::Result<()> {
+        println!("{}", self.show());
+        if let Some(path) = json {
+            let text = serde_json::to_vec_pretty(&self.to_json())?;
+            std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        }
+        let missed: Vec<&str> =
+            self.goals.iter().filter(|goal| !goal.is_met()).map(|goal| goal.what.as_str()).collect();
+        if is_checked && !missed.is_empty() {
+            bail!("missed: {}", missed.join(", "));
+        }
+        Ok(())
     }
 
     pub(crate) fn to_json(&self) -> Value {

@@ -113,18 +113,7 @@ struct Series {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let section = section(args)?;
-    println!("{}", section.show());
-    if let Some(path) = &args.json {
-        let text = serde_json::to_vec_pretty(&section.to_json())?;
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    }
-    let missed: Vec<&str> =
-        section.goals.iter().filter(|goal| !goal.is_met()).map(|goal| goal.what.as_str()).collect();
-    if args.check && !missed.is_empty() {
-        bail!("missed: {}", missed.join(", "));
-    }
-    Ok(())
+    section(args)?.publish(args.json.as_deref(), args.check)
 }
 
 /// Measures, and reports the result.
