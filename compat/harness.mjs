@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -31,6 +32,16 @@ export const COSMOS_KEY =
 
 const READY_MS = 30_000;
 const LOG_LINES_MAX = 40;
+
+/** A port that was free a moment ago, for a process that must know its port before it listens. */
+export async function freePort() {
+  const server = createServer().listen(0, 'localhost');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
 
 /** A running process of the binary, with a data folder that outlives it. */
 export class Chappe {

@@ -2,14 +2,12 @@
 // and that of another process over HTTP, in the upstream protocol.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
-import { Chappe, EXAMPLE, Messages, SIGNALR_KEY, client, eventually, token } from './harness.mjs';
+import { Chappe, EXAMPLE, Messages, SIGNALR_KEY, client, eventually, freePort, token } from './harness.mjs';
 
 const SOURCE = `
 const { app, output, trigger } = require('@azure/functions');
@@ -53,16 +51,6 @@ async function appFolder(connection) {
   await writeFile(path.join(folder, 'src/functions.js'), SOURCE);
   await symlink(path.join(EXAMPLE, 'node_modules'), path.join(folder, 'node_modules'));
   return folder;
-}
-
-/** A port that was free a moment ago: the template needs it before the functions host runs. */
-async function freePort() {
-  const server = createServer().listen(0, 'localhost');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 const connectionString = (endpoint) => `Endpoint=${endpoint};AccessKey=${SIGNALR_KEY};Version=1.0;`;

@@ -2,9 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -12,7 +10,7 @@ import { test } from 'node:test';
 
 import * as signalR from '@microsoft/signalr';
 
-import { Chappe, SIGNALR_KEY, eventually, token } from './harness.mjs';
+import { Chappe, SIGNALR_KEY, eventually, freePort, token } from './harness.mjs';
 import { within } from './realtime/waiting.mjs';
 
 const EXAMPLES = [
@@ -27,16 +25,6 @@ async function example({ language, file }) {
   const found = blocks.find(([, name, code]) => name === language && code.includes(file));
   assert.ok(found, `docs/upstreams.md has an example ${file}`);
   return found[2];
-}
-
-/** A port that was free a moment ago: the examples need a port number. */
-async function freePort() {
-  const server = createServer().listen(0, 'localhost');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 async function start(one) {
