@@ -7,7 +7,7 @@ use futures_util::stream;
 use http::{Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, StreamBody};
-use http_messages::{Body, empty, error_chain, full};
+use http_messages::{Body, ErrorDescription, empty, error_chain, full};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::sync::OwnedSemaphorePermit;
@@ -224,20 +224,28 @@ impl Exchange {
         Response::from_parts(parts, StreamBody::new(stream::iter(frames)).boxed_unsync())
     }
 
-    /// The response to a request whose invocation failed before anything was sent to the client.
+    /// The response to a request whose invocation failed before anything was sent to the client. If the upload broke before, the failure
+    /// is its consequence: the worker may report it before the connection to the worker ends.
     fn fail(mut self, error: Option<&InvocationError>) -> Response<Body> {
         self.ended.end = ProxiedEnd::Failed;
-        failed(error)
+        self.failed_upload().map_or_else(|| failed(error), respond::error)
+    }
+
+    /// The error of an upload that the client did not complete.
+    fn failed_upload(&self) -> Option<&'static ErrorDescription> {
+        match self.upload.error()? {
+            UploadError::TooLarge => Some(&response::BODY_TOO_LARGE),
+            UploadError::Broken => Some(&response::INCOMPLETE_BODY),
+            UploadError::NotNeeded => None,
+        }
     }
 
     /// The response to a request that the worker did not accept or did not respond to.
     async fn not_forwarded(mut self, error: &ForwardError) -> Response<Body> {
         self.cancellation_source = None;
         self.ended.end = ProxiedEnd::Failed;
-        match self.upload.error() {
-            Some(UploadError::TooLarge) => return respond::error(&response::BODY_TOO_LARGE),
-            Some(UploadError::Broken) => return respond::error(&response::INCOMPLETE_BODY),
-            Some(UploadError::NotNeeded) | None => {}
+        if let Some(error) = self.failed_upload() {
+            return respond::error(error);
         }
         // The end of a dead worker is a better reason than its broken connection.
         if let Ok(Err(error)) = timeout(BROKEN_WAIT, self.invocation.ended()).await
