@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn idle_time_is_read_from_the_line_of_the_processor() {
+    fn the_idle_time_of_a_processor_is_read_from_its_line() {
         let text =
             "cpu  1 2 3 4 5 6 7 8 0 0\ncpu1 10 0 20 300 40 1 2 5 0 0\ncpu10 1 1 1 1 1 1 1 1 0 0\nintr 9\n";
         assert_eq!(parse_ticks(text, 1), Some(Ticks { idle: 340, steal: 5 }));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn only_other_processes_and_the_hypervisor_disturb() {
+    fn only_time_of_other_processes_and_of_the_hypervisor_counts_as_disturbance() {
         let quiet = CoreTime { wall_ns: 1_000, busy_ns: 300, steal_ns: 0, foreign_ns: 0 };
         assert!(!quiet.is_disturbed());
         assert!(CoreTime { foreign_ns: 50, ..quiet }.is_disturbed());

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn licence_expressions_are_read() {
+    fn licence_expressions_are_parsed() {
         let allowed: BTreeSet<String> =
             ["MIT", "Apache-2.0", "ISC", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned).into();
         let check = |text: &str| permitted(text, &allowed);

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_made_once_and_a_new_service_gets_one_of_its_own() {
+    fn keys_are_generated_once_and_a_new_service_gets_its_own() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let wanted = [("realtime".to_owned(), 32), ("documents".to_owned(), 64)];
         let made = load_or_make(folder.path(), &wanted).expect("keys can be made");

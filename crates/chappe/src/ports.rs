@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_port_that_is_taken_moves_in_development_only() {
+    fn a_default_port_in_use_is_replaced_in_development_only() {
         let (_other, taken) = taken_port();
         let listen = Listen::default_port(taken);
         let listener = bind(&GATEWAY, &listen, true).expect("another port is taken").expect("it listens");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_port_that_is_taken_is_an_error() {
+    fn a_configured_port_in_use_is_an_error() {
         let (_other, taken) = taken_port();
         for development in [true, false] {
             let error = bind(&GATEWAY, &Listen::localhost(taken), development).expect_err("it is configured");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_what_a_person_types() {
+    fn printed_urls_use_localhost_for_loopback_and_unspecified_addresses() {
         let url = |text: &str| Addresses::url("http", text.parse().expect("an address"));
         assert_eq!(url("127.0.0.1:8080"), "http://localhost:8080");
         assert_eq!(url("0.0.0.0:80"), "http://localhost:80");

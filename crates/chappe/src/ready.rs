@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_banner_shows_what_is_there_and_nothing_else() {
+    fn the_banner_shows_running_services_only() {
         let service = |service, title, about: &str, address: &str| ReadyService {
             id: ServiceId::unnamed(service),
             title: str::to_owned(title),

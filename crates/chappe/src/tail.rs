@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_lines_for_people() {
+    fn events_are_printed_as_readable_lines() {
         let check = |event: Value, expected: &str| assert_eq!(describe(&event).as_deref(), Some(expected));
         let at = 1_700_000_000_123_u64;
         check(
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_says_what_is_wanted() {
+    fn the_url_of_tail_contains_its_filters() {
         let arguments = TailArgs {
             hub: Some("chat".to_owned()),
             user: None,

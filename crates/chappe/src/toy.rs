@@ -182,7 +182,7 @@ async fn get(http: &Http, path: &str, headers: &[(&str, &str)]) -> (u16, String)
 }
 
 #[tokio::test]
-async fn one_row_serves_routes_guards_and_drains_a_new_service() {
+async fn one_table_row_routes_guards_and_drains_a_new_service() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let running = Running::start(folder.path(), &["toy.greeting=salut"]).await;
     let (own, gateway) = (running.http("toy"), running.http("gateway"));
@@ -215,7 +215,7 @@ async fn one_row_serves_routes_guards_and_drains_a_new_service() {
 }
 
 #[tokio::test]
-async fn a_key_is_made_for_a_new_service_where_other_machines_connect() {
+async fn a_key_is_generated_for_a_new_service_if_other_machines_can_connect() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let running = Running::start(folder.path(), &["public_url=https://live.example.org"]).await;
     let keys = std::fs::read(folder.path().join("data/keys.json")).expect("keys were made");
@@ -228,7 +228,7 @@ async fn a_key_is_made_for_a_new_service_where_other_machines_connect() {
 }
 
 #[tokio::test]
-async fn a_second_toy_has_a_name_and_everything_of_its_own() {
+async fn a_second_instance_has_its_own_name_listener_key_and_metrics() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let settings = ["toy.greeting=salut", "toy.other.greeting=ciao", "gateway.side.listen=localhost:0"];
     let route = r#"gateway.side.routes=[{path="/toy",service="toy.other"}]"#;
@@ -262,7 +262,7 @@ async fn a_second_toy_has_a_name_and_everything_of_its_own() {
 }
 
 #[test]
-fn names_and_options_that_cannot_be_meant_are_refused() {
+fn invalid_names_and_options_are_rejected() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let same = ["realtime.instance=other", "realtime.other.mode=serverless"];
     let refused = |settings: &[&str]| {

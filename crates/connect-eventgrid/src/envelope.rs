@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn one_event_and_several_keep_their_text() {
+    fn the_text_of_one_event_and_of_an_array_is_unchanged() {
         assert_eq!(
             read(r#"[{"b": 1.50, "a": 2},{"c":3}]"#).unwrap(),
             [r#"{"b": 1.50, "a": 2}"#, r#"{"c":3}"#]
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_an_error_that_says_so() {
+    fn a_body_without_events_is_an_error() {
         for body in ["1", "\"x\"", "[1]", "[{}, null]"] {
             assert_eq!(
                 read(body),

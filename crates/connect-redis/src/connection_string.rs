@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_of_azure_is_read_with_its_password_and_tls() {
+    fn an_azure_connection_string_sets_password_and_tls() {
         let text = "cache.redis.cache.windows.net:6380,password=a=b==,ssl=True,abortConnect=False";
         let parsed = parse(text);
         assert_eq!((parsed.host.as_str(), parsed.port), ("cache.redis.cache.windows.net", 6380));
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_honoured_is_rejected_with_its_keyword() {
+    fn an_unsupported_keyword_is_rejected_by_name() {
         for (text, expected) in [
             ("", "has no host"),
             ("password=x", "has no host"),

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reply_is_no_entry() {
+    fn an_empty_reply_has_no_entries() {
         assert_eq!(read_entries(Reply::Nil), Some(Vec::new()));
     }
 }

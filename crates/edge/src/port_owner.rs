@@ -99,7 +99,7 @@ mod tests {
 ";
 
     #[test]
-    fn only_listening_sockets_of_the_port_are_found() {
+    fn only_listening_sockets_of_the_port_count() {
         assert_eq!(listening_inodes(TABLE, 8080), ["4711"]);
         assert_eq!(listening_inodes(TABLE, 8081), ["4713"]);
         assert!(listening_inodes(TABLE, 80).is_empty());
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn command_lines_are_cut_and_hold_no_control_characters() {
+    fn command_lines_are_truncated_and_without_control_characters() {
         assert_eq!(printable("a\u{1b}[31mb\nc"), "a[31mbc");
         let long = printable(&"x".repeat(1000));
         assert_eq!(long.chars().count(), COMMAND_CHARS_MAX + 1);

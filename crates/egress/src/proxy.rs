@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_and_the_list_decide() {
+    fn the_proxy_is_chosen_by_scheme_and_no_proxy_list() {
         let no_proxy = ["example.com", ".inner.test", "10.0.0.0/8", "exact.test:8080", " spaced.test ", ""]
             .map(str::to_owned);
         let proxies = proxies(&ProxyUrls {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_is_read_as_by_others() {
+    fn lower_case_proxy_variables_override_upper_case_ones() {
         let from = |variables: &[(&str, &str)]| {
             from_environment(|name| {
                 variables.iter().find(|(found, _)| *found == name).map(|(_, value)| (*value).to_owned())
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_becomes_a_header_and_a_bad_address_an_error() {
+    fn credentials_become_a_header_and_an_invalid_address_is_an_error() {
         let proxies = proxies(&ProxyUrls {
             http: Some("http://us%40er:pass@[::1]:3128".to_owned()),
             ..Default::default()

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_leads_to_a_zone_that_is_known() {
+    fn every_windows_name_maps_to_a_known_time_zone() {
         assert!(ZONES.is_sorted_by_key(|(name, _)| name.to_ascii_lowercase()), "a binary search needs it");
         for (windows, name) in ZONES {
             assert_eq!(iana(windows), Some(name));

@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_path_on_whole_segments_wins() {
+    fn the_longest_matching_path_prefix_wins() {
         check("/", Some(("/", "/")));
         check("/index.html", Some(("/", "/index.html")));
         check("/api", Some(("/api", "")));
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn no_route_no_match() {
+    fn a_path_without_a_route_does_not_match() {
         let table = Table::new([("/api".to_owned(), ())]);
         assert_eq!(table.find("/"), None);
     }

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_ignores_flushes_is_noticed() {
+    fn a_device_that_ignores_flushes_is_detected() {
         let faults = Faults { ignores_flushes: true, ..Faults::default() };
         let is_noticed = |seed| run(seed, false, faults).expect("it runs").failure.is_some();
         assert!((0..30).any(is_noticed));

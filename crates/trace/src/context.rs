@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_traceparent_survives_the_round_trip() {
+    fn a_formatted_traceparent_is_parsed_back() {
         let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(TraceContext::parse(text).map(TraceContext::to_traceparent).as_deref(), Some(text));
     }

@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_shows_its_own_spans_and_those_linked_to_it() {
+    fn a_trace_contains_its_own_spans_and_linked_ones() {
         let tracer = Tracer::new(16);
         let written = || tracer.start("documents.write", None).context();
         let (first, second) = (written(), written());
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_caller_does_not_sample_is_not_recorded() {
+    fn an_unsampled_trace_of_the_caller_is_not_recorded() {
         let tracer = Tracer::new(4);
         let parent = TraceContext { sampled: false, ..TraceContext::root() };
         let span = tracer.start("documents.write", Some(parent));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_forgets_the_oldest_and_says_so() {
+    fn the_ring_drops_the_oldest_spans_and_counts_them() {
         let tracer = Tracer::new(2);
         for _ in 0..3 {
             tracer.start("send", None).finish();

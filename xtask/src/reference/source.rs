@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_what_its_row_says() {
+    fn a_service_section_follows_from_its_table_row() {
         let source = "//! The queue service.\n\npub(super) static ROW: Row = Row {\n    // The port of Azurite.\n    section: \
                       Section::of::<queues::Options>(\"queues\", Some(10001), Some(\"queues\")),\n    routes: &[\"/q\", \"/r\"],\n};\n";
         let found = service(source).expect("it has a row");
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connector_is_what_its_row_says() {
+    fn a_connector_section_follows_from_its_table_row() {
         let source = "//! The connector for queues.\n\npub(super) static ROW: ConnectorRow = ConnectorRow {\n    section: \
                       ConnectorSection::of::<connect_queues::Options>(\"queues\"),\n};\n";
         let found = connector(source).expect("it has a row");
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_variants_as_serde_spells_them() {
+    fn enum_values_are_spelled_as_by_serde() {
         let source = "/// X.\n#[serde(rename_all = \"kebab-case\")]\npub enum Base {\n    /// All.\n    #[default]\n    AllowAll,\n    \
                       /// None of\n    /// them.\n    Urls(Urls),\n}\n";
         let found = variants(source, "Base").expect("the enum is there");

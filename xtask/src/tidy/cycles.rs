@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cycle_is_reported_once_with_its_shortest_way() {
+    fn each_cycle_is_reported_once_with_its_shortest_path() {
         let found = complaints(&[
             ("a.rs", "b.rs"),
             ("b.rs", "c.rs"),

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_frame_is_read_and_no_more() {
+    fn exactly_one_frame_is_read() {
         let long = "x".repeat(300);
         let bytes =
             [websocket::frame(Opcode::Text, b"40{}"), websocket::frame(Opcode::Text, long.as_bytes())];
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
+    fn a_frame_without_text_is_rejected() {
         let ping = websocket::frame(Opcode::Ping, b"");
         assert!(read_frame(&mut ping.as_ref()).is_err());
     }

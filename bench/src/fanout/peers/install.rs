@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_files_pin_the_version_that_is_reported() {
+    fn the_reported_version_is_the_pinned_one() {
         for peer in Peer::value_variants().iter().filter(|peer| **peer != Peer::Centrifugo) {
             for (name, content) in Recipe::of(*peer).files {
                 if ["package.json", "package-lock.json", "go.mod", "go.sum"].contains(name) {

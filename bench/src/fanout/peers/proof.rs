@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_too_much_is_seen() {
+    fn missing_and_surplus_messages_are_detected() {
         let text = Peer::Ws.text(130).expect("the length can be");
         let one = frame(&text);
         assert_eq!(check(&one.repeat(2), Peer::Ws, 2, 130).expect("both came"), 2);

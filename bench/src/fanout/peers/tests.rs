@@ -17,7 +17,7 @@ fn a_padded_message_has_the_length_of_the_frame() {
 }
 
 #[test]
-fn lengths_that_no_frame_has_are_refused() {
+fn impossible_frame_lengths_are_rejected() {
     for frame_bytes in [0, 1, 128, 129, 65_540, 65_545] {
         assert!(payload_bytes(frame_bytes).is_err(), "{frame_bytes}");
     }
@@ -27,7 +27,7 @@ fn lengths_that_no_frame_has_are_refused() {
 }
 
 #[test]
-fn lengths_that_would_be_miscounted_are_refused() {
+fn ambiguous_frame_lengths_are_rejected() {
     // A payload of 35 bytes has the mark as its length, and so does one of 35 times 256.
     assert!(Peer::Ws.text(37).is_err());
     assert!(Peer::Ws.text(35 * 256 + 4).is_err());
@@ -37,14 +37,14 @@ fn lengths_that_would_be_miscounted_are_refused() {
 }
 
 #[test]
-fn messages_that_do_not_fit_are_refused() {
+fn messages_larger_than_the_frame_are_rejected() {
     assert!(Peer::Ws.text(3).is_ok());
     assert!(Peer::Ws.text(2).is_err());
     assert!(Peer::Centrifugo.text(50).is_err());
 }
 
 #[test]
-fn a_head_is_what_the_codec_of_ours_writes() {
+fn a_frame_header_equals_that_of_the_websocket_codec() {
     for length in [0, 125, 126, 65_535, 65_536] {
         let ours = websocket::frame(websocket::Opcode::Text, &vec![b'x'; length]);
         assert!(ours.starts_with(&frame_head(length)), "{length}");

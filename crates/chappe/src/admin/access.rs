@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn only_this_machine_by_its_own_name_may_ask() {
+    fn only_loopback_requests_with_a_loopback_host_are_allowed() {
         assert_eq!(ask("http://localhost:8080/metrics", "127.0.0.1:9"), Ok(()));
         assert_eq!(ask("http://[::1]:8080/metrics", "[::1]:9"), Ok(()));
         let elsewhere = Err(AdminError::NotThisMachine);

@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metrics_of_two_services_of_one_kind_are_described_once() {
+    fn metrics_of_two_instances_of_a_service_have_one_description() {
         let page = "# HELP a_b Counts.\n# TYPE a_b counter\na_b_total 1\n# HELP c Is.\n# TYPE c gauge\nc 2\n\
                     # HELP a_b Counts.\n# TYPE a_b counter\na_b_total{service=\"x.y\"} 3\n# EOF\n";
         let expected = "# HELP a_b Counts.\n# TYPE a_b counter\na_b_total 1\na_b_total{service=\"x.y\"} 3\n\

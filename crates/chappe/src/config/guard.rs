@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_hold_the_addresses_with_their_prefix() {
+    fn a_network_contains_the_addresses_with_its_prefix() {
         let holds = |text: &str, address: &str| network(text).contains(address.parse().expect("an address"));
         assert!(holds("10.0.0.0/8", "10.200.3.4") && !holds("10.0.0.0/8", "11.0.0.1"));
         assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_name_or_secret_is_refused() {
+    fn an_invalid_network_host_name_or_secret_is_rejected() {
         for text in ["", "10.0.0.0/33", "10.0.0/8", "::1/129", "proxy.example", "10.0.0.0/-1"] {
             assert!(Network::try_from(text.to_owned()).is_err(), "{text}");
         }

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_survive_the_round_trip() {
+    fn a_formatted_listen_address_is_parsed_back() {
         for text in ["localhost:8080", "0.0.0.0:80", "[::1]:8081", "off", "127.0.0.1:0"] {
             assert_eq!(text.parse::<Listen>().map(|listen| listen.to_string()).as_deref(), Ok(text));
         }

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_and_reloads_are_known_by_their_paths() {
+    fn the_schema_marks_secrets_and_reloadable_keys() {
         let marks = Marks::of_schema();
         for secret in [
             "realtime.primary_key",

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn development_mode_ends_where_other_machines_may_come() {
+    fn development_mode_ends_when_other_machines_can_connect() {
         assert_eq!(exposure(&[]), None);
         assert_eq!(
             exposure(&["public_url=http://localhost:3000", "documents.public_url=https://[::1]:8081/"]),

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_short_and_plain() {
+    fn service_names_have_a_limited_length_and_character_set() {
         for name in ["chat", "a1", "two-words"] {
             let id = ServiceId::named("realtime", name).expect("a name");
             assert_eq!(id.to_string(), format!("realtime.{name}"));

@@ -55,7 +55,7 @@ fn a_used_folder_that_lacks_a_part_is_refused_until_the_loss_is_accepted() {
 }
 
 #[test]
-fn an_interrupted_first_start_is_no_loss() {
+fn an_interrupted_first_start_is_not_reported_as_loss() {
     let parent = tempfile::tempdir().expect("a folder can be made");
     let path = parent.path().join("data");
     DataFolder::open(&path, &[]).expect("a new folder is taken");
@@ -64,7 +64,7 @@ fn an_interrupted_first_start_is_no_loss() {
 }
 
 #[test]
-fn a_folder_of_before_gets_a_manifest_unless_a_part_is_missing() {
+fn a_folder_without_a_manifest_gets_one_unless_a_part_is_missing() {
     let parent = tempfile::tempdir().expect("a folder can be made");
     let path = parent.path().join("data");
     make_parts(&path);
@@ -93,7 +93,7 @@ fn a_part_of_another_folder_is_refused() {
 
 #[cfg(unix)]
 #[test]
-fn a_folder_that_others_can_read_is_closed_or_refused() {
+fn a_folder_readable_by_others_is_restricted_or_rejected() {
     use std::os::unix::fs::PermissionsExt;
     let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
     let open_to_all = |path: &Path| {

@@ -42,7 +42,7 @@ mod tests {
 
     /// A file that is added to the example but not to the list would be missing in the unpacked example.
     #[test]
-    fn every_file_of_the_example_is_carried() {
+    fn every_file_of_the_example_is_embedded() {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/live-documents");
         let output = std::process::Command::new("git").args(["ls-files", "."]).current_dir(root).output();
         let output = output.expect("the tests run in a checkout");

@@ -128,7 +128,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_spelling_that_folds_to_a_vouching_header_is_removed(
+        fn every_spelling_of_a_trusted_header_is_removed(
             which in prop::sample::select(&VOUCHING[..]),
             marks in prop::collection::vec(prop::sample::select(&b"-_.!#$%&'*+^`|~"[..]), 8),
             upper in prop::collection::vec(any::<bool>(), 40),
@@ -153,7 +153,7 @@ mod tests {
         }
 
         #[test]
-        fn other_headers_stay(name in "[a-w][a-z0-9_.-]{0,30}") {
+        fn other_headers_are_unchanged(name in "[a-w][a-z0-9_.-]{0,30}") {
             prop_assert_eq!(left(&proxies(&[], None), "192.0.2.1", &[(&name, "x")]), [name]);
         }
     }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_known_by_its_address_its_secret_or_both() {
+    fn a_proxy_is_trusted_by_its_address_its_secret_or_both() {
         let sent = [("x-ms-client-principal-id", "ada")];
         let with = |secret: &'static str| [sent[0], (SECRET, secret)];
         let stays = |proxies: &TrustedProxies, peer: &str, sent: &[(&str, &str)]| {

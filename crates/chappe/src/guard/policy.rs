@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_this_machine_and_configured_ones_are_admitted() {
+    fn host_names_of_this_machine_and_configured_ones_are_allowed() {
         let policy = policy(true);
         for name in [
             "localhost",
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_development_names_are_checked_where_some_are_configured() {
+    fn outside_development_host_names_are_checked_if_some_are_configured() {
         assert!(host(&policy(false), "anything.example"));
         let hosts = [HostName::try_from("a.example".to_owned()).expect("a name")];
         let configured = Policy::new(false, None, &hosts);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_from_elsewhere_reach_browser_paths_only() {
+    fn pages_of_other_origins_can_call_browser_paths_only() {
         let evil = [("origin", "https://evil.example")];
         for (audience, admitted) in [
             (GuardAudience::Anyone, true),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_on_this_machine_reach_what_apps_reach() {
+    fn pages_of_loopback_origins_can_call_what_apps_can_call() {
         for origin in
             ["http://localhost:3000", "http://127.0.0.1:5173", "http://[::1]:1", "https://dev.example.test"]
         {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_followed_links_are_no_foreign_pages() {
+    fn requests_of_programs_and_followed_links_are_not_cross_origin() {
         assert!(page(GuardAudience::Operator, &Method::POST, &[]));
         assert!(page(GuardAudience::Operator, &Method::GET, &[("sec-fetch-site", "none")]));
         let link = [
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_development_keys_protect_what_apps_call() {
+    fn outside_development_pages_of_any_origin_can_call_app_paths() {
         let mut headers = HeaderMap::new();
         headers.insert("origin", HeaderValue::from_static("https://portal.example"));
         let target = "https://live.example.org/x".parse().expect("an address");

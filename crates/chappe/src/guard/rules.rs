@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn no_spelling_makes_a_path_less_strict() {
+    fn no_spelling_of_a_path_weakens_its_rule() {
         for path in
             ["/ADMIN/host/keys", "//admin/host", "/%61dmin/x", "/./admin", "/api/../admin", "/api/..%2fadmin"]
         {

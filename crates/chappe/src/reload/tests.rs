@@ -19,7 +19,7 @@ fn every_option_marked_as_reloadable_belongs_to_a_part() {
 }
 
 #[test]
-fn values_that_need_a_restart_stay_as_they_are() {
+fn a_reload_keeps_values_that_need_a_restart() {
     let table = |text: &str| text.parse::<Table>().expect("TOML");
     let old = table("a = 1\n[edge]\nx = 1\ny = 1\n[edge.deep]\nz = 1\n");
     let new = table("a = 2\nb = 2\n[edge]\nx = 2\ny = 2\n[edge.deep]\nz = 2\nnew = 2\n");
@@ -32,7 +32,7 @@ fn values_that_need_a_restart_stay_as_they_are() {
 
 /// The values that a reload merges are read like the file.
 #[test]
-fn the_values_of_a_configuration_are_read_back_as_they_were() {
+fn serialised_configuration_values_are_parsed_back_unchanged() {
     let flags = [
         "realtime.chat.primary_key=k",
         "realtime.engine.hubs.chat.pending_bytes_max=7",

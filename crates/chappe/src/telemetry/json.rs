@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quoted_text_is_read_back_as_it_was() {
+    fn a_quoted_text_is_parsed_back_unchanged() {
         for text in ["", "plain", "a\"b\\c\n\r\t", "\u{0}\u{1f}\u{7f}", "Grüße, 世界 🦀", "ends with \""]
         {
             let read: String = serde_json::from_str(&Quoted(text).to_string()).expect("it is JSON");

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_the_host_is_made_once_and_again_if_its_file_is_damaged() {
+    fn the_host_id_is_generated_once_and_again_if_its_file_is_damaged() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = host_id(folder.path()).expect("the folder is writable");
         assert_eq!(host_id(folder.path()).expect("the file is there"), first);

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_string_names_this_process_by_name_and_port() {
+    fn a_connection_string_with_a_local_name_and_port_resolves_to_this_process() {
         let here = here(Some("https://live.example.org"));
         let realtime = |endpoint| here.named_by(endpoint, "realtime") == Some(&REALTIME);
         assert!(
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn named_services_are_told_apart_by_their_ports() {
+    fn named_services_are_distinguished_by_their_ports() {
         let (chat, mobile) = (
             ServiceId::named("realtime", "chat").expect("a name"),
             ServiceId::named("gateway", "mobile").expect("a name"),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_sent_to_where_they_came_from() {
+    fn clients_are_redirected_to_the_origin_they_used() {
         let base = |origin: &str| {
             here(None).client_base(&REALTIME, origin.parse().ok().as_ref(), "http://configured/")
         };

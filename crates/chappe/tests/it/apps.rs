@@ -51,7 +51,7 @@ async fn a_start_with_broken_files_waits_for_the_next_edit() {
 }
 
 #[test]
-fn files_that_are_not_json_are_named_with_the_place() {
+fn invalid_json_is_reported_with_file_and_position() {
     const START: [&str; 6] =
         ["start", "--ephemeral", "--gateway-port", "0", "--set", "functions.hot_reload=false"];
     let broken = app(&[("host.json", "{\"version\": \"2.0\",")]);
@@ -63,7 +63,7 @@ fn files_that_are_not_json_are_named_with_the_place() {
 }
 
 #[test]
-fn a_language_that_cannot_be_run_is_named_with_those_that_can() {
+fn an_unsupported_language_is_reported_with_the_supported_ones() {
     let unset = app(&[("host.json", "{\"version\": \"2.0\"}")]);
     check(
         unset.path(),
@@ -79,7 +79,7 @@ fn a_language_that_cannot_be_run_is_named_with_those_that_can() {
 }
 
 #[tokio::test]
-async fn without_nodejs_the_other_services_run_and_the_log_says_what_to_install() {
+async fn without_node_js_the_other_services_run_and_the_log_says_what_to_install() {
     let folder = app(&[
         ("host.json", "{\"version\": \"2.0\"}"),
         ("package.json", "{\"main\": \"a.js\"}"),
@@ -103,7 +103,7 @@ async fn without_nodejs_the_other_services_run_and_the_log_says_what_to_install(
 }
 
 #[tokio::test]
-async fn operations_of_functions_say_that_functions_are_switched_off() {
+async fn admin_operations_of_functions_report_that_functions_are_disabled() {
     let folder = app(&[]);
     let arguments = ["start", "--ephemeral", "--no-functions"];
     let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
@@ -124,7 +124,7 @@ async fn operations_of_functions_say_that_functions_are_switched_off() {
 }
 
 #[test]
-fn the_demo_refuses_a_folder_with_something_else() {
+fn the_demo_rejects_a_folder_with_other_content() {
     let folder = app(&[]);
     std::fs::create_dir(folder.path().join("mine")).expect("a folder can be made");
     std::fs::write(folder.path().join("mine/letter.txt"), "dear").expect("a file can be written");
@@ -136,7 +136,7 @@ fn the_demo_refuses_a_folder_with_something_else() {
 
 /// A test has no terminal to confirm at.
 #[test]
-fn the_demo_writes_nothing_into_the_current_folder_unasked() {
+fn the_demo_writes_nothing_into_the_current_folder_without_confirmation() {
     let folder = app(&[]);
     let words = ["examples/live-documents", "--yes", "--folder"];
     check(folder.path(), &["demo", "--ephemeral"], 64, &words);
@@ -168,7 +168,7 @@ async fn the_demo_without_npm_says_what_to_install() {
 }
 
 #[tokio::test]
-async fn the_port_of_local_settings_is_taken() {
+async fn the_port_in_local_settings_is_used() {
     let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound");
     let port = probe.local_addr().expect("a bound listener has an address").port();
     drop(probe);

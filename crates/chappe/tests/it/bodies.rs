@@ -64,7 +64,7 @@ fn assert_peak(process: &ChildProcess, bytes_max: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_uploads_reach_a_function_without_room_in_memory() {
+async fn large_uploads_reach_a_function_with_bounded_memory() {
     let (process, _folder) = start(&[]).await;
     let http = process.http("functions");
     assert_eq!(upload(&http, 1000).await, expected(1000));
@@ -82,7 +82,7 @@ async fn large_uploads_reach_a_function_without_room_in_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unfinished_uploads_cost_little_and_end() {
+async fn unfinished_uploads_use_little_memory_and_time_out() {
     let (process, _folder) = start(&["edge.body_window_ms=2000", "edge.body_grace_ms=500"]).await;
     let http = process.http("functions");
     assert_eq!(upload(&http, 1000).await, expected(1000));

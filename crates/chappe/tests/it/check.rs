@@ -41,7 +41,7 @@ core.registerFunction({ name: 'wrong', bindings: { timer: { type: 'timerTrigger'
 ";
 
 #[test]
-fn a_missing_setting_is_said_once_with_the_nearest_name_and_its_line() {
+fn a_missing_setting_is_reported_once_with_the_nearest_name_and_its_line() {
     let app = app(&[("app.js", &format!("{MODEL}{FUNCTIONS}"))]);
     let words = [
         "the setting \"CosmosDBConnection\" is missing: the functions changed, nightly need it",
@@ -67,7 +67,7 @@ fn a_missing_setting_is_said_once_with_the_nearest_name_and_its_line() {
 }
 
 #[test]
-fn code_that_does_not_load_is_shown_with_its_place() {
+fn a_load_error_of_code_is_reported_with_its_location() {
     let broken = app(&[("app.js", "const broken = {;")]);
     check(
         broken.path(),
@@ -85,7 +85,7 @@ fn code_that_does_not_load_is_shown_with_its_place() {
 }
 
 #[test]
-fn packages_and_languages_that_are_not_there_are_named() {
+fn missing_packages_and_languages_are_reported() {
     let package = r#"{"main": "app.js", "dependencies": {"left-pad": "1", "@scope/thing": "1"}}"#;
     let packages = app(&[("app.js", "require('left-pad');"), ("package.json", package)]);
     check(packages.path(), &["check"], 64, &["not installed: left-pad, @scope/thing; run `npm install`"]);
@@ -94,7 +94,7 @@ fn packages_and_languages_that_are_not_there_are_named() {
 }
 
 #[test]
-fn a_folder_of_source_a_language_that_nothing_tells_and_a_program_that_may_not_run_are_named() {
+fn a_source_folder_an_unknown_language_and_a_non_executable_program_are_reported() {
     let settings = ("local.settings.json", "{}");
     let own = app(&[settings]);
     std::fs::remove_file(own.path().join("package.json")).expect("it is there");
@@ -136,7 +136,7 @@ fn a_folder_of_source_a_language_that_nothing_tells_and_a_program_that_may_not_r
 }
 
 #[test]
-fn files_and_folders_that_the_configuration_names_are_looked_for() {
+fn missing_files_and_folders_of_the_configuration_are_reported() {
     let configuration = "[tls]\ncertificate_file = \"own.pem\"\nkey_file = \"own.key\"\n[egress]\nextra_root_files = [\"roots.pem\"]\n\
                          [[gateway.routes]]\npath = \"/\"\ndirectory = \"public\"\n";
     let app = app(&[("app.js", MODEL), ("chappe.toml", configuration)]);
@@ -151,7 +151,7 @@ fn files_and_folders_that_the_configuration_names_are_looked_for() {
 }
 
 #[test]
-fn what_is_in_order_is_said_to_be_so() {
+fn an_app_without_problems_is_reported_as_such() {
     let function = "core.registerFunction({ name: 'nightly', bindings: {
         timer: { type: 'timerTrigger', direction: 'in', schedule: '0 0 0 * * *' } } }, () => {});";
     let app = app(&[("app.js", &format!("{MODEL}{function}"))]);

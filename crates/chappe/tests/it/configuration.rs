@@ -40,13 +40,13 @@ fn a_folder_without_an_app_says_what_is_missing() {
 }
 
 #[test]
-fn a_configuration_file_that_is_missing_is_named() {
+fn a_missing_configuration_file_is_reported_by_name() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     check(folder.path(), &["start", "--config", "nowhere.toml"], 64, &["cannot read", "nowhere.toml"]);
 }
 
 #[test]
-fn a_route_to_nowhere_is_refused() {
+fn an_unknown_service_of_a_route_and_a_certificate_without_a_key_are_rejected() {
     let folder = folder_with("chappe.toml", "[[gateway.routes]]\npath = \"/x\"\nservice = \"orders\"\n");
     check(folder.path(), &["check", "--no-functions"], 64, &["orders", "documents", "realtime"]);
     let folder = folder_with("chappe.toml", "[tls]\ncertificate_file = \"here.pem\"\n");
@@ -54,7 +54,7 @@ fn a_route_to_nowhere_is_refused() {
 }
 
 #[test]
-fn an_upstream_that_cannot_work_is_refused() {
+fn an_invalid_upstream_template_is_rejected() {
     let template = "realtime.upstream.templates=[{url_template=\"http://h/{user}\"}]";
     let arguments = ["check", "--no-functions", "--set", template];
     let folder = tempfile::tempdir().expect("a folder can be made");
@@ -68,7 +68,7 @@ fn an_upstream_that_cannot_work_is_refused() {
 }
 
 #[test]
-fn data_of_a_running_process_is_not_opened_twice() {
+fn a_data_folder_in_use_is_rejected() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
     let arguments = ["start", "--no-functions", "--data-dir", "data"];
@@ -78,7 +78,7 @@ fn data_of_a_running_process_is_not_opened_twice() {
 }
 
 #[test]
-fn a_command_line_that_cannot_be_read_ends_with_64() {
+fn an_invalid_command_line_exits_with_64() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let wrong = [
         (&["start", "--prot", "1"][..], "'--prot'"),
@@ -97,7 +97,7 @@ fn a_command_line_that_cannot_be_read_ends_with_64() {
 
 /// A flag of `func start` without a meaning here is refused before anything starts, and the error names the equivalent.
 #[test]
-fn a_flag_of_core_tools_without_a_meaning_names_what_does_the_same() {
+fn an_unsupported_flag_of_core_tools_names_its_replacement() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let arguments = ["start", "--no-functions", "--cert", "own.pfx", "--password", "x"];
     check(
@@ -111,7 +111,7 @@ fn a_flag_of_core_tools_without_a_meaning_names_what_does_the_same() {
 }
 
 #[test]
-fn a_body_that_could_never_be_read_is_a_wrong_configuration() {
+fn a_body_limit_above_the_budget_of_bodies_is_rejected() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let memory = ["check", "--no-functions", "--set", "documents.body_bytes_max=200000000"];
     let text = ["documents.body_bytes_max is 200000000", "bodies.memory_bytes_max", "at most 117440512"];
@@ -121,7 +121,7 @@ fn a_body_that_could_never_be_read_is_a_wrong_configuration() {
 }
 
 #[test]
-fn help_reads_well() {
+fn help_lists_commands_flags_and_exit_codes() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     check(folder.path(), &["--help"], 0, &["start", "demo", "every connected client knows"]);
     check(
@@ -133,7 +133,7 @@ fn help_reads_well() {
 }
 
 #[test]
-fn values_that_cannot_be_meant_are_refused_with_their_place() {
+fn invalid_values_are_rejected_with_their_location() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let wrong = [
         ("public_url=live.example.org", "such as https://live.example.org"),
@@ -156,7 +156,7 @@ fn values_that_cannot_be_meant_are_refused_with_their_place() {
 }
 
 #[tokio::test]
-async fn every_value_is_shown_with_its_origin_and_no_secret() {
+async fn every_value_is_shown_with_its_origin_and_secrets_are_hidden() {
     let file = "data_dir = \"kept\"\n\n[realtime]\nprimary_key = \"not for eyes\"\nmode = \"serverless\"\n\n\
                 [realtime.chat]\nprimary_key = \"nor this\"\n\n[[realtime.upstream.templates]]\nurl_template = \
                 \"https://x.example/?code=hidden-too\"\n";

@@ -148,7 +148,7 @@ async fn come_and_go(authority: String, may_stay: bool, chance: Chance) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_was_told_of_a_client_hears_its_end_after_kills() {
+async fn an_upstream_told_of_a_connection_is_told_of_its_end_after_kills() {
     let kills: u32 = match std::env::var("CHAPPE_SOAK_KILLS") {
         Ok(kills) => kills.parse().expect("CHAPPE_SOAK_KILLS is a number"),
         Err(_) => 4,

@@ -109,7 +109,7 @@ async fn options_of_connectors_change_what_functions_do() {
 }
 
 #[test]
-fn wrong_options_of_connectors_are_refused_with_their_place() {
+fn invalid_connector_options_are_rejected_with_their_location() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let wrong = [
         ("connect.cosmosdb.query_row_max=1", "did you mean `query_rows_max`?"),

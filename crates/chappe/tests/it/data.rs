@@ -12,7 +12,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
 const ARGUMENTS: [&str; 4] = ["start", "--no-functions", "--data-dir", "data"];
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_ten_kills() {
+async fn acknowledged_data_survives_ten_kills() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let mut acknowledged: Vec<String> = Vec::new();
     for round in 0..10 {
@@ -61,7 +61,7 @@ async fn lost<'a>(account: &Account, ids: &'a [String]) -> Option<&'a str> {
 }
 
 #[test]
-fn a_newer_format_is_refused_with_what_to_do() {
+fn a_newer_format_is_rejected_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be started");
     let first = runtime.block_on(ChildProcess::start(BINARY, folder.path(), &ARGUMENTS)).expect("it starts");
@@ -85,7 +85,7 @@ async fn killed(folder: &Path) {
 }
 
 #[tokio::test]
-async fn a_used_data_folder_that_lacks_a_file_is_refused_and_the_loss_can_be_accepted() {
+async fn a_data_folder_with_a_missing_file_is_rejected_until_the_loss_is_accepted() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     killed(folder.path()).await;
     let documents = folder.path().join("data/documents");
@@ -135,7 +135,7 @@ async fn a_log_that_lost_its_end_makes_the_documents_read_only() {
 }
 
 #[test]
-fn a_data_folder_that_is_a_file_is_refused_with_what_to_do() {
+fn a_file_in_place_of_the_data_folder_is_rejected_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     std::fs::write(folder.path().join("data"), "").expect("a file can be written");
     check(folder.path(), &ARGUMENTS, 1, &["data", "--data-dir"]);
@@ -145,7 +145,7 @@ fn a_data_folder_that_is_a_file_is_refused_with_what_to_do() {
 const ON_A_SMALL_DISK: &str = "mount -t tmpfs -o size=24m none data && exec \"$0\" \"$@\"";
 
 #[tokio::test]
-async fn a_full_disk_refuses_writes_and_recovers_when_there_is_room() {
+async fn writes_to_a_full_disk_are_rejected_and_succeed_once_there_is_space() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     std::fs::create_dir(folder.path().join("data")).expect("a folder can be made");
     let mounts = |program: &str, arguments: &[&str]| {
@@ -200,7 +200,7 @@ async fn a_full_disk_refuses_writes_and_recovers_when_there_is_room() {
 }
 
 #[tokio::test]
-async fn an_ephemeral_process_leaves_nothing_behind() {
+async fn an_ephemeral_process_removes_its_data_folder() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let temporary = tempfile::tempdir().expect("a folder can be made");
     let variable = format!("TMPDIR={}", temporary.path().display());

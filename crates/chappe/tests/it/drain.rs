@@ -20,7 +20,7 @@ const SETTINGS: [&str; 4] = ["--set", "drain_timeout_ms=500", "--set", "edge.dra
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_does_not_drain_is_named_and_the_process_ends() {
+async fn a_service_that_does_not_drain_is_named_and_the_process_exits() {
     // A collector that accepts connections and never responds.
     let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("telemetry.otlp_endpoint=http://{}", collector.local_addr().expect("bound"));
@@ -82,7 +82,7 @@ fn start_unread(folder: &Path) -> (Child, String) {
 }
 
 #[test]
-fn a_runtime_that_is_blocked_does_not_keep_the_process() {
+fn a_blocked_runtime_does_not_prevent_the_exit() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let (mut child, address) = start_unread(folder.path());
     // Until no request is answered any more, because every thread blocks on the full log pipe.

@@ -50,7 +50,7 @@ async fn a_proxy_for_other_machines_ends_development_mode() {
 }
 
 #[tokio::test]
-async fn beyond_loopback_public_keys_are_refused_and_own_ones_are_made() {
+async fn beyond_loopback_emulator_keys_are_rejected_and_keys_are_generated() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let elsewhere = ["functions", "realtime", "documents"].map(|name| format!("listen.{name}=localhost:0"));
     let mut arguments =

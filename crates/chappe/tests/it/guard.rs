@@ -92,7 +92,7 @@ fn upgrade(path: &str, host: &str, origin: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_foreign_page_cannot_administer_the_functions_host() {
+async fn a_page_of_another_origin_cannot_call_the_admin_api_of_functions() {
     let app = app();
     // The app's CORS settings allow every origin; administration must not.
     let process = start(app.path(), &["functions.cors_origins=[\"*\"]"]).await;
@@ -131,7 +131,7 @@ async fn a_foreign_page_cannot_administer_the_functions_host() {
 }
 
 #[tokio::test]
-async fn names_of_others_are_refused_on_every_port() {
+async fn unknown_host_names_are_rejected_on_every_port() {
     let app = app();
     let process = start(app.path(), &["guard.hosts=[\"dev.example.test\"]"]).await;
     for port in PORTS {
@@ -166,7 +166,7 @@ async fn names_of_others_are_refused_on_every_port() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_cannot_use_the_public_keys_of_the_services() {
+async fn a_page_of_another_origin_cannot_use_the_emulator_keys() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["run_functions=false"]).await;
     let realtime = process.http("realtime");
@@ -214,7 +214,7 @@ async fn clients_of_a_hub_connect_from_pages_of_any_origin() {
 }
 
 #[tokio::test]
-async fn pages_call_functions_as_the_cors_settings_say() {
+async fn pages_can_call_functions_if_the_cors_settings_allow_it() {
     let app = app();
     let process = start(app.path(), &["functions.cors_origins=[\"http://localhost:3000\"]"]).await;
     for port in ["functions", "gateway"] {
@@ -236,7 +236,7 @@ async fn pages_call_functions_as_the_cors_settings_say() {
 }
 
 #[tokio::test]
-async fn the_process_itself_obeys_only_its_own_pages() {
+async fn the_admin_api_accepts_pages_of_its_own_origin_only() {
     const KILL: &str = "/chappe/api/workers/kill";
     let app = app();
     let process = start(app.path(), &[]).await;
@@ -262,7 +262,7 @@ async fn the_process_itself_obeys_only_its_own_pages() {
 }
 
 #[tokio::test]
-async fn an_admin_port_for_others_ends_development_mode() {
+async fn an_admin_port_for_other_machines_ends_development_mode() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["run_functions=false", "listen.admin=0.0.0.0:0"]).await;
     let bearer = format!("Bearer {}", token(&format!("http://localhost{HUB}"), None));
@@ -275,7 +275,7 @@ async fn an_admin_port_for_others_ends_development_mode() {
 }
 
 #[tokio::test]
-async fn keys_that_were_planted_in_development_open_nothing_outside_of_it() {
+async fn keys_created_in_development_mode_are_invalid_outside_of_it() {
     let app = app();
     let process = start(app.path(), &[]).await;
     let functions = process.http("functions");
@@ -318,7 +318,7 @@ const VOUCHING: [(&str, &str); 6] = [
 ];
 
 #[tokio::test]
-async fn headers_that_vouch_for_a_caller_enter_from_a_trusted_proxy_only() {
+async fn trusted_headers_are_accepted_from_a_trusted_proxy_only() {
     let app = app();
     let process = start(app.path(), &["guard.trusted_proxy_secret=\"only the proxy knows\""]).await;
     for port in ["functions", "gateway"] {
@@ -368,7 +368,7 @@ async fn headers_that_vouch_for_a_caller_enter_from_a_trusted_proxy_only() {
 }
 
 #[tokio::test]
-async fn a_refused_request_is_logged_with_what_it_said_and_nothing_else() {
+async fn a_rejected_request_is_logged_with_its_reason_host_and_path() {
     let app = app();
     // First through a host name of the attacker and without an origin; then from a page.
     let process = start(app.path(), &["telemetry.format=json"]).await;

@@ -18,7 +18,7 @@ fn other_app() -> tempfile::TempDir {
 }
 
 #[tokio::test]
-async fn two_functions_hosts_run_two_apps_each_with_a_gateway() {
+async fn two_functions_hosts_run_two_apps_behind_two_gateways() {
     let (first, second) = (app(), other_app());
     let app = format!("functions.side.app={:?}", second.path());
     let arguments = [
@@ -54,7 +54,7 @@ async fn two_functions_hosts_run_two_apps_each_with_a_gateway() {
 }
 
 #[tokio::test]
-async fn documents_of_a_named_service_are_in_its_folder_backup_and_list() {
+async fn documents_of_a_named_service_have_their_own_folder_backup_and_listing() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let arguments =
         ["start", "--no-functions", "--data-dir", "data", "--set", "documents.archive.listen=localhost:0"];

@@ -31,7 +31,7 @@ async fn health_readiness_and_metrics_answer_on_the_gateway() {
 }
 
 #[tokio::test]
-async fn a_first_sigterm_drains_and_tells_clients_to_come_back() {
+async fn a_first_sigterm_drains_and_asks_clients_to_reconnect() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path()).await;
     let mut client = connect(&process, "chat", None, HubProtocol::Json).await;
@@ -48,7 +48,7 @@ async fn a_first_sigterm_drains_and_tells_clients_to_come_back() {
 
 /// If a configured port is in use, the start fails: clients would talk to the program that has it.
 #[tokio::test]
-async fn a_configured_port_that_is_taken_ends_the_start() {
+async fn a_configured_port_in_use_fails_the_start() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be bound");
     let taken = other.local_addr().expect("a bound listener has an address").port();
     for service in ["gateway", "realtime", "documents", "admin"] {
@@ -93,7 +93,7 @@ async fn a_configured_port_that_is_taken_ends_the_start() {
 }
 
 #[tokio::test]
-async fn an_upgrade_without_a_token_is_refused() {
+async fn an_upgrade_without_a_token_is_rejected() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path()).await;
     let http = process.http("realtime");

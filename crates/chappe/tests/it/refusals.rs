@@ -23,7 +23,7 @@ fn audience(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn messages_that_are_none_are_400_with_the_place() {
+async fn invalid_messages_are_400_with_the_position() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path()).await;
     let http = process.http("realtime");
@@ -47,7 +47,7 @@ async fn messages_that_are_none_are_400_with_the_place() {
 }
 
 #[tokio::test]
-async fn tokens_that_prove_nothing_are_401_with_the_reason() {
+async fn invalid_tokens_are_401_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path()).await;
     let sign = |key: &str, from: u64, to: u64| {
@@ -77,7 +77,7 @@ async fn tokens_that_prove_nothing_are_401_with_the_reason() {
 }
 
 #[tokio::test]
-async fn documents_that_are_none_are_400_and_wrong_keys_401() {
+async fn invalid_documents_are_400_and_wrong_keys_401() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path()).await;
     let account = Account::of(&process);
@@ -122,7 +122,7 @@ async fn flood(authority: &str, head: &str, length: &str) -> String {
 }
 
 #[tokio::test]
-async fn huge_bodies_are_413_and_the_client_can_read_it() {
+async fn oversized_bodies_are_413_and_the_client_receives_the_response() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path()).await;
     let account = Account::of(&process);

@@ -39,7 +39,7 @@ async fn status(http: &Http, path: &str, headers: &[(&str, &str)]) -> u16 {
 }
 
 #[tokio::test]
-async fn routes_guard_level_and_cors_change_at_once_and_the_rest_is_named() {
+async fn routes_guard_log_level_and_cors_are_applied_and_other_changes_are_named() {
     let app = app();
     std::fs::create_dir(app.path().join("public")).expect("a folder can be made");
     std::fs::write(app.path().join("public/a.txt"), "a").expect("a file can be written");
@@ -77,7 +77,7 @@ async fn routes_guard_level_and_cors_change_at_once_and_the_rest_is_named() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_changes_nothing_and_says_why() {
+async fn an_invalid_configuration_changes_nothing_and_reports_the_reason() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     configure(folder.path(), "[guard]\nhosts = [\"dev.example.test\"]\n");
     let process = start(folder.path(), &["--no-functions"]).await;
@@ -95,7 +95,7 @@ async fn a_wrong_configuration_changes_nothing_and_says_why() {
 }
 
 #[tokio::test]
-async fn one_option_that_cannot_be_applied_keeps_all_others_as_they_were() {
+async fn one_invalid_option_prevents_the_whole_reload() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     configure(folder.path(), "[guard]\nhosts = [\"old.example.test\"]\n");
     let process = start(folder.path(), &["--no-functions"]).await;
@@ -181,7 +181,7 @@ async fn shows(process: &ChildProcess, certificate: &Path) -> bool {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_shown_when_only_its_files_change() {
+async fn a_new_certificate_is_used_if_only_its_files_change() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let old = write_certificate(folder.path(), "old.pem");
     configure(folder.path(), "[tls]\ncertificate_file = \"cert.pem\"\nkey_file = \"key.pem\"\n");
@@ -237,7 +237,7 @@ async fn broadcast_with(process: &ChildProcess, key: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn new_keys_are_accepted_and_old_ones_refused_and_a_client_stays_connected() {
+async fn new_keys_are_accepted_old_ones_rejected_and_a_client_stays_connected() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let (old, new) = ("b2xkIGtleQ==", "bmV3IGtleQ==");
     let keys =
@@ -336,7 +336,7 @@ async fn upstream(notes: mpsc::UnboundedSender<String>) -> String {
 }
 
 #[tokio::test]
-async fn upstream_templates_and_their_file_change_for_clients_that_are_connected() {
+async fn new_upstream_templates_apply_to_connected_clients() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let (notes, mut noted) = mpsc::unbounded_channel();
     let address = upstream(notes).await;
@@ -390,7 +390,7 @@ async fn is_admitted(gateway: &Http, name: &str) {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_signal_and_a_change_of_the_file_reload_too() {
+async fn sighup_and_a_file_change_reload() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     configure(folder.path(), "");
     let process = start(folder.path(), &["--no-functions"]).await;

@@ -73,7 +73,7 @@ async fn broken_frames_close_their_connection_with_the_reason() {
 }
 
 #[tokio::test]
-async fn whoever_never_shakes_hands_is_closed() {
+async fn a_connection_without_a_handshake_is_closed() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.handshake_timeout_ms=200"]).await;
     let mut silent = upgraded(&process).await;
@@ -81,7 +81,7 @@ async fn whoever_never_shakes_hands_is_closed() {
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_its_head_is_closed() {
+async fn a_request_with_an_unfinished_head_is_closed() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["edge.head_timeout_ms=200"]).await;
     let mut half = TcpStream::connect(process.http("realtime").authority()).await.expect("it listens");
@@ -90,7 +90,7 @@ async fn a_request_that_never_ends_its_head_is_closed() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_does_not_hold_up_the_others() {
+async fn a_client_that_never_reads_does_not_delay_others() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.pending_bytes_max=65536"]).await;
     let mut lazy = upgraded(&process).await;

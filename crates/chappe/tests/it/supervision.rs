@@ -72,7 +72,7 @@ async fn a_document_writer_that_panics_ends_the_process_and_loses_nothing_acknow
 }
 
 #[tokio::test]
-async fn a_panic_of_the_task_that_keeps_messages_ends_the_process() {
+async fn a_panic_of_the_history_task_ends_the_process() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let rule = ["--set", r#"realtime.history=[{hub="chat",messages=10}]"#];
     let process = start(folder.path(), "nothing", &rule).await;
@@ -104,7 +104,7 @@ async fn a_panic_of_the_functions_host_ends_the_process() {
 }
 
 #[tokio::test]
-async fn while_a_failed_process_drains_it_says_that_it_is_not_ready() {
+async fn a_failed_process_is_not_ready_while_it_drains() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let more = ["--set", "realtime.engine.close_timeout_ms=30000"];
     let process = start(folder.path(), "documents writer", &more).await;
@@ -134,7 +134,7 @@ async fn while_a_failed_process_drains_it_says_that_it_is_not_ready() {
 }
 
 #[tokio::test]
-async fn tasks_without_which_nothing_goes_on_end_the_process() {
+async fn a_panic_of_an_essential_task_ends_the_process() {
     for unit in ["upstreams", "listener of gateway", "listener of documents", "journal segments"] {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let variable = panics(unit);
@@ -163,7 +163,7 @@ async fn is_restarted(process: &ChildProcess, unit: &str) {
 }
 
 #[tokio::test]
-async fn function_keys_are_followed_again_after_a_panic() {
+async fn the_watch_of_function_keys_restarts_after_a_panic() {
     let app = app();
     let variable = panics("functions keys");
     let auth = ["--data-dir", "data", "--set", "functions.enable_auth=true"];
@@ -189,7 +189,7 @@ async fn function_keys_are_followed_again_after_a_panic() {
 }
 
 #[tokio::test]
-async fn spans_are_exported_again_after_a_panic() {
+async fn the_export_of_spans_restarts_after_a_panic() {
     // A collector that accepts everything.
     let collector = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let endpoint = format!("http://{}", collector.local_addr().expect("it is bound"));
@@ -214,7 +214,7 @@ async fn spans_are_exported_again_after_a_panic() {
 }
 
 #[tokio::test]
-async fn what_loses_nothing_is_started_again_and_counted() {
+async fn restartable_tasks_restart_after_a_panic_and_are_counted() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path(), "negotiations,documents point reader 0", &[]).await;
     let account = Account::of(&process);

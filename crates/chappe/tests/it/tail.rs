@@ -19,7 +19,7 @@ async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
 }
 
 #[tokio::test]
-async fn what_happens_is_printed_while_it_happens() {
+async fn events_are_printed_as_they_happen() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let arguments = ["start", "--no-functions", "--ephemeral"];
     let process = ChildProcess::start(BINARY, folder.path(), &arguments).await.expect("it starts");
@@ -51,7 +51,7 @@ async fn what_happens_is_printed_while_it_happens() {
 }
 
 #[tokio::test]
-async fn a_process_that_is_not_there_is_said_with_what_to_do() {
+async fn a_missing_process_is_reported_with_what_to_do() {
     // A port that was free a moment ago, and on which no program listens.
     let port =
         std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port();

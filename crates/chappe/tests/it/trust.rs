@@ -21,7 +21,7 @@ fn printed(folder: &Path, arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn trust_makes_the_authority_that_start_uses_afterwards() {
+async fn trust_creates_the_authority_that_start_uses() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let path = printed(folder.path(), &["--path"]);
     let path = Path::new(path.trim_end());
@@ -76,7 +76,7 @@ fn trust_finds_the_data_folder_of_the_configuration() {
 }
 
 #[test]
-fn trust_says_so_where_there_is_nothing_to_trust_or_nowhere_to_keep_it() {
+fn trust_rejects_an_own_certificate_a_missing_folder_and_an_unusable_data_folder() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let config = "[tls]\ncertificate_file = \"own.pem\"\nkey_file = \"own.key\"\n";
     std::fs::write(folder.path().join("chappe.toml"), config).expect("a file can be written");

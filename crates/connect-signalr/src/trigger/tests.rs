@@ -203,7 +203,7 @@ fn a_request_without_form_or_function_has_the_status_of_the_extension() {
 }
 
 #[test]
-fn addresses_ignore_case_and_tell_the_services_of_this_process_apart() {
+fn addresses_are_case_insensitive_and_identify_the_service() {
     let by_http = Routing.address(&request("MESSAGES", "ADD", b"", &[]));
     assert_eq!(by_http.ok(), Some(trigger_address(None, "CHAT", "messages", "add")));
     let mut from_here = request("messages", "add", b"", &[]);

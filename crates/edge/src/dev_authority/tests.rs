@@ -82,7 +82,7 @@ fn an_authority_is_replaced_before_it_expires() {
 }
 
 #[test]
-fn a_damaged_file_is_named() {
+fn a_damaged_file_is_reported_by_name() {
     let dir = folder();
     let path = dir.path().join(AUTHORITY_FILE);
     std::fs::write(&path, "Not-After: 1\n").expect("written");

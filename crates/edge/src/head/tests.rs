@@ -108,7 +108,7 @@ fn a_head_that_never_ends_closes_the_connection() {
 
 proptest! {
     #[test]
-    fn all_passes_or_the_origin_is_seen(
+    fn a_head_passes_or_its_origin_is_found(
         fields in proptest::collection::vec((1usize..40, 0usize..3000), 0..30),
         place in any::<prop::sample::Index>(),
         pieces in proptest::collection::vec(1usize..4000, 1..5),

@@ -56,7 +56,7 @@ fn in_paused_time<T>(future: impl Future<Output = T>) -> T {
 
 proptest! {
     #[test]
-    fn all_bytes_arrive_in_pieces(
+    fn a_body_is_sent_completely_in_chunks(
         frames in proptest::collection::vec(0usize..200_000, 0..6),
         pauses in proptest::collection::vec(0u64..5_000, 0..8),
         http2 in any::<bool>(),

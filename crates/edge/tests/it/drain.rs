@@ -26,7 +26,7 @@ fn read_to_end(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drain_finishes_running_requests_and_refuses_new_ones() {
+async fn drain_finishes_running_requests_and_rejects_new_ones() {
     let mut server = Server::start();
     let address = server.address;
     let idle = send(&server, "");
@@ -46,7 +46,7 @@ async fn drain_finishes_running_requests_and_refuses_new_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_finish_is_cut() {
+async fn requests_that_do_not_finish_are_aborted() {
     let limit = NonZeroU64::new(50).expect("not zero");
     let options = Options { drain_timeout_ms: limit, ..Options::default() };
     let mut server = Server::start_with(options, |listener| listener);

@@ -43,7 +43,7 @@ async fn http2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request
 }
 
 #[tokio::test]
-async fn one_port_speaks_everything() {
+async fn one_port_serves_http1_http2_tls_and_websockets() {
     let dir = tempfile::tempdir().expect("a folder");
     let authority = DevAuthority::load_or_create(dir.path()).expect("an authority");
     let tls = authority.tls_config().expect("a certificate");
@@ -94,7 +94,7 @@ async fn a_malformed_host_is_answered_with_400_and_the_reason() {
 }
 
 #[tokio::test]
-async fn tls_without_a_certificate_is_closed_and_plain_goes_on() {
+async fn tls_without_a_certificate_is_closed_and_plain_http_is_served() {
     let server = Server::start();
     assert_eq!(raw(server.address, b"\x16\x03\x01\x00\x05hello").await, "");
     let response = raw(server.address, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;

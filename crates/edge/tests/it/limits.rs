@@ -302,7 +302,7 @@ async fn connections_beyond_the_limit_are_closed() {
 }
 
 #[test]
-fn options_are_checked() {
+fn invalid_options_are_rejected() {
     let read = |text: &str| serde_json::from_str::<Options>(text).map_err(|error| error.to_string());
     assert_eq!(read("{}"), Ok(Options::default()));
     assert_eq!(read(r#"{"head_timeout_ms": 5}"#).map(|options| options.head_timeout_ms), Ok(milliseconds(5)));

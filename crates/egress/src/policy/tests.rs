@@ -14,7 +14,7 @@ fn networks(texts: &[&str]) -> Vec<Cidr> {
 }
 
 #[test]
-fn public_means_the_internet() {
+fn the_public_policy_allows_internet_addresses_only() {
     let permitted =
         ["1.1.1.1", "172.32.0.1", "100.128.0.1", "223.255.255.255", "2606:4700::1", "::ffff:1.1.1.1"];
     let refused = [
@@ -50,7 +50,7 @@ fn public_means_the_internet() {
 }
 
 #[test]
-fn lists_go_before_the_base() {
+fn allow_and_deny_lists_override_the_base_policy() {
     let policy = AddressPolicy {
         base: Base::PublicOnly,
         allow: networks(&["10.1.0.0/16", "::1"]),
@@ -66,7 +66,7 @@ fn lists_go_before_the_base() {
 }
 
 #[test]
-fn networks_are_read_strictly() {
+fn invalid_networks_are_rejected() {
     for text in ["10.0.0.0/33", "::/129", "10.0.0/8", "example.com", "10.0.0.0/", "10.0.0.0/-1", ""] {
         let error = text.parse::<Cidr>().expect_err("it is no network");
         assert_eq!(

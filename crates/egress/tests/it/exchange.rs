@@ -30,7 +30,7 @@ async fn one_connection_serves_one_request_after_another() {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_without_tls_where_asked_for() {
+async fn http2_without_tls_is_used_if_configured() {
     let server = Server::start().await;
     let client = client(&Options { http_version: HttpVersion::Http2, ..options() });
     let uri = format!("http://{}/a", server.address);
@@ -41,7 +41,7 @@ async fn http2_is_spoken_without_tls_where_asked_for() {
 }
 
 #[tokio::test]
-async fn bodies_stream_and_the_client_is_a_service() {
+async fn the_client_is_a_tower_service_that_streams_bodies() {
     let server = Server::start().await;
     let body = Full::new(Bytes::from("hello")).map_err(|never| match never {}).boxed_unsync();
     let mut request = Request::post(format!("http://{}/", server.address)).body(body).expect("a request");
@@ -52,7 +52,7 @@ async fn bodies_stream_and_the_client_is_a_service() {
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_given_up() {
+async fn a_server_that_never_responds_times_out() {
     // Connections queue in the kernel; they are never accepted.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let uri = format!("http://{}/", listener.local_addr().expect("bound"));
@@ -69,7 +69,7 @@ async fn a_server_that_never_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_large_is_refused() {
+async fn a_response_above_the_limit_is_an_error() {
     let server = Server::start().await;
     let bytes_max = NonZeroUsize::new(1000).expect("not zero");
     let client = client(&Options { response_bytes_max: bytes_max, ..options() });
@@ -84,7 +84,7 @@ async fn an_answer_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_without_room_is_an_error() {
+async fn a_response_without_buffer_capacity_is_an_error() {
     let server = Server::start().await;
     let room = http_messages::Options {
         memory_bytes_max: 1 << 20,
@@ -106,7 +106,7 @@ async fn an_answer_without_room_is_an_error() {
 }
 
 #[tokio::test]
-async fn failures_say_whether_anything_was_sent() {
+async fn an_error_states_whether_the_request_was_sent() {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let client = egress::Client::new(&options(), &metrics).expect("options are right");
@@ -149,7 +149,7 @@ async fn failures_say_whether_anything_was_sent() {
 }
 
 #[tokio::test]
-async fn an_upstream_may_switch_protocols() {
+async fn an_upgrade_response_is_passed_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let server = tokio::spawn(async move {
@@ -183,7 +183,7 @@ async fn an_upstream_may_switch_protocols() {
 }
 
 #[test]
-fn options_are_checked() {
+fn invalid_options_are_rejected() {
     let read = |text: &str| serde_json::from_str::<Options>(text).map_err(|error| error.to_string());
     assert_eq!(read("{}"), Ok(Options::default()));
     let options = read(

@@ -5,7 +5,7 @@ use egress::{AddressPolicy, Options, SendError};
 use crate::harness::{Server, client, get, options, text};
 
 #[tokio::test]
-async fn names_and_addresses_of_this_host_are_refused() {
+async fn names_and_addresses_of_this_host_are_rejected() {
     let server = Server::start().await;
     let port = server.address.port();
     let client = client(&Options { addresses: AddressPolicy::public_only(), ..options() });
@@ -19,7 +19,7 @@ async fn names_and_addresses_of_this_host_are_refused() {
 }
 
 #[tokio::test]
-async fn what_a_list_allows_is_reached() {
+async fn addresses_on_the_allow_list_can_be_reached() {
     let server = Server::start().await;
     let allow = vec!["127.0.0.0/8".parse().expect("a network")];
     let addresses = AddressPolicy { allow, ..AddressPolicy::public_only() };

@@ -50,7 +50,7 @@ fn through(http: Option<&str>, https: Option<&str>) -> Options {
 }
 
 #[tokio::test]
-async fn https_takes_a_tunnel_and_checks_the_certificate_itself() {
+async fn https_uses_a_tunnel_and_verifies_the_certificate_of_the_server() {
     let server = Server::start_tls(&[]).await;
     let proxy = tunneller(&server, "HTTP/1.1 200 Connection established\r\n\r\n").await;
     let root = server.root.clone().expect("a certificate");
@@ -66,7 +66,7 @@ async fn https_takes_a_tunnel_and_checks_the_certificate_itself() {
 }
 
 #[tokio::test]
-async fn http_is_forwarded_with_the_whole_address() {
+async fn http_is_forwarded_in_absolute_form() {
     // A forwarding proxy receives the request itself; this server returns what it received.
     let server = Server::start().await;
     let client = client(&through(Some(&format!("http://a:b@{}", server.address)), None));
@@ -78,7 +78,7 @@ async fn http_is_forwarded_with_the_whole_address() {
 }
 
 #[tokio::test]
-async fn a_policy_holds_behind_a_proxy() {
+async fn the_policy_applies_to_requests_through_a_proxy() {
     let server = Server::start().await;
     let proxy = tunneller(&server, "HTTP/1.1 200 OK\r\n\r\n").await;
     let allow = vec!["192.0.2.0/24".parse().expect("a network")];
@@ -95,7 +95,7 @@ async fn a_policy_holds_behind_a_proxy() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_proxy_is_reported_with_its_reason() {
+async fn a_rejected_tunnel_is_reported_with_the_status_of_the_proxy() {
     let server = Server::start().await;
     let proxy = tunneller(&server, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
     let client = client(&through(None, Some(&proxy.url)));

@@ -7,7 +7,7 @@ use egress::{Client, HttpVersion, Metrics, Options, OptionsError, SendError};
 use crate::harness::{Server, client, get, options, text};
 
 #[tokio::test]
-async fn an_extra_root_is_trusted_and_http2_agreed_on() {
+async fn an_extra_root_is_trusted_and_http2_is_negotiated() {
     let server = Server::start_tls(&[b"h2", b"http/1.1"]).await;
     let root = server.root.clone().expect("a certificate");
     let uri = format!("https://localhost:{}/a", server.address.port());
@@ -19,7 +19,7 @@ async fn an_extra_root_is_trusted_and_http2_agreed_on() {
 }
 
 #[tokio::test]
-async fn an_unknown_certificate_is_refused() {
+async fn an_untrusted_certificate_is_rejected() {
     let server = Server::start_tls(&[]).await;
     let uri = format!("https://localhost:{}/", server.address.port());
     let error = client(&options()).call(get(&uri)).await.expect_err("it is not trusted");
@@ -28,7 +28,7 @@ async fn an_unknown_certificate_is_refused() {
 }
 
 #[tokio::test]
-async fn the_system_roots_do_not_trust_it_either() {
+async fn the_system_roots_do_not_trust_a_test_certificate() {
     let server = Server::start_tls(&[]).await;
     let uri = format!("https://localhost:{}/", server.address.port());
     let client = client(&Options { native_roots: true, ..options() });
@@ -37,7 +37,7 @@ async fn the_system_roots_do_not_trust_it_either() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_hangs_is_given_up() {
+async fn a_tls_handshake_that_hangs_times_out() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let uri = format!("https://{}/", listener.local_addr().expect("bound"));
     let limit = NonZeroU64::new(30).expect("not zero");
@@ -50,7 +50,7 @@ async fn a_handshake_that_hangs_is_given_up() {
 }
 
 #[test]
-fn wrong_root_files_are_told_at_start() {
+fn invalid_root_files_are_reported_at_start() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("root.pem");
     let start = || {

@@ -33,7 +33,7 @@ fn expressions_find_binding_data_without_regard_to_case() {
 }
 
 #[test]
-fn built_in_names() {
+fn built_in_expression_names_have_values() {
     check("{rand-guid}", expect!["01234567-89ab-4cde-8f01-23456789abcd"]);
     check("{rand-guid:N}", expect!["0123456789ab4cde8f0123456789abcd"]);
     check("{sys.randguid} {sys.MethodName}", expect!["01234567-89ab-4cde-8f01-23456789abcd todo"]);
@@ -59,7 +59,7 @@ fn an_expression_without_a_value_is_an_error_with_its_name() {
 }
 
 #[test]
-fn braces() {
+fn doubled_braces_are_literal() {
     check("{{x}} {id}", expect!["{x} 7"]);
     check(
         "{id",

@@ -103,7 +103,7 @@ fn optional_default_and_compound_parameters_match() {
 }
 
 #[test]
-fn constraints() {
+fn route_constraints_are_checked_as_by_aspnet() {
     for (constraint, good, bad) in [
         ("int", "-5", "5000000000"),
         ("long", "5000000000", "x"),

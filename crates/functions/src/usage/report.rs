@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_cannot_be_read_is_named() {
+    fn an_invalid_parameter_is_reported_by_name() {
         let error = query(&[("from", "yesterday")]).expect_err("no time");
         assert_eq!(
             error,

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_cut_at_the_limit_and_at_chunks() {
+    fn output_lines_are_split_at_the_limit() {
         let lines_seen = Mutex::new(Vec::new());
         let report = |line: &[u8]| lines_seen.lock().expect("one thread").push(line.to_vec());
         let mut lines = Lines::default();

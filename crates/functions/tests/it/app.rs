@@ -125,7 +125,7 @@ async fn headers_and_limits_of_host_json_apply() {
 }
 
 #[tokio::test]
-async fn parts_of_the_admin_api_that_are_not_there_are_404() {
+async fn unsupported_parts_of_the_admin_api_are_404() {
     let host = Setup::default()
         .function("f", &http_trigger("f"), |_| async { returned(TypedData::Null) })
         .start()

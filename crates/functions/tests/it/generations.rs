@@ -116,7 +116,7 @@ async fn a_pushed_event_ends_in_the_generation_where_it_started_and_new_ones_run
 }
 
 #[tokio::test]
-async fn calls_beyond_the_grace_period_are_cut_off_with_their_workers() {
+async fn invocations_beyond_the_grace_period_are_aborted_with_their_workers() {
     let (setup, permits, mut slow) = app();
     let host = setup.options(|options| options.generation_drain_ms = 20).start().await;
     let call = host.send("GET /api/slow");

@@ -117,7 +117,7 @@ async fn a_first_start_with_broken_files_waits_for_the_next_edit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edit_ends_a_start_that_does_not_end_by_itself() {
+async fn an_edit_aborts_a_hanging_start() {
     let host = start(&[("app.js", &version(1))]);
     host.starts().await;
     host.write("app.js", "console.log('hangs'); while (true) {}");
@@ -129,7 +129,7 @@ async fn an_edit_ends_a_start_that_does_not_end_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_files_that_change_at_once_are_one_edit_and_files_of_others_are_none() {
+async fn files_that_change_together_are_one_edit_and_unrelated_files_are_ignored() {
     let host = start(&[("app.js", &version(1))]);
     host.starts().await;
     for number in 0..200 {

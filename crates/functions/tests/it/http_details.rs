@@ -55,7 +55,7 @@ async fn a_path_is_normalised_before_routing_and_proxying() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_not_utf_8_is_refused() {
+async fn a_header_that_is_not_utf_8_is_rejected() {
     let host = Setup::default().function("f", &trigger("anonymous", &[], "f"), address).start().await;
     let send = async |value: &[u8]| {
         let value = http::HeaderValue::from_bytes(value).expect("a header");

@@ -128,7 +128,7 @@ async fn a_service_of_this_process_pushes_without_a_socket() {
 }
 
 #[tokio::test]
-async fn failures_are_told_apart_for_the_sender() {
+async fn each_kind_of_failure_has_its_own_status() {
     let host = Setup::default()
         .function("f", &webhook(), |request: InvocationRequest| async move {
             match &request.input_data[0].data {
@@ -150,7 +150,7 @@ async fn failures_are_told_apart_for_the_sender() {
 }
 
 #[tokio::test]
-async fn events_above_the_limit_are_429_and_the_others_run() {
+async fn pushed_events_above_the_limit_are_429() {
     let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (enter, go) = (Arc::clone(&entered), Arc::clone(&release));
     let host = Setup::default()
@@ -227,7 +227,7 @@ async fn the_warm_up_runs_once_before_the_app_gets_requests_and_on_demand() {
 }
 
 #[tokio::test]
-async fn of_two_functions_that_wait_for_the_same_events_the_second_by_name_is_in_error() {
+async fn of_two_functions_with_the_same_events_the_second_by_name_is_in_error() {
     let warm_up = || vec![json!({"type": "warmupTrigger", "name": "context", "direction": "in"})];
     let host = Setup::default()
         .function("b", &warm_up(), |_| async { threw("never invoked") })
@@ -244,7 +244,7 @@ async fn of_two_functions_that_wait_for_the_same_events_the_second_by_name_is_in
 }
 
 #[tokio::test]
-async fn a_disabled_function_waits_for_no_events() {
+async fn a_disabled_function_receives_no_events() {
     let host = echo(Setup::default().setting("AzureWebJobs.f.Disabled", "1")).await;
     assert_eq!(host.send(POST).await.status, 404);
     let with_body = Request::post("/runtime/webhooks/webhook?functionName=f").body(body_of(b"1"));

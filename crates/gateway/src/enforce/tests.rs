@@ -64,7 +64,7 @@ async fn check(method: Method, path: &str, headers: &[(&str, &str)], expected: E
 }
 
 #[test]
-fn services_get_the_whole_path() {
+fn services_receive_the_complete_path() {
     check(
         Method::POST,
         "/api/cards?x=1",
@@ -77,7 +77,7 @@ fn services_get_the_whole_path() {
 }
 
 #[test]
-fn folders_answer_with_their_index() {
+fn a_folder_is_answered_with_its_index_file() {
     check(
         Method::GET,
         "/",
@@ -103,7 +103,7 @@ fn folders_answer_with_their_index() {
 }
 
 #[test]
-fn nothing_outside_the_folder_is_read() {
+fn files_outside_the_folder_are_not_served() {
     for path in [
         "/../secret.txt",
         "/%2e%2e/secret.txt",
@@ -128,7 +128,7 @@ fn nothing_outside_the_folder_is_read() {
 }
 
 #[test]
-fn files_are_only_read() {
+fn a_post_to_a_file_is_405() {
     check(
         Method::POST,
         "/index.html",
@@ -143,7 +143,7 @@ fn files_are_only_read() {
 }
 
 #[test]
-fn an_unchanged_file_is_not_sent_again() {
+fn a_conditional_request_for_an_unchanged_file_gets_304() {
     check(
         Method::GET,
         "/index.html",
@@ -156,7 +156,7 @@ fn an_unchanged_file_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn prepared_routes_replace_the_first_ones_and_wrong_ones_are_refused() {
+async fn a_reload_replaces_the_routes_and_rejects_invalid_ones() {
     let options = Options { routes: vec![Route::to_service("/api", "functions")] };
     let upstreams = BTreeMap::from([("functions".to_owned(), echo())]);
     let (service, handle, _join) =
@@ -175,7 +175,7 @@ async fn prepared_routes_replace_the_first_ones_and_wrong_ones_are_refused() {
 }
 
 #[test]
-fn wrong_routes_are_refused_when_they_are_loaded() {
+fn invalid_routes_are_rejected_at_load() {
     let compile = |route: Route| {
         let options = Options { routes: vec![route.clone(), Route::to_directory("/", "public")] };
         let upstreams = BTreeMap::from([("functions".to_owned(), echo())]);

@@ -40,7 +40,7 @@ fn descriptors_of(path: &Path) -> Option<usize> {
 }
 
 #[tokio::test]
-async fn named_pipes_are_not_served_and_block_nothing() {
+async fn a_named_pipe_is_not_served_and_does_not_block() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let root = folder.path().canonicalize().expect("it exists");
     std::fs::create_dir(root.join("deep")).expect("a folder can be made");
@@ -60,7 +60,7 @@ async fn named_pipes_are_not_served_and_block_nothing() {
 }
 
 #[tokio::test]
-async fn readers_that_stop_hold_few_descriptors_and_can_go_on() {
+async fn stalled_readers_use_few_descriptors_and_can_continue() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let root = folder.path().canonicalize().expect("it exists");
     let content: Vec<u8> = (0..300_000u32).map(|number| (number % 251) as u8).collect();
@@ -93,7 +93,7 @@ async fn readers_that_stop_hold_few_descriptors_and_can_go_on() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_replaced_or_cut_short_ends_its_answer_in_an_error() {
+async fn a_file_replaced_or_truncated_during_its_response_aborts_it() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let root = folder.path().canonicalize().expect("it exists");
     let file = root.join("large.bin");

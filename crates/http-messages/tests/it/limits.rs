@@ -8,7 +8,7 @@ use tempfile::tempdir;
 use crate::sender::{Measured, sent, whole};
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused_and_can_be_read_on() {
+async fn a_body_above_the_limit_is_rejected_and_the_rest_can_be_read() {
     let folder = tempdir().expect("a folder");
     let measured = Measured::new(Options::default(), folder.path());
     // Declared: nothing is read.
@@ -30,7 +30,7 @@ async fn a_body_that_is_too_large_is_refused_and_can_be_read_on() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_an_error() {
+async fn an_incomplete_body_is_an_error() {
     let folder = tempdir().expect("a folder");
     let measured = Measured::new(Options { spill_bytes_min: 10, ..Options::default() }, folder.path());
     for is_spilled in [false, true] {
@@ -53,7 +53,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_body_comes_out_as_it_went_in(
+    fn a_body_is_read_unchanged(
         sizes in prop::collection::vec(0_usize..200_000, 0..12),
         declared: bool,
         spill_bytes_min in 0_usize..1_000_000,

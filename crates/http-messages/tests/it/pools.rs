@@ -19,7 +19,7 @@ fn options() -> Options {
 }
 
 #[tokio::test]
-async fn small_bodies_pass_while_large_ones_wait() {
+async fn small_bodies_are_admitted_while_large_ones_wait() {
     let folder = tempdir().expect("a folder");
     let measured = Measured::new(options(), folder.path());
     // Six megabytes are taken before a byte of them is there.
@@ -60,7 +60,7 @@ async fn small_bodies_pass_while_large_ones_wait() {
 }
 
 #[tokio::test]
-async fn a_body_without_a_length_takes_more_room_as_it_grows() {
+async fn a_body_without_a_length_reserves_more_memory_as_it_grows() {
     let folder = tempdir().expect("a folder");
     let measured = Measured::new(options(), folder.path());
     let (sender, mut body) = sent(None);
@@ -79,7 +79,7 @@ async fn a_body_without_a_length_takes_more_room_as_it_grows() {
 }
 
 #[tokio::test]
-async fn a_body_that_finds_no_room_in_time_is_refused_unread() {
+async fn a_body_without_capacity_in_time_is_rejected_unread() {
     let folder = tempdir().expect("a folder");
     let measured = Measured::new(Options { wait_ms: 50, ..options() }, folder.path());
     let held = measured.budget.read(&mut whole(true, &[&vec![1; 7 * MIB]]), 8 * MIB).await;
@@ -100,7 +100,7 @@ async fn a_body_that_finds_no_room_in_time_is_refused_unread() {
 }
 
 #[tokio::test]
-async fn a_slow_body_loses_its_place_only_while_others_wait() {
+async fn a_slow_body_is_rejected_only_while_others_wait() {
     let folder = tempdir().expect("a folder");
     let options = Options { contended_grace_ms: 50, wait_ms: 60_000, ..options() };
     let measured = Measured::new(options, folder.path());

@@ -11,7 +11,7 @@ const DISK_HELD: &str = r#"bodies_held_bytes{pool="disk"}"#;
 const LARGE_HELD: &str = r#"bodies_held_bytes{pool="large"}"#;
 
 #[tokio::test]
-async fn a_large_body_goes_to_a_file_without_a_name() {
+async fn a_large_body_is_stored_in_an_unnamed_file() {
     let folder = tempdir().expect("a folder");
     let measured = Measured::new(Options::default(), folder.path());
     for declared in [true, false] {
@@ -37,7 +37,7 @@ async fn a_large_body_goes_to_a_file_without_a_name() {
 }
 
 #[tokio::test]
-async fn many_unfinished_uploads_hold_little_memory() {
+async fn many_unfinished_uploads_use_little_memory() {
     let folder = tempdir().expect("a folder");
     let measured = Measured::new(Options::default(), folder.path());
     let mut uploads = Vec::new();
@@ -58,7 +58,7 @@ async fn many_unfinished_uploads_hold_little_memory() {
 }
 
 #[tokio::test]
-async fn disk_space_is_bounded_too() {
+async fn the_disk_space_of_bodies_is_bounded() {
     let folder = tempdir().expect("a folder");
     let options = Options { disk_bytes_max: 10 * MIB as u64, wait_ms: 50, ..Options::default() };
     let measured = Measured::new(options, folder.path());
@@ -77,7 +77,7 @@ async fn disk_space_is_bounded_too() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_written_is_an_error_that_may_pass() {
+async fn a_missing_folder_for_bodies_is_a_retryable_error() {
     let folder = tempdir().expect("a folder");
     let measured = Measured::new(Options::default(), &folder.path().join("missing"));
     let read = measured.budget.read_or_spill(&mut whole(true, &[&vec![1; 2 * MIB]]), 10 * MIB).await;

@@ -51,7 +51,7 @@ async fn a_panic_of_an_essential_task_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_panic_of_an_owned_task_is_its_owners_concern() {
+async fn a_panic_of_an_owned_task_is_returned_to_its_owner() {
     let supervisor = Supervisor::default();
     let unit = supervisor.owned("link");
     supervisor.panic_next("link");
@@ -93,7 +93,7 @@ async fn a_restarting_thread_runs_again_after_a_panic() {
 }
 
 #[tokio::test]
-async fn parts_of_a_named_service_bear_its_name() {
+async fn components_of_a_named_service_have_its_name() {
     let supervisor = Supervisor::default();
     let chat = supervisor.named("realtime.chat");
     let _component = chat.component("files");
@@ -138,7 +138,7 @@ async fn a_panic_in_a_turn_of_an_essential_thread_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_thread_that_runs_out_of_turns_is_a_failure() {
+async fn a_thread_whose_turns_end_is_a_failure() {
     let supervisor = Supervisor::default();
     let thread = supervisor.essential_turns(thread::Builder::new(), "shard", || Three(0));
     assert!(failure(&supervisor).await.cause.contains("nobody asked"));
@@ -147,7 +147,7 @@ async fn a_thread_that_runs_out_of_turns_is_a_failure() {
 
 #[cfg(feature = "simulation")]
 #[test]
-fn a_simulated_thread_runs_when_its_turn_is_called_and_goes_on_after_a_restart() {
+fn a_simulated_thread_runs_when_its_turn_is_called_and_continues_after_a_restart() {
     let supervisor = Supervisor::simulated();
     let thread = supervisor.restarting_turns(thread::Builder::new(), "reader", Three(0));
     let thread = thread.expect("nothing is started");

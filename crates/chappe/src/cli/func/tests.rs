@@ -15,7 +15,7 @@ fn configured(flags: &[&str]) -> Result<Config, String> {
 }
 
 #[test]
-fn the_port_is_that_of_the_functions() {
+fn the_port_flag_sets_the_address_of_functions() {
     let config = configured(&["-p", "7100"]).expect("known");
     assert_eq!(config.listen("functions"), Some(&Listen::localhost(7100)));
     assert!(config.listen("gateway").is_some_and(Listen::is_default));
@@ -28,7 +28,7 @@ fn the_port_is_that_of_the_functions() {
 }
 
 #[test]
-fn flags_with_a_meaning_are_keys_of_the_configuration() {
+fn supported_flags_of_core_tools_set_configuration_keys() {
     let flags = [
         "--cors",
         "https://a.example,https://b.example",
@@ -59,7 +59,7 @@ fn flags_with_a_meaning_are_keys_of_the_configuration() {
 }
 
 #[test]
-fn flags_without_a_meaning_name_what_does_the_same() {
+fn unsupported_flags_of_core_tools_name_their_replacement() {
     let refused = [
         (&["--cert", "own.pfx"][..], "openssl pkcs12"),
         (&["--password", "x"], "openssl pkcs12"),
@@ -76,7 +76,7 @@ fn flags_without_a_meaning_name_what_does_the_same() {
 }
 
 #[test]
-fn arguments_for_the_runtime_may_stand_behind_two_hyphens() {
+fn arguments_after_two_hyphens_go_to_the_language_runtime() {
     for flags in
         [&["--language-worker", "--", "--inspect=9229"][..], &["--language-worker", "--inspect=9229"]]
     {
@@ -92,7 +92,7 @@ fn arguments_for_the_runtime_may_stand_behind_two_hyphens() {
 }
 
 #[test]
-fn a_language_may_be_named_by_a_flag() {
+fn a_flag_selects_the_language() {
     let language = |flag: &str| {
         let Command::Start(start) = Cli::try_parse_from(["chappe", "start", flag]).expect("known").command
         else {

@@ -17,7 +17,7 @@ fn read(file: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Conf
 }
 
 #[test]
-fn flags_beat_the_environment_and_that_beats_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let file =
         "[listen]\ngateway = \"localhost:1\"\nfunctions = \"localhost:2\"\nrealtime = \"localhost:3\"\n";
     let environment =
@@ -32,7 +32,7 @@ fn flags_beat_the_environment_and_that_beats_the_file() {
 }
 
 #[test]
-fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+fn an_unknown_key_is_rejected_with_the_nearest_known_one() {
     let message = read("[listen]\ngatway = \"localhost:1\"\n", &[], &[]).expect_err("a misspelt key");
     assert!(message.contains("line 2") && message.contains("did you mean `gateway`?"), "{message}");
     let message = read("", &[("CHAPPE_LISTEN__FUNKTIONS", "off")], &[]).expect_err("a misspelt key");
@@ -46,7 +46,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
 }
 
 #[test]
-fn the_address_of_a_named_service_under_listen_is_refused_with_the_right_place() {
+fn an_address_of_a_named_service_under_listen_is_rejected_with_the_right_key() {
     let expected = "realtime.chat.listen = \"localhost:PORT\"";
     let message = read("", &[], &["listen.realtime.chat=localhost:8889"]).expect_err("a named service");
     assert!(message.contains("--set listen.realtime.chat") && message.contains(expected), "{message}");
@@ -76,7 +76,7 @@ fn options_of_connectors_come_from_their_sections_and_variables() {
 }
 
 #[test]
-fn wrong_values_are_blamed_on_their_source() {
+fn an_invalid_value_is_reported_with_its_source() {
     let message = read("[listen]\ngateway = \"nowhere\"\n", &[], &[]).expect_err("not an address");
     assert!(message.contains("line 2") && message.contains("write localhost:8080"), "{message}");
     let message = read("", &[], &["listen.gateway"]).expect_err("no value");
@@ -86,13 +86,13 @@ fn wrong_values_are_blamed_on_their_source() {
 }
 
 #[test]
-fn other_variables_are_nobodys_business() {
+fn unrelated_environment_variables_are_ignored() {
     read("", &[("CHAPPE_HOME", "/x"), ("PATH", "/bin"), ("CHAPPE_CONFIG", "x")], &[])
         .expect("none of them counts");
 }
 
 #[test]
-fn paths_start_at_the_file_that_names_them() {
+fn relative_paths_are_resolved_against_the_file_that_contains_them() {
     let config =
         read("[[gateway.routes]]\npath = \"/\"\ndirectory = \"public\"\n", &[], &[]).expect("a route");
     let gateway: &gateway::Options = config.options().expect("it is configured");

@@ -26,7 +26,7 @@ async fn open_many(process: &ChildProcess, count: usize) -> Vec<RawSocket> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_open_handshakes_by_the_thousand_end_and_leave_nothing() {
+async fn thousands_of_half_open_handshakes_time_out_and_release_their_memory() {
     edge::raise_open_files().expect("more files may be open");
     let folder = tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.handshake_timeout_ms=3000"]).await;
@@ -57,7 +57,7 @@ async fn half_open_handshakes_by_the_thousand_end_and_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handshakes_that_never_finish_are_half_open_too() {
+async fn unfinished_signalr_handshakes_time_out() {
     let folder = tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.handshake_timeout_ms=1500"]).await;
     let mut witness = Witness::connect(&process).await;
@@ -80,7 +80,7 @@ async fn handshakes_that_never_finish_are_half_open_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_never_say_anything_are_closed() {
+async fn connections_that_send_nothing_are_closed() {
     edge::raise_open_files().expect("more files may be open");
     let folder = tempdir().expect("a folder can be made");
     let settings = ["edge.head_timeout_ms=1500", "edge.tls_handshake_timeout_ms=1500"];
@@ -109,7 +109,7 @@ async fn connections_that_never_say_anything_are_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_out_of_descriptors_keeps_those_it_has() {
+async fn a_process_without_free_descriptors_keeps_its_connections() {
     let folder = tempdir().expect("a folder can be made");
     // A shell sets the limit, which only the administrator can raise again.
     let start = ["start", "--no-functions", "--ephemeral", "--set", "edge.head_timeout_ms=3000"];
@@ -162,7 +162,7 @@ async fn a_process_out_of_descriptors_keeps_those_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_pings_ends_the_one_who_never_reads() {
+async fn a_client_that_sends_pings_and_never_reads_is_closed() {
     let folder = tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.pending_bytes_max=65536"]).await;
     let mut witness = Witness::connect(&process).await;
@@ -201,7 +201,7 @@ const ENDLESS: usize = 400;
 const ENDLESS_BYTES_MAX: u64 = 128 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn heads_without_an_end_cost_no_more_than_their_beginning() {
+async fn endless_request_heads_use_bounded_memory() {
     edge::raise_open_files().expect("more files may be open");
     let folder = tempdir().expect("a folder can be made");
     let process = start(folder.path(), &[]).await;

@@ -22,7 +22,7 @@ impl Noise {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn noise_at_every_door_stops_nobody() {
+async fn random_bytes_on_every_port_do_not_affect_other_clients() {
     let folder = tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["edge.head_timeout_ms=1000"]).await;
     let mut witness = Witness::connect(&process).await;

@@ -24,7 +24,7 @@ async fn trickle(socket: &mut RawSocket, bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_trickle_are_cut_off() {
+async fn requests_below_the_least_rate_are_closed() {
     let folder = tempdir().expect("a folder can be made");
     let settings = [
         "edge.head_timeout_ms=500",
@@ -76,7 +76,7 @@ async fn requests_that_trickle_are_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_falls_silent_is_cut_and_one_that_pings_is_not() {
+async fn a_silent_client_is_closed_and_one_that_pings_stays() {
     let folder = tempdir().expect("a folder can be made");
     let settings = ["realtime.engine.client_timeout_ms=1200", "realtime.engine.keep_alive_ms=300"];
     let process = start(folder.path(), &settings).await;
@@ -113,7 +113,7 @@ async fn a_client_that_falls_silent_is_cut_and_one_that_pings_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_never_reads_harms_nobody_of_its_group() {
+async fn a_client_that_never_reads_does_not_delay_its_group() {
     let folder = tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.pending_bytes_max=262144"]).await;
     let mut witness = Witness::connect(&process).await;

@@ -69,7 +69,7 @@ async fn every_port_answers(ports: &[(&str, Http)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http2_streams_without_progress_starve_nobody() {
+async fn http2_streams_without_progress_do_not_block_other_clients() {
     let folder = tempdir().expect("a folder can be made");
     let process = start(folder.path()).await;
     let mut witness = Witness::connect(&process).await;

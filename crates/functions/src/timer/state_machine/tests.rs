@@ -365,7 +365,7 @@ fn runs_follow_the_schedule_and_an_overrun_is_followed_at_once() {
 }
 
 #[test]
-fn a_run_is_let_end_when_its_lease_is_lost_or_the_host_stops() {
+fn a_run_completes_if_its_lease_is_lost_or_the_host_stops() {
     let case = |name, state, event, next, effects| Case {
         name,
         trigger: hourly(),
@@ -470,7 +470,7 @@ fn a_timer_hands_over_when_it_is_due_next_and_keeps_its_lease() {
 }
 
 #[test]
-fn a_timer_goes_on_where_the_one_of_the_previous_generation_ended() {
+fn a_timer_continues_where_that_of_the_previous_generation_ended() {
     let case = |name, trigger: TimerTrigger, inherited, now, next| Case {
         name,
         trigger,

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_frames_that_were_written_completely_count_as_delivered() {
+    async fn only_completely_written_frames_count_as_delivered() {
         // The pipe buffers one byte more than was read.
         check(&[10, 10, 10], 8, &[false, false, false]).await;
         check(&[10, 10, 10], 10, &[true, false, false]).await;

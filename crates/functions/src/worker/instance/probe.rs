@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_response_counts_as_long_as_it_is_missing() {
+    fn a_pending_probe_counts_with_its_age() {
         let (probe, now) = (StatusProbe::default(), Instant::now());
         assert_eq!(probe.latency(now), None);
         assert!(probe.send(now));

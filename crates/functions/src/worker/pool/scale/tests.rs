@@ -95,7 +95,7 @@ const THREE_SINGLY: Change = |view, limits, _| {
 };
 
 #[test]
-fn workers_start_until_the_wanted_number_serves() {
+fn workers_start_until_the_required_number_serves() {
     check(&[
         ("the first worker starts", "", SAME, "1 start"),
         ("it is waited for", "t", SAME, "1"),
