@@ -30,11 +30,11 @@ const numbers = [...Array(NUMBERS).keys()];
 
 for (const protocol of ['json', 'messagepack']) {
   for (const [ends, cut] of [['both-ends', (proxy) => proxy.cut()], ['one-end', (proxy) => proxy.cutClients()]]) {
-    test(`${protocol}: a stateful client of an app server loses and doubles nothing while its line is cut again and again at ${ends}`,
+    test(`${protocol}: a stateful client of an app server loses and duplicates nothing while connections break repeatedly at ${ends}`,
       (context) => cutAgainAndAgain(context, protocol, cut));
   }
 
-  test(`${protocol}: a long message of a stateful client that is cut in its middle arrives once and whole`, async (context) => {
+  test(`${protocol}: a long message of a stateful client whose connection breaks in the middle arrives once and complete`, async (context) => {
     const runs = [];
     const methods = { measure: (_, text) => runs.push(text.length) && text.length };
     const { server, proxy, client } = await meet(context, { methods, transport: 'WebSockets', protocol, stateful: true, retry: true });
@@ -46,7 +46,7 @@ for (const protocol of ['json', 'messagepack']) {
     assert.deepEqual([runs, client.life.all], [[text.length], []]);
   });
 
-  test(`${protocol}: a result beyond 16 MiB fails its call, and the server connection lives on`, async (context) => {
+  test(`${protocol}: a result above 16 MiB fails its call, and the server connection stays open`, async (context) => {
     const methods = { much: (_, length) => 'y'.repeat(length) };
     const { server, client, at } = await meet(context, { methods, transport: 'WebSockets', protocol });
     const refused = await client.invoke('much', 17_000_000).then(() => undefined, (error) => error.message);
@@ -102,7 +102,7 @@ async function cutAgainAndAgain(context, protocol, cutLine) {
 }
 
 for (const { transport, protocol } of COMBINATIONS) {
-  test(`${transport}, ${protocol}: a message beyond 1 MiB reaches an app server in pieces`, async (context) => {
+  test(`${transport}, ${protocol}: a message above 1 MiB reaches an app server in parts`, async (context) => {
     const methods = { measure: (_, text) => text.length };
     const { server, client } = await meet(context, { methods, transport, protocol });
     const text = 'é'.repeat(2_000_000);
@@ -114,7 +114,7 @@ for (const { transport, protocol } of COMBINATIONS) {
 }
 
 for (const transport of new Set(COMBINATIONS.map((one) => one.transport))) {
-  test(`${transport}: an app server hears claims by the types of .NET, the client's headers, and no event at its end`, async (context) => {
+  test(`${transport}: an app server receives claims with the types of .NET, the client's headers, and no event at its end`, async (context) => {
     const claims = { unique_name: 'Ada', role: ['admin', 'author'], 'asrs.s.uid': 'ada' };
     const headers = { 'X-Tenant': 'blue', Cookie: 'a=1; b=2', 'X-MS-CLIENT-PRINCIPAL-ID': 'root', 'Asrs-Migrate-From': 'nobody' };
     const { server, client, at } = await meet(context, { methods: {}, claims, headers, transport });

@@ -40,7 +40,7 @@ async function withApp({ source, packages = true, settings, listen, flags }, use
 
 const logged = (chappe, pattern) => eventually(() => (pattern.test(chappe.log) ? chappe.log : undefined), `a log line like ${pattern}`);
 
-test('an app without its packages is told to install them', () => (
+test('an app with missing packages is reported with the command that installs them', () => (
   withApp({ source: "require('@azure/functions');", packages: false }, async (chappe) => {
     await logged(chappe, /'@azure\/functions' is not installed. Run 'npm install/);
     assert.equal((await fetch(`${chappe.urls.gateway}/healthz`)).status, 200);
@@ -77,7 +77,7 @@ test('an app without its packages starts once they are installed, without a rest
   })
 ));
 
-test('a syntax error is told with its file and line', () => (
+test('a syntax error is reported with file and line', () => (
   withApp({ source: "const { app } = require('@azure/functions');\nconst broken = {;\n" }, async (chappe) => {
     await logged(chappe, /functions\.js:2: Unexpected token/);
   })
@@ -110,7 +110,7 @@ app.cosmosDB('changed', { ...${CONTAINER}, createLeaseContainerIfNotExists: true
   } });
 `;
 
-test('a broken function hurts nobody else', () => withApp({
+test('a function in error does not affect the others', () => withApp({
   source: FUNCTIONS, settings: ['functions.body_bytes_max=100000'],
 }, async (chappe) => {
   const { functions } = chappe.urls;
@@ -173,7 +173,7 @@ test('a second SIGTERM ends at once', () => withApp({ source: FUNCTIONS }, async
   assert.equal(await answer, 'cut');
 }));
 
-test('beyond loopback functions ask for their keys', () => withApp({
+test('beyond loopback functions require their keys', () => withApp({
   source: "const { app } = require('@azure/functions');\n"
     + "app.http('open', { authLevel: 'anonymous', handler: () => ({ body: 'open' }) });\n"
     + "app.http('locked', { authLevel: 'function', handler: () => ({ body: 'locked' }) });\n",
@@ -235,7 +235,7 @@ const securely = (url, ca) => new Promise((resolve, reject) => {
   get(url, { ca, agent: false }, (response) => { response.resume(); resolve(response.statusCode); }).on('error', reject);
 });
 
-test('every port speaks TLS and plain HTTP, under every name of this machine', () => withApp({
+test('every port accepts TLS and plain HTTP under every name of this machine', () => withApp({
   source: FUNCTIONS,
 }, async (chappe) => {
   const ca = await readFile(chappe.facts.certificateAuthority);

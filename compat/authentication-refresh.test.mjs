@@ -183,13 +183,13 @@ after(async () => {
 });
 
 for (const name of TRANSPORTS) {
-  test(`${name}: a client refreshes by hand and by its timer, and lives on with new claims`, { timeout: 90_000 }, async () => {
+  test(`${name}: a token refreshed by hand and by the timer gives the connection new claims`, { timeout: 90_000 }, async () => {
     const failure = await scenarios.get(name);
     if (failure) throw failure;
   });
 }
 
-test('a lost WebSocket comes back with the refreshed token', { timeout: 60_000 }, async () => {
+test('a lost WebSocket reconnects with the refreshed token', { timeout: 60_000 }, async () => {
   const client = new Refreshing('ada-member', signalR.HttpTransportType.WebSockets, { stateful: true });
   await client.connection.start();
   const id = client.connection.connectionId;
@@ -205,7 +205,7 @@ test('a lost WebSocket comes back with the refreshed token', { timeout: 60_000 }
   await client.connection.stop();
 });
 
-test('a connection that is gone or unknown cannot be refreshed', async () => {
+test('the token of an ended or unknown connection cannot be refreshed', async () => {
   const answer = await fetch(`${appUrl}/chat/refresh?id=nobody`, { method: 'POST', headers: { authorization: 'Bearer ada-reader' } });
   assert.deepEqual([answer.status, await answer.json()], [404, { error: 'connection_not_found' }]);
 });

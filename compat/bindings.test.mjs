@@ -80,7 +80,7 @@ async function act(...items) {
   assert.equal(answer.status, 202);
 }
 
-test('a signalR output changes groups and finds its receivers', async () => {
+test('a signalR output changes group membership and reaches its recipients', async () => {
   const [ada, ben] = [await join('ada'), await join('ben')];
   const news = (text, to) => ({ target: 'news', arguments: [text], ...to });
   await act(
@@ -102,7 +102,7 @@ test('a signalR output changes groups and finds its receivers', async () => {
   await Promise.all([ada.connection.stop(), ben.connection.stop()]);
 });
 
-test('signalRConnectionInfo takes the named claims of idToken along, and no others', async () => {
+test('signalRConnectionInfo copies only the listed claims of idToken', async () => {
   const { accessToken } = await access('ada');
   const claims = JSON.parse(Buffer.from(accessToken.split('.')[1], 'base64url'));
   assert.deepEqual(claims.role, ['reader', 'writer']);
@@ -111,7 +111,7 @@ test('signalRConnectionInfo takes the named claims of idToken along, and no othe
   assert.equal(claims.secret, undefined);
 });
 
-test('a body of unknown length reaches the function', async () => {
+test('a body without Content-Length reaches the function', async () => {
   const body = new ReadableStream({
     start(controller) {
       for (const part of ['one ', 'two ', 'three']) controller.enqueue(new TextEncoder().encode(part));

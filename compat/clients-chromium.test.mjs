@@ -50,23 +50,23 @@ for (const [age, { via, can }] of Object.entries(AGES)) {
       return pages[age].evaluate(([name, given]) => window.run(name, given), [scenario, setting]);
     };
 
-    test(`${age}, ${transport}, ${protocol}: calls are answered, with a value, without one, with an error`, { skip }, plays('calls'));
-    test(`${age}, ${transport}, ${protocol}: what is sent without a question arrives in order`, { skip }, plays('sends'));
+    test(`${age}, ${transport}, ${protocol}: invocations return a value, nothing or an error`, { skip }, plays('calls'));
+    test(`${age}, ${transport}, ${protocol}: messages sent without awaiting a result arrive in order`, { skip }, plays('sends'));
     if (protocol === 'messagepack') test(`${age}, ${transport}, ${protocol}: bytes stay bytes`, { skip }, plays('bytes'));
-    test(`${age}, ${transport}, ${protocol}: streams come down, end, break and are cancelled`, { skip }, plays('streams'));
-    test(`${age}, ${transport}, ${protocol}: everybody, a user, a group, a connection`, { skip }, plays('receivers'));
-    test(`${age}, ${transport}, ${protocol}: large messages and many, in order`, { skip }, plays('bursts'));
-    test(`${age}, ${transport}, ${protocol}: the app hears who comes and goes`, { skip }, plays('lives'));
-    test(`${age}, ${transport}, ${protocol}: a closed connection says why`, { skip }, plays('ends'));
+    test(`${age}, ${transport}, ${protocol}: server-to-client streams end, fail and can be cancelled`, { skip }, plays('streams'));
+    test(`${age}, ${transport}, ${protocol}: messages to all clients, a user, a group and a connection arrive`, { skip }, plays('receivers'));
+    test(`${age}, ${transport}, ${protocol}: large and numerous messages arrive in order`, { skip }, plays('bursts'));
+    test(`${age}, ${transport}, ${protocol}: the app is told of connected and disconnected clients`, { skip }, plays('lives'));
+    test(`${age}, ${transport}, ${protocol}: a closed connection has a reason`, { skip }, plays('ends'));
     if (age === 'old') continue; // It supports neither uploaded streams nor client results.
-    test(`${age}, ${transport}, ${protocol}: streams go up, beside arguments and with errors`, { skip }, plays('uploads'));
-    test(`${age}, ${transport}, ${protocol}: the client answers the server`, { skip }, plays('results'));
+    test(`${age}, ${transport}, ${protocol}: client-to-server streams are received, with arguments and errors`, { skip }, plays('uploads'));
+    test(`${age}, ${transport}, ${protocol}: client results reach the server`, { skip }, plays('results'));
   }
 }
 
 // Without the CORS headers the page would get only a network error.
 for (const [version, scheme] of [['HTTP-1', 'http'], ['HTTP-2', 'https']]) {
-  test(`a page of another origin reads why its request head was refused, over ${version}`, { skip }, async (context) => {
+  test(`a page of another origin can read the 431 response, over ${version}`, { skip }, async (context) => {
     const other = await browser.newContext({ ignoreHTTPSErrors: true });
     context.after(() => other.close());
     const page = await other.newPage();
@@ -81,4 +81,4 @@ for (const [version, scheme] of [['HTTP-1', 'http'], ['HTTP-2', 'https']]) {
   });
 }
 
-test('nothing reached the app that the rules of upstreams do not allow', { skip }, () => assert.deepEqual(stage.upstream.faults, []));
+test('only events that the upstream rules allow reached the app', { skip }, () => assert.deepEqual(stage.upstream.faults, []));

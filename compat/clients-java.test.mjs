@@ -42,18 +42,18 @@ for (const transport of ['WebSockets', 'LongPolling']) {
     connect: agent.connect, call: stage.call, hub: stage.hub(scenario), transport, protocol: 'json', via, can: { ...can, ordered, closeReason },
   });
 
-  test(`${transport}: calls are answered, with a value, without one, with an error`, { skip }, plays('calls'));
-  test(`${transport}: what is sent without a question arrives`, { skip }, plays('sends'));
-  test(`${transport}: streams come down, end, break and are cancelled`, { skip }, plays('streams'));
-  if (ordered) test(`${transport}: streams go up, beside arguments and with errors`, { skip }, plays('uploads'));
-  test(`${transport}: the client answers the server`, { skip }, plays('results'));
-  test(`${transport}: everybody, a user, a group, a connection`, { skip }, plays('receivers'));
-  test(`${transport}: large messages and many, in order`, { skip }, plays('bursts'));
-  test(`${transport}: the app hears who comes and goes`, { skip }, plays('lives'));
-  test(`${transport}: a closed connection says why`, { skip }, plays('ends'));
+  test(`${transport}: invocations return a value, nothing or an error`, { skip }, plays('calls'));
+  test(`${transport}: messages sent without awaiting a result arrive`, { skip }, plays('sends'));
+  test(`${transport}: server-to-client streams end, fail and can be cancelled`, { skip }, plays('streams'));
+  if (ordered) test(`${transport}: client-to-server streams are received, with arguments and errors`, { skip }, plays('uploads'));
+  test(`${transport}: client results reach the server`, { skip }, plays('results'));
+  test(`${transport}: messages to all clients, a user, a group and a connection arrive`, { skip }, plays('receivers'));
+  test(`${transport}: large and numerous messages arrive in order`, { skip }, plays('bursts'));
+  test(`${transport}: the app is told of connected and disconnected clients`, { skip }, plays('lives'));
+  test(`${transport}: a closed connection has a reason`, { skip }, plays('ends'));
 }
 
-test('after kill -9 it says that its connection is closed, and starts again', { skip }, async () => {
+test('after kill -9 it reports a closed connection, and starts again', { skip }, async () => {
   const hub = stage.hub('killed');
   const start = () => agent.connect({ ...stage.on_address({ hub, user: 'ada' }), transport: 'WebSockets', protocol: 'json' });
   const client = await start();
@@ -65,4 +65,4 @@ test('after kill -9 it says that its connection is closed, and starts again', { 
   await again.stop();
 });
 
-test('nothing reached the app that the rules of upstreams do not allow', { skip }, () => assert.deepEqual(stage.upstream.faults, []));
+test('only events that the upstream rules allow reached the app', { skip }, () => assert.deepEqual(stage.upstream.faults, []));

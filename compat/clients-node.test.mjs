@@ -21,16 +21,16 @@ after(() => stage?.stop());
 for (const { transport, protocol } of COMBINATIONS) {
   const plays = (scenario) => () => play(scenarios[scenario], { connect, call: stage.call, hub: stage.hub(scenario), transport, protocol, can });
 
-  test(`${transport}, ${protocol}: calls are answered, with a value, without one, with an error`, plays('calls'));
-  test(`${transport}, ${protocol}: what is sent without a question arrives in order`, plays('sends'));
+  test(`${transport}, ${protocol}: invocations return a value, nothing or an error`, plays('calls'));
+  test(`${transport}, ${protocol}: messages sent without awaiting a result arrive in order`, plays('sends'));
   if (protocol === 'messagepack') test(`${transport}, ${protocol}: bytes stay bytes`, plays('bytes'));
-  test(`${transport}, ${protocol}: streams come down, end, break and are cancelled`, plays('streams'));
-  test(`${transport}, ${protocol}: streams go up, beside arguments and with errors`, plays('uploads'));
-  test(`${transport}, ${protocol}: the client answers the server`, plays('results'));
-  test(`${transport}, ${protocol}: everybody, a user, a group, a connection`, plays('receivers'));
-  test(`${transport}, ${protocol}: large messages and many, in order`, plays('bursts'));
-  test(`${transport}, ${protocol}: the app hears who comes and goes`, plays('lives'));
-  test(`${transport}, ${protocol}: a closed connection says why`, plays('ends'));
+  test(`${transport}, ${protocol}: server-to-client streams end, fail and can be cancelled`, plays('streams'));
+  test(`${transport}, ${protocol}: client-to-server streams are received, with arguments and errors`, plays('uploads'));
+  test(`${transport}, ${protocol}: client results reach the server`, plays('results'));
+  test(`${transport}, ${protocol}: messages to all clients, a user, a group and a connection arrive`, plays('receivers'));
+  test(`${transport}, ${protocol}: large and numerous messages arrive in order`, plays('bursts'));
+  test(`${transport}, ${protocol}: the app is told of connected and disconnected clients`, plays('lives'));
+  test(`${transport}, ${protocol}: a closed connection has a reason`, plays('ends'));
 }
 
-test('nothing reached the app that the rules of upstreams do not allow', () => assert.deepEqual(stage.upstream.faults, []));
+test('only events that the upstream rules allow reached the app', () => assert.deepEqual(stage.upstream.faults, []));

@@ -33,18 +33,18 @@ for (const [protocol, via] of [['json', 'service'], ['messagepack', 'app']]) {
     connect: agent.connect, call: stage.call, hub: stage.hub(scenario), transport: 'WebSockets', protocol, via, can,
   });
 
-  test(`${protocol}: calls are answered, with a value, without one, with an error`, plays('calls'));
-  test(`${protocol}: what is sent without a question arrives in order`, plays('sends'));
-  test(`${protocol}: streams come down, end and break`, plays('streams'));
-  test(`${protocol}: streams go up`, plays('uploads'));
-  test(`${protocol}: the client answers the server`, plays('results'));
-  test(`${protocol}: everybody, a user, a group, a connection`, plays('receivers'));
-  test(`${protocol}: large messages and many, in order`, plays('bursts'));
-  test(`${protocol}: the app hears who comes and goes`, plays('lives'));
-  test(`${protocol}: a closed connection says why`, plays('ends'));
+  test(`${protocol}: invocations return a value, nothing or an error`, plays('calls'));
+  test(`${protocol}: messages sent without awaiting a result arrive in order`, plays('sends'));
+  test(`${protocol}: server-to-client streams end and fail`, plays('streams'));
+  test(`${protocol}: client-to-server streams are received`, plays('uploads'));
+  test(`${protocol}: client results reach the server`, plays('results'));
+  test(`${protocol}: messages to all clients, a user, a group and a connection arrive`, plays('receivers'));
+  test(`${protocol}: large and numerous messages arrive in order`, plays('bursts'));
+  test(`${protocol}: the app is told of connected and disconnected clients`, plays('lives'));
+  test(`${protocol}: a closed connection has a reason`, plays('ends'));
 }
 
-test('after kill -9 and a new start it comes back by itself', async () => {
+test('it reconnects after kill -9 and a restart', async () => {
   const hub = stage.hub('killed');
   const client = await agent.connect({ ...stage.on_address({ via: 'app', hub, user: 'ada' }), transport: 'WebSockets', protocol: 'messagepack' });
   await stage.chappe.kill();
@@ -56,4 +56,4 @@ test('after kill -9 and a new start it comes back by itself', async () => {
   await client.stop();
 });
 
-test('nothing reached the app that the rules of upstreams do not allow', () => assert.deepEqual(stage.upstream.faults, []));
+test('only events that the upstream rules allow reached the app', () => assert.deepEqual(stage.upstream.faults, []));

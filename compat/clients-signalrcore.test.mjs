@@ -28,7 +28,7 @@ after(async () => {
 const WAYS = [['WebSockets', 'json'], ['WebSockets', 'messagepack'], ['ServerSentEvents', 'json'], ['LongPolling', 'json']];
 
 for (const [transport, protocol] of WAYS) {
-  test(`${transport}, ${protocol}: it connects, calls, fails and hears everybody and its user`, async () => {
+  test(`${transport}, ${protocol}: it connects, invokes with result and error, and receives messages to all and to its user`, async () => {
     const hub = stage.hub('core');
     const client = await agent.connect({ ...stage.on_address({ hub, user: 'ada' }), transport, protocol });
     assert.equal(await client.invoke('add', 2, 3), 5);

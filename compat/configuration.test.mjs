@@ -59,7 +59,7 @@ const WRONG = [
   'unknown = 1\n',
 ];
 
-test('the schema and the binary agree about what is right and what is wrong', async () => {
+test('the schema and the binary accept and reject the same configurations', async () => {
   const validate = await validator();
   const folder = await mkdtemp(path.join(tmpdir(), 'chappe-configuration-'));
   for (const [texts, expected] of [[RIGHT, true], [WRONG, false]]) {

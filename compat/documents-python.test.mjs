@@ -34,7 +34,7 @@ for (const transport of ['plain', 'TLS']) {
         : await run(url, {});
     });
 
-    test('the life of an item', () => passed('the life of an item'));
+    test('an item is created, read, replaced and deleted', () => passed('an item is created, read, replaced and deleted'));
     test('items by their resource ids', () => passed('items by their resource ids'));
     test('batches', () => passed('batches'));
     test('queries, pages and many reads', () => passed('queries, pages and many reads'));

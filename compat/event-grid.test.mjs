@@ -64,7 +64,7 @@ async function publish(name, schema, events) {
   await assert.rejects(client.send(events, NOTIFICATION), { statusCode: 202 });
 }
 
-test('what the publisher client sends invokes the functions', async () => {
+test('events of the publisher client invoke the functions', async () => {
   const grid = ['g1', 'g2'].map((id) => ({ id, eventType: 'Card.Moved', subject: 'cards/1', dataVersion: '1', data: { of: id } }));
   await publish('single', 'EventGrid', grid);
   await publish('batch', 'EventGrid', grid);
@@ -79,7 +79,7 @@ test('what the publisher client sends invokes the functions', async () => {
   assert.deepEqual(await eventually(async () => (await logged('events '))[0], 'the batch'), ['g1', 'g2']);
 });
 
-test('a delivery with an event that fails is answered with 500, so that it comes again', async () => {
+test('a delivery with a failing event gets 500, so that it is repeated', async () => {
   const send = (events) => fetch(webhook('single'), {
     method: 'POST', headers: { 'aeg-event-type': 'Notification', 'content-type': 'application/json' }, body: JSON.stringify(events),
   });

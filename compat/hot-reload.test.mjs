@@ -199,7 +199,7 @@ function timerFaults(ticks) {
   return faults;
 }
 
-test('a broken edit leaves the previous version in service, says why, and can be repaired', async () => {
+test('a broken edit keeps the previous version in service, reports the reason, and can be repaired', async () => {
   for (const [file, text, words] of [
     ['app.js', 'const broken = {;', /app\.js:1/],
     ['host.json', '{ "version": "2.0",', /host\.json: not valid JSON.*line 1/],

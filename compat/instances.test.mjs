@@ -39,7 +39,7 @@ async function send(base, key, text) {
   return response.status;
 }
 
-test('clients and messages of two services of one process do not meet', async () => {
+test('clients and messages of two services of one process are separate', async () => {
   const { realtime, 'realtime.chat': chat, gateway, 'gateway.mobile': mobile } = chappe.urls;
   const members = await Promise.all([join(realtime), join(gateway), join(chat, CHAT_KEY), join(mobile, CHAT_KEY)]);
   assert.equal(await send(realtime, undefined, 'first'), 202);
@@ -55,7 +55,7 @@ test('clients and messages of two services of one process do not meet', async ()
   await Promise.all(members.map(({ connection }) => connection.stop()));
 });
 
-test('the key of one service opens nothing at the other', async () => {
+test('the key of one service is invalid at the other', async () => {
   assert.equal(await send(chappe.urls.realtime, CHAT_KEY, 'x'), 401);
   assert.equal(await send(chappe.urls['realtime.chat'], CHAT_KEY, 'x'), 202);
 });

@@ -54,14 +54,14 @@ const PLACES = {
 for (const [place, { skip, plays }] of Object.entries(PLACES)) {
   for (const protocol of ['json', 'messagepack']) {
     const how = { transport: 'WebSockets', protocol };
-    test(`${place}, ${protocol}: stateful reconnect loses and doubles nothing, up or down, while the line is cut again and again`,
+    test(`${place}, ${protocol}: stateful reconnect loses and duplicates no message in either direction while the connection breaks repeatedly`,
       { skip }, plays('statefulFlow', how));
-    test(`${place}, ${protocol}: a stateful client takes over from its own half-open socket`, { skip }, plays('statefulHalfOpen', how));
-    test(`${place}, ${protocol}: a stateful client counts messages that come with the handshake`, { skip }, plays('statefulFromTheStart', how));
-    test(`${place}, ${protocol}: calls, streams and results under way survive a cut`, { skip }, plays('statefulUnderWay', how));
+    test(`${place}, ${protocol}: a reconnect of a stateful client replaces its half-open socket`, { skip }, plays('statefulHalfOpen', how));
+    test(`${place}, ${protocol}: a stateful client counts messages sent with the handshake response`, { skip }, plays('statefulFromTheStart', how));
+    test(`${place}, ${protocol}: pending calls, streams and results survive a broken connection`, { skip }, plays('statefulUnderWay', how));
     test(`${place}, ${protocol}: a stateful client that the service closes stays closed`, { skip }, plays('statefulEnds', how));
     if (place === 'chromium') continue; // From here on, the scenarios are the same in every environment.
-    test(`${place}, ${protocol}: a stateful client that stays away is gone, and comes back as another`, plays('statefulGone', how));
+    test(`${place}, ${protocol}: a stateful client that reconnects too late gets a new connection`, plays('statefulGone', how));
   }
 }
 
@@ -87,7 +87,7 @@ async function everyoneHears(all, hub, text) {
   await Promise.all(all.map((client) => client.messages.find((_, heard) => heard === text, text)));
 }
 
-test('after kill -9 and a new start every transport and protocol comes back by itself', async (context) => {
+test('clients of every transport and protocol reconnect after kill -9 and a restart', async (context) => {
   const hub = stage.hub('killed');
   const all = await everyClient(context, hub, { kinds: AND_STATEFUL });
   await everyoneHears(all, hub, 'before');
@@ -98,7 +98,7 @@ test('after kill -9 and a new start every transport and protocol comes back by i
   assert.equal(await all[0].invoke('add', 1, 2), 3);
 });
 
-test('a drain tells every transport and protocol to come back, and they do', async (context) => {
+test('clients of every transport and protocol reconnect when the server drains', async (context) => {
   const hub = stage.hub('drained');
   const all = await everyClient(context, hub, { kinds: AND_STATEFUL });
   const ended = stage.chappe.drain();
@@ -109,7 +109,7 @@ test('a drain tells every transport and protocol to come back, and they do', asy
   await everyoneHears(all, hub, 'after');
 });
 
-test('a login that ends closes every transport and protocol with leave to come back', async (context) => {
+test('the end of a login closes connections of every transport and protocol and allows them to reconnect', async (context) => {
   const hub = stage.hub('expired');
   const login = () => {
     const soon = Math.floor(Date.now() / 1000) + 2;
@@ -121,7 +121,7 @@ test('a login that ends closes every transport and protocol with leave to come b
 });
 
 for (const { transport, protocol } of COMBINATIONS.filter(({ transport: name }) => name !== 'WebSockets')) {
-  test(`${transport}, ${protocol}: every request shows its token again, and an expired one is refused`, async (context) => {
+  test(`${transport}, ${protocol}: every request carries its token, and an expired one is rejected`, async (context) => {
     const { url, accessToken } = stage.access({ hub: stage.hub('again'), user: 'ada', lifetimeSeconds: 2 });
     const client = await connect({ url, accessToken, transport, protocol });
     context.after(() => client.stop());
@@ -142,4 +142,4 @@ for (const protocol of ['json', 'messagepack']) {
   });
 }
 
-test('nothing reached the app that the rules of upstreams do not allow', () => assert.deepEqual(stage.upstream.faults, []));
+test('only events that the upstream rules allow reached the app', () => assert.deepEqual(stage.upstream.faults, []));

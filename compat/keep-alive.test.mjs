@@ -47,7 +47,7 @@ function unread() {
   };
 }
 
-test('a pooled connection outlives answers that are given before the body was read', async () => {
+test('a pooled connection stays open after responses sent before the body was read', async () => {
   for (const [name, [url, expected, headers]] of Object.entries(unread())) {
     for (const length of [100, 3_000, 70_000, REST_BYTES_MAX]) {
       for (const chunked of [false, true]) {
@@ -69,7 +69,7 @@ test('a pooled connection outlives answers that are given before the body was re
   }
 });
 
-test('after a long body that was not read, the client is told to connect anew', async () => {
+test('after a long unread body the response has Connection: close', async () => {
   for (const [name, [url, expected, headers]] of Object.entries(unread())) {
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
     for (let round = 0; round < ROUNDS; round += 1) {

@@ -80,7 +80,7 @@ test('an edit reaches every connected client, with its trace', async () => {
 
 const isChanged = (span) => span.name === 'function' && span.attributes.function === 'changed';
 
-test('an edit with the Cosmos DB SDK reaches them as well', async () => {
+test('an edit with the Cosmos DB SDK reaches every connected client', async () => {
   const { connection, messages } = await browser();
   const account = new CosmosClient({ endpoint: chappe.urls.documents, key: COSMOS_KEY });
   const item = account.database('demo').container('cards').item('welcome-2', 'welcome-2');
@@ -93,7 +93,7 @@ test('an edit with the Cosmos DB SDK reaches them as well', async () => {
   await connection.stop();
 });
 
-test('a function that throws is logged, and the feed goes on', async () => {
+test('an exception of a function is logged, and the feed continues', async () => {
   const { connection, messages } = await browser();
   const trap = await put('trap', 'please throw');
   const failure = await eventually(async () => {
@@ -125,7 +125,7 @@ test('a worker killed in the middle loses nothing', async () => {
 /** Number of kills: one in CI, more in `cargo xtask soak`. */
 const kills = Number(process.env.CHAPPE_SOAK_KILLS ?? 1);
 
-test('after kill -9 during a stream of writes every accepted change is there and is told', async () => {
+test('after kill -9 during writes every accepted change is stored and delivered', async () => {
   for (let round = 0; round < kills; round += 1) await killDuringWrites(round);
 });
 
@@ -179,7 +179,7 @@ async function writeThroughKill(round, connection, messages) {
   await messages.find(isAtLeast(next), 'a change after the crash');
 }
 
-test('the page and what it needs come from the gateway', async () => {
+test('the gateway serves the page and its files', async () => {
   const text = async (path) => {
     const response = await fetch(`${chappe.urls.gateway}${path}`);
     assert.equal(response.status, 200, path);
@@ -190,7 +190,7 @@ test('the page and what it needs come from the gateway', async () => {
   assert.match(await text('/source/changed.js'), /app\.cosmosDB\('changed'/);
 });
 
-test('bad input to the app gets its own answer, a route that is none 404', async () => {
+test('invalid input gets the response of the app, and an unknown route 404', async () => {
   const refused = await fetch(`${chappe.urls.gateway}/api/cards/x`, { method: 'PUT', body: '{"text":' });
   assert.equal(refused.status, 400);
   assert.match((await refused.json()).error, /text must be/);

@@ -75,7 +75,7 @@ async function nowhere(text) {
 
 const card = (page, index, text) => pane(page, index).locator('.card').filter({ hasText: text });
 
-test('the first thing to do is said, and done steps are ticked off', { skip: missing }, async () => {
+test('the page shows the next step and checks off completed ones', { skip: missing }, async () => {
   const fresh = await open();
   const current = () => fresh.locator('#steps [aria-current="step"]').textContent();
   assert.match(await current(), /Click a card and change its text/);
@@ -92,7 +92,7 @@ test('the first thing to do is said, and done steps are ticked off', { skip: mis
   await fresh.context().close();
 });
 
-test('two windows with four connections follow each other', { skip: missing }, async () => {
+test('two windows with four connections show the edits of both', { skip: missing }, async () => {
   const [one, two] = windows;
   await says(one, '#connections', /^4$/);
   await pane(one, 0).locator('.add input').first().fill('Made in window one');
@@ -107,7 +107,7 @@ test('two windows with four connections follow each other', { skip: missing }, a
   await everywhere('Changed in window two');
 });
 
-test('cards move, change colour and go', { skip: missing }, async () => {
+test('cards can be moved, recoloured and deleted', { skip: missing }, async () => {
   const [one, two] = windows;
   const text = 'Changed in window two';
   const mine = () => card(one, 0, text);
@@ -123,7 +123,7 @@ test('cards move, change colour and go', { skip: missing }, async () => {
   await nowhere(text);
 });
 
-test('the way of a change is drawn hop by hop', { skip: missing }, async () => {
+test('the path of a change is shown step by step', { skip: missing }, async () => {
   const [one] = windows;
   await pane(one, 0).locator('.add input').nth(1).fill('Look at my way');
   await one.keyboard.press('Enter');
@@ -142,7 +142,7 @@ test('the way of a change is drawn hop by hop', { skip: missing }, async () => {
   await says(one, '#latency', /^[\d.]+ m?s$/);
 });
 
-test('the lines for a terminal name this very process', { skip: missing }, async () => {
+test('the commands for a terminal address this process', { skip: missing }, async () => {
   const [one] = windows;
   const curl = await one.textContent('#curl');
   assert.ok(curl.includes(new URL(one.url()).host), curl);
@@ -152,7 +152,7 @@ test('the lines for a terminal name this very process', { skip: missing }, async
   for (const copy of await one.locator('.copy').all()) await copy.click();
 });
 
-test('the function throws and its worker is killed; the feed goes on', { skip: missing }, async () => {
+test('the feed continues after an exception and after a kill of the worker', { skip: missing }, async () => {
   const [one] = windows;
   await one.click('#throw');
   await says(one, '#finding', /The function threw “Error: card mischief told me to throw”\. .* arrived/);
@@ -164,7 +164,7 @@ test('the function throws and its worker is killed; the feed goes on', { skip: m
   assert.deepEqual(complaints.filter((text) => !text.includes('Failed to load resource')), []);
 });
 
-test('after kill -9 the page comes back and has every accepted change', { skip: missing }, async () => {
+test('after kill -9 the page reconnects and shows every accepted change', { skip: missing }, async () => {
   const [one, two] = windows;
   await one.click('#stream');
   await says(one, '#finding', /^([2-9]\d|\d{3,}) changes accepted in a row/);
@@ -186,7 +186,7 @@ test('after kill -9 the page comes back and has every accepted change', { skip: 
   assert.deepEqual(others, []);
 });
 
-test('the page fits narrow screens and dark rooms', { skip: missing }, async (context) => {
+test('the page supports narrow screens and dark mode', { skip: missing }, async (context) => {
   const [one] = windows;
   const folder = await mkdtemp(path.join(tmpdir(), 'chappe-page-'));
   for (const [name, width, height, colorScheme] of [

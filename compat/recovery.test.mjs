@@ -51,7 +51,7 @@ async function position(client, group, count) {
 
 for (const how of COMBINATIONS) {
   const { transport, protocol } = how;
-  test(`${transport}, ${protocol}: what a client missed comes in order, after kill -9 too`, async (context) => {
+  test(`${transport}, ${protocol}: missed messages are recovered in order, also after kill -9`, async (context) => {
     const hub = stage.hub('followed');
     const { client, away, back } = await join(context, hub, how);
     const places = [[null, 'hub'], ['lobby', 'lobby']];
@@ -75,7 +75,7 @@ for (const how of COMBINATIONS) {
   });
 }
 
-test('a client that missed more than is kept gets the rest, and is told of the gap', async (context) => {
+test('a client that missed more than the history holds gets the rest and a gap notice', async (context) => {
   const hub = stage.hub('gap');
   const { client, away, back } = await join(context, hub, COMBINATIONS[0]);
   await client.invoke('chappe.follow', null);
@@ -93,7 +93,7 @@ test('a client that missed more than is kept gets the rest, and is told of the g
 
 for (const how of COMBINATIONS) {
   const { transport, protocol } = how;
-  test(`${transport}, ${protocol}: groups without a backend, for those whose token allows it`, async (context) => {
+  test(`${transport}, ${protocol}: clients whose token allows it join and send to groups without an app server`, async (context) => {
     const hub = stage.hub('lobby');
     const { client: ada } = await join(context, hub, how);
     const { client: ben } = await join(context, hub, { ...how, role: ROLES.slice(0, 1) });
@@ -114,7 +114,7 @@ for (const how of COMBINATIONS) {
   });
 }
 
-test('the app was asked for nothing of all that', () => {
+test('none of these requests reached the app', () => {
   assert.deepEqual(stage.upstream.seen.all.filter(({ category }) => category === 'messages'), []);
   assert.deepEqual(stage.upstream.faults, []);
 });

@@ -140,7 +140,7 @@ async function publish(channel, message) {
   await eventually(async () => ((await redis.publish(channel, message)) > 0 ? true : undefined), `a subscriber of ${channel}`);
 }
 
-test('a message of a channel, or of one that matches a pattern, is an object with channel and message', async () => {
+test('a message of a channel or of a matching pattern is an object with channel and message', async () => {
   await publish('news', 'hello');
   const message = { SubscriptionChannel: 'news', Channel: 'news', Message: 'hello' };
   const metadata = { channel: 'news', subscriptionChannel: 'news', message: 'hello' };
@@ -150,7 +150,7 @@ test('a message of a channel, or of one that matches a pattern, is an object wit
   assert.deepEqual(entry, { SubscriptionChannel: 'user:*', Channel: 'user:7', Message: '{"a":1}' });
 });
 
-test('an entry of a list is its value, and several are an array from the end that the trigger names', async () => {
+test('an entry of a list is its value, and a batch is an array from the configured end', async () => {
   await redis.rPush('list', 'plain');
   await redis.rPush('list', '{"a":1}');
   const values = await seen('list', 2);
@@ -195,7 +195,7 @@ test('an output runs its command for each value, and an input reads by a route p
   assert.match(chappe.printed.join('\n'), /run SET for the redis output of function 'write': Redis at 127\.0\.0\.1:\d+ answered ERR wrong number of arguments/);
 });
 
-test('after kill -9 in the middle every entry is handled, and only those in flight twice', async () => {
+test('after kill -9 every entry is handled, and only those in flight twice', async () => {
   const count = 200;
   const numbers = Array.from({ length: count }, (_, index) => `${index}`);
   await redis.rPush('slow-list', numbers);
@@ -221,7 +221,7 @@ test('after kill -9 in the middle every entry is handled, and only those in flig
   }, 'nothing is pending');
 });
 
-test('a server that goes away is reported, and the triggers work again when it is back', async () => {
+test('a server that stops is reported, and triggers continue once it runs again', async () => {
   server.child.kill('SIGKILL');
   await once(server.child, 'exit');
   await eventually(() => (/The listener for function 'Functions.onEntry' failed: .*no connection to Redis/.test(chappe.printed.join('\n')) ? true : undefined), 'the outage in the log');

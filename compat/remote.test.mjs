@@ -27,7 +27,7 @@ after(async () => {
   await services?.stop();
 });
 
-test('an edit goes to the documents of the other process, and its news come from the hub there', async () => {
+test('an edit is written to the other process, and its hub delivers the update', async () => {
   const connection = client(`${app.urls.gateway}/api`);
   const messages = new Messages(connection, 'cardChanged');
   await connection.start();

@@ -144,7 +144,7 @@ for (const [way, start] of Object.entries(WAYS)) {
       await connection.stop();
     });
 
-    test('functions hear of the beginning and the end of a connection', async () => {
+    test('functions are told of connected and disconnected clients', async () => {
       const connection = await connect({ user: 'grace' });
       const id = connection.connectionId;
       assert.equal(await connection.invoke('add', 1, 1), 2);
@@ -165,7 +165,7 @@ for (const [way, start] of Object.entries(WAYS)) {
       await Promise.all([speaker.stop(), listener.stop()]);
     });
 
-    test('many clients at once each get their own results', async () => {
+    test('concurrent clients get their own results', async () => {
       const clients = await Promise.all(Array.from({ length: 30 }, (_, index) => connect({ user: `u${index}` })));
       const sums = clients.flatMap((connection, index) => Array.from({ length: 10 }, async (_, round) => {
         assert.equal(await connection.invoke('add', index * 1000, round), index * 1000 + round);
@@ -176,7 +176,7 @@ for (const [way, start] of Object.entries(WAYS)) {
   });
 }
 
-test('the webhook refuses what the key of the connection string did not sign', async () => {
+test('the webhook rejects requests without a valid signature', async () => {
   const folder = await appFolder(connectionString('http://localhost:8888'));
   const chappe = await Chappe.start({ app: folder });
   try {

@@ -52,7 +52,7 @@ const FORMS = {
 
 for (const protocol of ['json', 'messagepack']) {
   for (const [form, path] of Object.entries(FORMS)) {
-    test(`${protocol}, ${form}: everybody, a user, a group, a connection`, async () => {
+    test(`${protocol}, ${form}: messages to all clients, a user, a group and a connection arrive`, async () => {
       const ada = await join({ user: 'ada', protocol });
       const ben = await join({ user: 'ben', protocol });
       const id = ada.connection.connectionId;
@@ -97,7 +97,7 @@ test('messages of one sender keep their order', async () => {
   await connection.stop();
 });
 
-test('an excluded connection hears nothing', async () => {
+test('an excluded connection receives no message', async () => {
   const [ada, ben] = [await join(), await join()];
   const excluded = `excluded=${encodeURIComponent(ada.connection.connectionId)}`;
   await accepted('POST', `/api/v1/hubs/${HUB}?${excluded}`, news('not for ada'));
@@ -108,7 +108,7 @@ test('an excluded connection hears nothing', async () => {
   await Promise.all([ada.connection.stop(), ben.connection.stop()]);
 });
 
-test('a group of a user holds for its later connections too', async () => {
+test('the group membership of a user applies to later connections', async () => {
   await accepted('PUT', `/api/v1/hubs/${HUB}/groups/later/users/eve`);
   const { connection, messages } = await join({ user: 'eve' });
   await accepted('POST', `/api/v1/hubs/${HUB}/groups/later`, news('hello'));
@@ -116,7 +116,7 @@ test('a group of a user holds for its later connections too', async () => {
   await connection.stop();
 });
 
-test('a closed connection is closed, and known to be gone', async () => {
+test('a closed connection is reported as not existing', async () => {
   const { connection } = await join({ retry: false });
   const path = `/api/v1/hubs/${HUB}/connections/${connection.connectionId}`;
   await accepted('HEAD', path, undefined, 200);
@@ -128,27 +128,27 @@ test('a closed connection is closed, and known to be gone', async () => {
   assert.equal(gone.headers.get('x-ms-error-code'), 'Warning.Connection.NotExisted');
 });
 
-test('the gateway passes connections on', async () => {
+test('connections through the gateway work', async () => {
   const { connection, messages } = await join({ base: chappe.urls.gateway, protocol: 'messagepack' });
   await accepted('POST', `/api/v1/hubs/${HUB}`, news('through the gateway'));
   await messages.find((text) => text === 'through the gateway');
   await connection.stop();
 });
 
-test('a WebSocket without negotiation carries its token in the query', async () => {
+test('a WebSocket without negotiation authenticates with the token in its query', async () => {
   const { connection, messages } = await join({ transport: HttpTransportType.WebSockets });
   await accepted('POST', `/api/v1/hubs/${HUB}`, news('straight'));
   await messages.find((text) => text === 'straight');
   await connection.stop();
 });
 
-test('an invocation that nobody handles is answered with an error', async () => {
+test('an invocation without a handler returns an error', async () => {
   const { connection } = await join();
   await assert.rejects(connection.invoke('anything', 1), /upstream/i);
   await connection.stop();
 });
 
-test('a stream that nobody handles is ended with an error', async () => {
+test('a stream invocation without a handler ends with an error', async () => {
   const { connection } = await join({ protocol: 'messagepack' });
   const failure = new Promise((resolve, reject) => {
     connection.stream('anything', 1).subscribe({ next: reject, complete: reject, error: resolve });
@@ -157,7 +157,7 @@ test('a stream that nobody handles is ended with an error', async () => {
   await connection.stop();
 });
 
-test('groups and users are known while somebody is there', async () => {
+test('groups and users exist while they have connections', async () => {
   const { connection } = await join({ user: 'known' });
   const user = `/hubs/${HUB}/users/known`;
   const group = `/hubs/${HUB}/groups/known`;
@@ -209,7 +209,7 @@ test('connections of a hub, a user and a group are closed together', async () =>
   await other.connection.stop();
 });
 
-test('the application of a request goes in front of its hub', async () => {
+test('the application name of a request prefixes its hub', async () => {
   const hub = `app_${HUB}`;
   const connection = client(clientUrl(undefined, hub), { accessToken: access({ hub }) });
   const messages = new Messages(connection, 'news');
@@ -221,7 +221,7 @@ test('the application of a request goes in front of its hub', async () => {
   await connection.stop();
 });
 
-test('a login that ends closes the connection with leave to come back', async () => {
+test('the end of a login closes the connection and allows it to reconnect', async () => {
   const soon = Math.floor(Date.now() / 1000) + 2;
   const claims = { nameid: 'guest', 'asrs.s.coae': 'True', 'asrs.s.aeo': String(soon) };
   const accessToken = token({ audience: clientUrl(), claims });
@@ -233,14 +233,14 @@ test('a login that ends closes the connection with leave to come back', async ()
   await connection.stop();
 });
 
-test('a client that sends more than it may is told and closed', async () => {
+test('a client above its rate limit is closed with the reason', async () => {
   const { connection } = await join({ retry: false });
   const closed = happens(connection, 'onclose');
   await connection.send('anything', 'x'.repeat(1024 * 1024 + 1));
   assert.match(String(await closed), /1048576|too large|larger/i);
 });
 
-test('refused: a wrong key, an expired token, another hub, no token', async () => {
+test('a wrong key, an expired token, a token of another hub and a missing token are rejected', async () => {
   const refused = async (accessToken, hub = HUB) => {
     const connection = client(clientUrl(undefined, hub), { accessToken, retry: false });
     await assert.rejects(connection.start(), /401/);
@@ -254,14 +254,14 @@ test('refused: a wrong key, an expired token, another hub, no token', async () =
   assert.ok((await broadcast.text()).length > 0, 'the answer says why');
 });
 
-test('refused: a bad hub name, a body that is no message, a body that is too large', async () => {
+test('an invalid hub name, an invalid message and an oversized body are rejected', async () => {
   const status = async (path, body) => (await rest('POST', path, body)).status;
   assert.equal(await status('/api/v1/hubs/1bad', news('x')), 400);
   assert.equal(await status(`/api/v1/hubs/${HUB}`, { nothing: true }), 400);
   assert.equal(await status(`/api/v1/hubs/${HUB}`, news('x'.repeat(1024 * 1024 + 1))), 413);
 });
 
-test('after kill -9 and a new start clients come back by themselves', async () => {
+test('clients reconnect after kill -9 and a restart', async () => {
   const { connection, messages } = await join({ user: 'ada' });
   const back = happens(connection, 'onreconnected');
   await chappe.kill();
@@ -272,7 +272,7 @@ test('after kill -9 and a new start clients come back by themselves', async () =
   await connection.stop();
 });
 
-test('a drain tells clients to reconnect, and they do', async () => {
+test('clients reconnect when the server drains', async () => {
   const { connection, messages } = await join();
   const told = happens(connection, 'onreconnecting');
   const back = happens(connection, 'onreconnected');

@@ -79,7 +79,7 @@ for (const { transport, protocol } of COMBINATIONS) {
   });
 }
 
-test('the end of a stream that the hub wrote during a pause arrives, though the hub writes no more', async (context) => {
+test('the end of a stream written during a pause arrives without further writes', async (context) => {
   let isPaused = () => false;
   const methods = {
     async* fill() {

@@ -124,7 +124,7 @@ async function* upload(left) {
   for (; left > 0; left -= chunk.length) yield chunk.subarray(0, left);
 }
 
-test('an upload of any size passes without being held', async () => {
+test('an upload of any size is streamed', async () => {
   // One run first, so that both are warmed up.
   assert.equal(await (await call('up', { method: 'POST', body: upload(MIB) })).text(), String(MIB));
   await withinMemory(async () => {
@@ -132,7 +132,7 @@ test('an upload of any size passes without being held', async () => {
   });
 });
 
-test('a response of any size passes without being held, at the pace of its reader', async () => {
+test('a response of any size is streamed at the rate of its reader', async () => {
   assert.equal(await length(await call(`down?bytes=${MIB}`)), MIB);
   await withinMemory(async () => {
     for (const name of ['down', 'object']) {
@@ -155,7 +155,7 @@ test('a response of any size passes without being held, at the pace of its reade
   });
 });
 
-test('a response begins before its request has ended', async () => {
+test('a response begins before the request body is complete', async () => {
   const pieces = [];
   const body = new ReadableStream({ start: (controller) => pieces.push(controller) });
   pieces[0].enqueue(Buffer.from('first'));
@@ -169,7 +169,7 @@ test('a response begins before its request has ended', async () => {
   assert.deepEqual(response.headers.getSetCookie(), ['a=1', 'b=2']);
 });
 
-test('what never comes does not hang', async () => {
+test('a result that never arrives times out', async () => {
   assert.equal((await call('nothing')).status, 204);
   assert.equal((await call('throws')).status, 500);
   const late = await call('late');
@@ -178,7 +178,7 @@ test('what never comes does not hang', async () => {
   assert.equal(await (await call('route/Ann')).text(), 'Ann');
 });
 
-test('an early answer to a large upload comes before the upload ends', async () => {
+test('an early response to a large upload arrives before the upload ends', async () => {
   const { port } = new URL(chappe.urls.functions);
   const outgoing = request({ port, host: 'localhost', path: '/api/refuses', method: 'POST', headers: { 'content-length': 100 * MIB } });
   outgoing.on('error', () => {});
@@ -191,7 +191,7 @@ test('an early answer to a large upload comes before the upload ends', async () 
   outgoing.destroy();
 });
 
-test('a client that goes away aborts the signal of its function', async () => {
+test('a client that disconnects aborts the AbortSignal of its function', async () => {
   const after = await logAfter();
   const cut = new AbortController();
   const asked = call('hangs', { signal: cut.signal });

@@ -21,7 +21,7 @@ async function startCollector() {
   return { port, spans: () => lines.slice(1), stop: () => child.stdin.end() };
 }
 
-test('a write and its way to the clients are exported as one trace', async (context) => {
+test('a write and its delivery to the clients are exported as one trace', async (context) => {
   const collector = await startCollector();
   context.after(() => collector.stop());
   const chappe = await Chappe.start({

@@ -70,7 +70,7 @@ async function fill(prefix) {
 }
 
 // The log keeps only its last lines, so the lines of the start are checked first.
-test('two functions that share leases are warned about, and one with a prefix is not', async () => {
+test('two functions that share leases cause a warning, and one with a prefix does not', async () => {
   await eventually(() => (/same leases/.test(chappe.log) ? true : undefined), 'a warning');
   const [line, ...more] = chappe.log.split('\n').filter((each) => /same leases/.test(each));
   assert.deepEqual(more, []);
@@ -78,14 +78,14 @@ test('two functions that share leases are warned about, and one with a prefix is
   assert.match(line, /leaseContainerPrefix/);
 });
 
-test('a function that starts before its container misses none of its items', async () => {
+test('a trigger that starts before its container exists misses no item', async () => {
   await eventually(() => (/container 'late' in database 'd'.* does not exist/.test(chappe.log) ? true : undefined), 'the missing container is told');
   const { ids } = await fill('first-');
   await eventually(async () => ((await seen('late')).length >= 20 ? true : undefined), '20 items');
   assert.deepEqual((await seen('late')).sort(), ids.sort());
 });
 
-test('a container that is deleted and made again under a running function loses none of its items', async () => {
+test('a trigger loses no item of a container that is deleted and created again', async () => {
   await cosmos.database('d').container('late').delete();
   const { ids } = await fill('second-');
   const ofSecond = async () => (await seen('late')).filter((id) => id.startsWith('second-'));

@@ -61,13 +61,13 @@ function suite(name, endpoint) {
       client.dispose();
     });
 
-    test("the account says where it is", async () => {
+    test("the account names its endpoint", async () => {
       const { resource } = await client.getDatabaseAccount();
       assert.equal(resource.consistencyPolicy, "Session");
       assert.equal(new URL(await client.getWriteEndpoint()).host, new URL(endpoint).host);
     });
 
-    test("a wrong key is refused", async () => {
+    test("a wrong key is rejected", async () => {
       const stranger = new CosmosClient({ endpoint, key: Buffer.from("wrong").toString("base64") });
       await assert.rejects(stranger.databases.readAll().fetchAll(), refusedWith(401));
       stranger.dispose();
@@ -102,7 +102,7 @@ function suite(name, endpoint) {
       await assert.rejects(container.read(), refusedWith(404));
     });
 
-    test("the life of an item", async () => {
+    test("an item is created, read, replaced and deleted", async () => {
       const { items } = await newContainer();
       const created = await items.create({ id: "a b'é", pk: "x", n: 1 });
       assert.equal(created.statusCode, 201);
@@ -295,7 +295,7 @@ function suite(name, endpoint) {
       assert.deepEqual(later.ids, ["before", "a", "c", "b"]);
     });
 
-    test("what is not supported says so", async () => {
+    test("unsupported features are rejected by name", async () => {
       const container = await newContainer();
       const procedure = { id: "p", body: "function () {}" };
       await assert.rejects(container.scripts.storedProcedures.create(procedure), (error) => {

@@ -56,11 +56,11 @@ public final class Documents {
         String name = "java-" + UUID.randomUUID();
         client.createDatabaseIfNotExists(name).block(PATIENCE);
         Documents documents = new Documents(client.getDatabase(name));
-        check("the life of an item", documents::lifeOfAnItem);
+        check("an item is created, read, replaced and deleted", documents::lifeOfAnItem);
         check("batches and patches", documents::batchesAndPatches);
         check("queries, pages and many reads", documents::queries);
         check("values of different types are unequal", documents::unequalTypes);
-        check("direct mode is refused with a way out", () -> documents.directMode(arguments[0], arguments[1]));
+        check("direct mode is rejected with the advice to use gateway mode", () -> documents.directMode(arguments[0], arguments[1]));
         check("the throughput of containers and databases", () -> documents.throughput(client));
         check("the change feed by pull", documents::pulledFeed);
         check("the change feed processor, handleChanges", documents::changes);

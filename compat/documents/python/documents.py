@@ -131,7 +131,7 @@ def main(endpoint, key):
     name = f"python-{uuid.uuid4()}"
     database = client.create_database(name)
     checks = {
-        "the life of an item": lambda: life_of_an_item(database),
+        "an item is created, read, replaced and deleted": lambda: life_of_an_item(database),
         "items by their resource ids": lambda: resource_ids(database),
         "batches": lambda: batches(database),
         "queries, pages and many reads": lambda: queries(database),
