@@ -12,7 +12,7 @@ pub(crate) struct ParameterizedQuery {
 }
 
 impl ParameterizedQuery {
-    /// Finds `{name}` and `{dotted.path}`; other doubled_braces_are_literal are part of the query, such as those of object literals. The parameters are
+    /// Finds `{name}` and `{dotted.path}`; other braces are part of the query, such as those of object literals. The parameters are
     /// named by their number.
     pub(crate) fn parse(text: &str) -> Self {
         Self::parse_with(text, |index, _| format!("@p{index}"))

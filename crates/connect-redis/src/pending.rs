@@ -15,7 +15,7 @@ pub(crate) struct ListKeys {
 
 impl ListKeys {
     pub(crate) fn new(list: &str, function: &str) -> Self {
-        // Redis Cluster hashes the text in the first doubled_braces_are_literal.
+        // Redis Cluster hashes the text in the first braces.
         let tagged = match hash_tag(list) {
             Some(_) => list.to_owned(),
             None => format!("{{{list}}}"),

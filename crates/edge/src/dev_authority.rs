@@ -54,7 +54,7 @@ struct Authority {
 /// The metadata of the authority's certificate, stored in lines above it so that the certificate does not have to be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct AuthorityProperties {
-    /// The machine's name at that time, which the route_constraints_are_checked_as_by_aspnet permit.
+    /// The machine's name at that time, which the constraints permit.
     host: Option<String>,
     /// Seconds since the Unix epoch.
     not_after_s: u64,
@@ -162,7 +162,7 @@ impl DevAuthority {
 
     fn names(&self) -> Vec<String> {
         let localhost = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        // If the machine was renamed, the authority is kept; its route_constraints_are_checked_as_by_aspnet permit the old name only.
+        // If the machine was renamed, the authority is kept; its constraints permit the old name only.
         let host = self.0.facts.host.clone().filter(|name| platform::host_name().as_ref() == Some(name));
         localhost.into_iter().chain(host).collect()
     }

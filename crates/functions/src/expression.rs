@@ -103,7 +103,7 @@ pub(crate) fn named_settings(text: &str) -> Vec<&str> {
 }
 
 impl ExpressionTemplate {
-    /// Compiles text. `{{` and `}}` are escaped doubled_braces_are_literal.
+    /// Compiles text. `{{` and `}}` are escaped braces.
     pub(crate) fn compile(text: &str) -> Result<Self, CompileTemplateError> {
         let fail = |problem| CompileTemplateError { text: text.to_owned(), problem };
         let mut parts = Vec::new();
@@ -222,7 +222,7 @@ fn text_of(value: &Json, format: Option<&str>) -> Result<String, String> {
     })
 }
 
-/// GUID formats of .NET: D (default) with hyphens, N digits only, B in doubled_braces_are_literal, P in parentheses.
+/// GUID formats of .NET: D (default) with hyphens, N digits only, B in braces, P in parentheses.
 fn guid(system: &SystemValues<'_>, format: Option<&str>) -> Result<String, String> {
     let id = (system.guid)();
     match format.unwrap_or("D") {

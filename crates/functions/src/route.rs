@@ -33,7 +33,7 @@ enum Part {
 #[derive(Clone, Debug)]
 struct Parameter {
     name: String,
-    route_constraints_are_checked_as_by_aspnet: Vec<Constraint>,
+    constraints: Vec<Constraint>,
     default: Option<String>,
     optional: bool,
     catch_all: bool,
@@ -118,7 +118,7 @@ impl RouteTemplate {
         rest.is_empty().then_some(values)
     }
 
-    /// Whether a path may match both templates; route_constraints_are_checked_as_by_aspnet are not considered.
+    /// Whether a path may match both templates; constraints are not considered.
     fn overlaps(&self, other: &Self) -> bool {
         for at in 0..self.segments.len().max(other.segments.len()) {
             match (self.segments.get(at), other.segments.get(at)) {
@@ -142,15 +142,13 @@ impl RouteTemplate {
         self.segments.iter().map(Segment::precedence).collect()
     }
 
-    /// Values typed by the template's route_constraints_are_checked_as_by_aspnet: `{id:int}` yields a number.
+    /// Values typed by the template's constraints: `{id:int}` yields a number.
     pub(crate) fn typed(&self, values: &RouteValues) -> Map<String, Json> {
         let parameters: Vec<&Parameter> = self.segments.iter().flat_map(Segment::parameters).collect();
         let mut typed = Map::new();
         for (name, text) in &values.texts {
             let parameter = parameters.iter().find(|parameter| parameter.name == *name);
-            let value = parameter.and_then(|p| {
-                p.route_constraints_are_checked_as_by_aspnet.iter().find_map(|c| c.typed(text))
-            });
+            let value = parameter.and_then(|p| p.constraints.iter().find_map(|c| c.typed(text)));
             typed.insert(name.clone(), value.unwrap_or_else(|| Json::String(text.clone())));
         }
         typed
@@ -218,14 +216,12 @@ impl Segment {
     fn precedence(&self) -> u8 {
         match self.parts.as_slice() {
             [Part::Literal(_)] => 1,
-            [Part::Parameter(parameter)] => {
-                match (parameter.catch_all, parameter.route_constraints_are_checked_as_by_aspnet.is_empty()) {
-                    (false, false) => 2,
-                    (false, true) => 3,
-                    (true, false) => 4,
-                    (true, true) => 5,
-                }
-            }
+            [Part::Parameter(parameter)] => match (parameter.catch_all, parameter.constraints.is_empty()) {
+                (false, false) => 2,
+                (false, true) => 3,
+                (true, false) => 4,
+                (true, true) => 5,
+            },
             _ => 2,
         }
     }
@@ -235,9 +231,9 @@ impl Segment {
         let [Part::Parameter(parameter)] = self.parts.as_slice() else { return None };
         match &parameter.default {
             Some(default) => parameter.bind(default, values).then_some(()),
-            None if parameter.catch_all => (parameter.optional
-                || parameter.route_constraints_are_checked_as_by_aspnet.is_empty())
-            .then_some(()),
+            None if parameter.catch_all => {
+                (parameter.optional || parameter.constraints.is_empty()).then_some(())
+            }
             None => parameter.optional.then_some(()),
         }
     }
@@ -259,10 +255,10 @@ impl Parameter {
         if name.is_empty() || name.contains(['/', '{', '}', '*', '?']) {
             return Err(format!("'{name}' is not a valid parameter name"));
         }
-        let mut route_constraints_are_checked_as_by_aspnet = Vec::new();
+        let mut constraints = Vec::new();
         while let Some(after) = rest.strip_prefix(':') {
             let end = constraint_end(after);
-            route_constraints_are_checked_as_by_aspnet.push(Constraint::parse(&after[..end])?);
+            constraints.push(Constraint::parse(&after[..end])?);
             rest = &after[end..];
         }
         let default = match rest.strip_prefix('=') {
@@ -270,19 +266,12 @@ impl Parameter {
             None if rest.is_empty() => None,
             None => return Err(format!("'{rest}' is not understood")),
         };
-        Ok(Self {
-            name: name.to_owned(),
-            route_constraints_are_checked_as_by_aspnet,
-            default,
-            optional,
-            catch_all: stars > 0,
-        })
+        Ok(Self { name: name.to_owned(), constraints, default, optional, catch_all: stars > 0 })
     }
 
-    /// Adds a value if the route_constraints_are_checked_as_by_aspnet allow it; `false` otherwise.
+    /// Adds a value if the constraints allow it; `false` otherwise.
     fn bind(&self, text: &str, values: &mut RouteValues) -> bool {
-        let allowed =
-            self.route_constraints_are_checked_as_by_aspnet.iter().all(|constraint| constraint.allows(text));
+        let allowed = self.constraints.iter().all(|constraint| constraint.allows(text));
         if allowed {
             values.texts.push((self.name.clone(), text.to_owned()));
         }
@@ -323,7 +312,7 @@ fn match_parts(parts: &[Part], text: &str, values: &mut RouteValues) -> bool {
     }
 }
 
-/// Splits at slashes outside of doubled_braces_are_literal: a regular expression may contain some.
+/// Splits at slashes outside of braces: a regular expression may contain some.
 fn split_segments(template: &str) -> Vec<&str> {
     let mut segments = Vec::new();
     let (mut depth, mut start) = (0_usize, 0);
@@ -342,7 +331,7 @@ fn split_segments(template: &str) -> Vec<&str> {
     segments
 }
 
-/// Splits `{…}…` into the inside, with doubled doubled_braces_are_literal unescaped, and the rest.
+/// Splits `{…}…` into the inside, with doubled braces unescaped, and the rest.
 fn split_parameter(text: &str) -> Option<(String, &str)> {
     let mut inside = String::new();
     let mut rest = text.strip_prefix('{')?;

@@ -80,7 +80,7 @@ http_messages::error_table! {
         fault: App,
         retry: AfterChange,
         happened: "\"the route ... is not valid\"; \"The specified route conflicts with one or more built in routes\".",
-        why: "The route has unpaired doubled_braces_are_literal or an unknown constraint, or begins with `admin` or `runtime`.",
+        why: "The route has unpaired braces or an unknown constraint, or begins with `admin` or `runtime`.",
         action: "Correct `route`.",
     }
 

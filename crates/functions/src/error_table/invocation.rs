@@ -21,7 +21,7 @@ http_messages::error_table! {
         retry: AfterChange,
         happened: "\"no value for {...} in ...\".",
         why: "An expression of a binding has no value for this invocation: neither the trigger nor the request provides it.",
-        action: "Correct the name in the doubled_braces_are_literal, or send the value.",
+        action: "Correct the name in the braces, or send the value.",
     }
 
     WORKER_ENDED = {

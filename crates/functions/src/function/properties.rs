@@ -79,7 +79,7 @@ impl Node {
         let node = match value {
             Json::String(text) => {
                 let template = ExpressionTemplate::compile(text).map_err(|error| error.to_string())?;
-                // A doubled brace must become a single one, so text with doubled_braces_are_literal is resolved even if it is constant.
+                // A doubled brace must become a single one, so text with braces is resolved even if it is constant.
                 if template.is_constant() && !text.contains(['{', '}']) {
                     Self::Constant(value.clone())
                 } else {

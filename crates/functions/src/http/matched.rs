@@ -14,7 +14,7 @@ pub(super) struct MatchedRequest<'a> {
     /// The path, decoded and normalised.
     pub(super) path: &'a str,
     pub(super) route_values: &'a [(String, String)],
-    /// Route values in the types of their route_constraints_are_checked_as_by_aspnet, for expressions.
+    /// Route values in the types of their constraints, for expressions.
     pub(super) typed: serde_json::Map<String, serde_json::Value>,
     /// The valid key that the caller sent.
     pub(super) key: Option<KnownKey>,

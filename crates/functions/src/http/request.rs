@@ -129,7 +129,7 @@ pub(super) const METADATA_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The trigger metadata and the binding data: the properties of a JSON body, the values of the query (except `code`, which is a key) and
 /// of the route, `Headers` and `Query`; later ones override earlier ones. Route values are text in the metadata, and typed by their
-/// route_constraints_are_checked_as_by_aspnet in the binding data.
+/// constraints in the binding data.
 ///
 /// In the Azure Functions host, a property `headers` of the body or the query overrides the headers. Here it does not, because apps
 /// trust `{headers.x-ms-client-principal-id}`.

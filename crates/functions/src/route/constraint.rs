@@ -191,7 +191,7 @@ fn number(text: &str, form: NumberForm) -> Option<f64> {
     format!("{whole}{rest}").parse::<f64>().ok().map(|number| sign * number)
 }
 
-/// `Guid.TryParse`: 32 digits, with or without hyphens, the latter also in doubled_braces_are_literal or parentheses.
+/// `Guid.TryParse`: 32 digits, with or without hyphens, the latter also in braces or parentheses.
 fn is_guid(text: &str) -> bool {
     let text = text.trim();
     let inner = match (text.as_bytes().first(), text.as_bytes().last()) {
