@@ -10,8 +10,8 @@ use crate::time_span::format_time_span;
 
 impl Invoker {
     /// Invokes a function until it succeeds or the policy allows no further retry. Returns the last result. An interrupted
-    /// invocation is not retried here, as its effects are unknown; its trigger decides. `shutdown` ends the waiting between two
-    /// tries.
+    /// invocation is not retried here, as its effects are unknown; its trigger decides. `shutdown` and the cancellation of the
+    /// invocation end the pause between two attempts.
     pub(crate) async fn invoke_with_retry(
         &self,
         function: &Function,
@@ -24,6 +24,7 @@ impl Invoker {
         let name = function.name();
         let id = uuid::Uuid::new_v4().to_string();
         let max = policy.retries_max_i32();
+        let mut cancellation = trigger_data.options.cancellation.clone();
         // The first attempt has a context too: functions compare its count with its maximum.
         let mut context = RetryContext { retry_count: 0, max_retry_count: max, exception: None };
         for retry in 1_u32.. {
@@ -45,6 +46,8 @@ impl Invoker {
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = shutdown.requested() => return Err(error),
+                // The caller has left; nobody waits for the next attempt.
+                () = cancellation.cancelled() => return Err(error),
             }
             self.metrics.retries.get_or_create(&FunctionLabel { function: name.to_owned() }).inc();
             context = RetryContext {

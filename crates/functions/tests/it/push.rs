@@ -11,7 +11,7 @@ use functions_contract::PushRequest;
 use http::Request;
 use serde_json::{Value as Json, json};
 use tokio::sync::Notify;
-use worker_protocol::{InvocationRequest, TypedData};
+use worker_protocol::{InvocationRequest, RetryOptions, RetryStrategy, TypedData};
 
 use crate::fake::{Host, Setup, body_of, returned, threw};
 
@@ -196,6 +196,45 @@ async fn a_sender_that_leaves_cancels_the_invocation_whose_end_is_still_recorded
     host.handle.drain(Duration::from_millis(10)).await;
     let log = host.log();
     assert!(log.contains("Invocations did not end in time and are aborted."), "drain waits for it: {log}");
+}
+
+#[tokio::test]
+async fn a_sender_that_leaves_ends_the_pause_before_a_retry() {
+    let entered = Arc::new(Notify::new());
+    let enter = Arc::clone(&entered);
+    let host = Setup::default()
+        .options(|options| options.requests_max = 1)
+        .function("f", &webhook(), move |_| {
+            enter.notify_one();
+            async { threw("down") }
+        })
+        .metadata(|metadata| {
+            metadata.retry_options = Some(RetryOptions {
+                max_retry_count: 1,
+                retry_strategy: RetryStrategy::FixedDelay,
+                delay_interval: Some(Duration::from_secs(3600)),
+                ..RetryOptions::default()
+            });
+        })
+        .start()
+        .await;
+    tokio::select! {
+        _ = host.handle.push("webhook", request("1")) => panic!("the retry comes in an hour"),
+        () = entered.notified() => {}
+    }
+    // While the first event waits for its retry, it uses the only permit: a further one is 429.
+    let next = async {
+        loop {
+            tokio::select! {
+                response = host.handle.push("webhook", request("2")) => {
+                    assert_eq!(response.expect("the app runs").status().as_u16(), 429);
+                    tokio::task::yield_now().await;
+                }
+                () = entered.notified() => return,
+            }
+        }
+    };
+    tokio::time::timeout(crate::fake::PATIENCE, next).await.expect("the first event frees its permit");
 }
 
 #[tokio::test]
