@@ -101,8 +101,11 @@ impl Connector for CosmosDb {
     }
 
     fn connections(&self, spec: &BindingSpec) -> Vec<ConnectionSetting> {
-        let setting =
-            |name: &str| ConnectionSetting { name: name.to_owned(), example: CONNECTION_EXAMPLE.to_owned() };
+        let setting = |name: &str| ConnectionSetting {
+            name: name.to_owned(),
+            example: CONNECTION_EXAMPLE.to_owned(),
+            alternative: None,
+        };
         let mut settings = vec![setting(text(spec, &CONNECTION).unwrap_or(CONNECTION_DEFAULT))];
         if spec.is_trigger() {
             settings.extend(text(spec, &LEASE_CONNECTION).map(setting));

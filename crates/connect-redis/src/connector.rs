@@ -8,6 +8,8 @@ use functions_contract::{
     AppSettings, BindingError, BindingSpec, ConnectionSetting, Connector, Direction, Reader, Sink, Source,
 };
 
+use http_messages::error_chain;
+
 use crate::binding::{CommandReader, CommandSink};
 use crate::client::RedisClient;
 use crate::connection_string::ConnectionString;
@@ -57,7 +59,7 @@ impl Redis {
         }
         let connection = ConnectionString::parse(&text).map_err(|error| invalid(error.to_string()))?;
         let client = RedisClient::new(&connection, setting, &self.options)
-            .map_err(|error| invalid(error.to_string()))?;
+            .map_err(|error| invalid(error_chain(&error)))?;
         let client = Arc::new(client);
         // When an app is reloaded with other settings, clients that it no longer uses remain.
         clients.retain(|_, client| Arc::strong_count(client) > 1);
@@ -79,8 +81,11 @@ impl Connector for Redis {
     }
 
     fn connections(&self, spec: &BindingSpec) -> Vec<ConnectionSetting> {
-        let setting =
-            |name: &str| ConnectionSetting { name: name.to_owned(), example: CONNECTION_EXAMPLE.to_owned() };
+        let setting = |name: &str| ConnectionSetting {
+            name: name.to_owned(),
+            example: CONNECTION_EXAMPLE.to_owned(),
+            alternative: None,
+        };
         spec.text("connection").map(setting).into_iter().collect()
     }
 

@@ -1,18 +1,18 @@
-//! The input binding `signalRConnectionInfo` and the output binding `signalR`.
+//! The input bindings `signalRConnectionInfo`, `signalRNegotiation` and `signalREndpoints`, and the output binding `signalR`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use functions_contract::{BindingContext, BindingError, Reader, Sink, Value, find_property};
+use futures_util::future::join_all;
 use identity::Claims;
 use serde_json::{Map, Value as Json};
 
-use crate::output::OutputItem;
-use crate::service::SignalRService;
+use crate::endpoints::{Endpoint, Endpoints};
+use crate::output::{ItemContent, OutputItem};
 
 /// `signalRConnectionInfo`.
 pub(crate) struct ConnectionInfo {
-    pub(crate) service: Arc<dyn SignalRService>,
+    pub(crate) endpoints: Endpoints,
     /// How long the clients' tokens are valid.
     pub(crate) token_lifetime: Duration,
 }
@@ -21,18 +21,64 @@ pub(crate) struct ConnectionInfo {
 impl Reader for ConnectionInfo {
     /// The negotiate response for a client: `{"url", "accessToken"}`.
     async fn read(&self, context: &BindingContext<'_>) -> Result<Value, BindingError> {
-        let hub = hub(context)?;
-        let user = property(context.properties, "userId");
-        let claims = token_claims(context.properties)?;
-        let access = self.service.client_access(hub, user, &claims, self.token_lifetime, context.origin)?;
-        let info = serde_json::json!({ "url": access.url, "accessToken": access.access_token });
+        let info = access(self.endpoints.for_client(), context, self.token_lifetime)?;
         Ok(Value::Json(info.to_string().into()))
     }
 }
 
+/// `signalRNegotiation`: the function chooses the endpoint of a client.
+pub(crate) struct Negotiation {
+    pub(crate) endpoints: Endpoints,
+    /// How long the clients' tokens are valid.
+    pub(crate) token_lifetime: Duration,
+}
+
+#[async_trait::async_trait]
+impl Reader for Negotiation {
+    /// The facts of each endpoint, with the negotiate response for it as `connectionInfo`.
+    async fn read(&self, context: &BindingContext<'_>) -> Result<Value, BindingError> {
+        let endpoint = |endpoint: &Endpoint| {
+            let mut facts = endpoint.to_json();
+            facts.insert("connectionInfo".to_owned(), access(endpoint, context, self.token_lifetime)?);
+            Ok(Json::Object(facts))
+        };
+        let endpoints =
+            self.endpoints.all().iter().map(endpoint).collect::<Result<Vec<_>, BindingError>>()?;
+        Ok(Value::Json(serde_json::json!({ "endpoints": endpoints }).to_string().into()))
+    }
+}
+
+/// `signalREndpoints`.
+pub(crate) struct EndpointList {
+    pub(crate) endpoints: Endpoints,
+}
+
+#[async_trait::async_trait]
+impl Reader for EndpointList {
+    /// The facts of each endpoint.
+    async fn read(&self, _: &BindingContext<'_>) -> Result<Value, BindingError> {
+        let endpoints =
+            self.endpoints.all().iter().map(|endpoint| Json::Object(endpoint.to_json())).collect();
+        Ok(Value::Json(Json::Array(endpoints).to_string().into()))
+    }
+}
+
+/// The address and token with which a client connects to an endpoint.
+fn access(
+    endpoint: &Endpoint,
+    context: &BindingContext<'_>,
+    token_lifetime: Duration,
+) -> Result<Json, BindingError> {
+    let hub = hub(context)?;
+    let user = property(context.properties, "userId");
+    let claims = token_claims(context.properties)?;
+    let access = endpoint.service.client_access(hub, user, &claims, token_lifetime, context.origin)?;
+    Ok(serde_json::json!({ "url": access.url, "accessToken": access.access_token }))
+}
+
 /// `signalR`.
 pub(crate) struct MessageSink {
-    pub(crate) service: Arc<dyn SignalRService>,
+    pub(crate) endpoints: Endpoints,
 }
 
 #[async_trait::async_trait]
@@ -41,13 +87,19 @@ impl Sink for MessageSink {
         let hub = hub(context)?;
         // All items are parsed before the first one is sent, so that an output with a wrong item sends nothing.
         let items = items.iter().map(OutputItem::parse).collect::<Result<Vec<_>, _>>()?;
-        for item in items {
-            match item {
-                OutputItem::Message(message) => self.service.send(hub, &message, context.trace).await?,
-                OutputItem::GroupAction(change) => {
-                    self.service.change_group(hub, &change, context.trace).await?;
+        for OutputItem { content, endpoints } in items {
+            let endpoints = self.endpoints.for_item(endpoints.as_deref());
+            let written = endpoints.iter().map(|endpoint| async {
+                match &content {
+                    ItemContent::Message(message) => endpoint.service.send(hub, message, context.trace).await,
+                    ItemContent::GroupAction(change) => {
+                        endpoint.service.change_group(hub, change, context.trace).await
+                    }
                 }
-            }
+            });
+            // An endpoint that fails does not keep the item from the others.
+            let failed = join_all(written).await.into_iter().find_map(Result::err);
+            failed.map_or(Ok(()), Err)?;
         }
         Ok(())
     }

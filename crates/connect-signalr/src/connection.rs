@@ -1,7 +1,6 @@
 //! The app settings that hold a binding's connection string.
 
 use functions_contract::{AppSettings, BindingError, BindingSpec};
-use identity::SignalRConnectionString;
 
 /// The setting that holds the connection string unless the binding names another one.
 const DEFAULT_SETTING: &str = "AzureSignalRConnectionString";
@@ -19,16 +18,23 @@ pub(crate) fn example() -> String {
     )
 }
 
-/// The connection string of a binding.
-pub(crate) fn parse(setting: &str, app: &dyn AppSettings) -> Result<SignalRConnectionString, BindingError> {
-    let text = app.connection(setting).or_else(|| by_identity(setting, app)).ok_or_else(|| {
-        BindingError::Declaration(format!(
-            "the setting {setting:?} is missing: it has the SignalR connection string. Put it into local.settings.json \
-             under Values; to use the service in this process: {}",
-            example()
-        ))
-    })?;
-    SignalRConnectionString::parse(&text).map_err(|error| invalid(setting, &error.to_string()))
+/// The connection string in a setting, or the one that is equivalent to the settings of an identity-based connection:
+/// `<setting>__serviceUri` and its siblings.
+pub(crate) fn find(setting: &str, app: &dyn AppSettings) -> Option<String> {
+    let part = |name: &str| {
+        let names = [format!("{setting}__{name}"), format!("{setting}:{name}")];
+        names.iter().find_map(|name| app.setting(name)).filter(|text| !text.is_empty())
+    };
+    app.connection(setting).or_else(|| part("serviceUri").map(|uri| by_identity(&uri, part)))
+}
+
+/// The error for a setting that does not exist.
+pub(crate) fn missing(setting: &str) -> BindingError {
+    BindingError::Declaration(format!(
+        "the setting {setting:?} is missing: it has the SignalR connection string. Put it into local.settings.json \
+         under Values; to use the service in this process: {}",
+        example()
+    ))
 }
 
 /// The error for a setting whose value cannot be used.
@@ -36,14 +42,8 @@ pub(crate) fn invalid(setting: &str, why: &str) -> BindingError {
     BindingError::Declaration(format!("the setting {setting:?}: {why}"))
 }
 
-/// The connection string that is equivalent to the settings of an identity-based connection: `<setting>__serviceUri` and
-/// its siblings, as the Azure Functions extension reads them.
-fn by_identity(setting: &str, app: &dyn AppSettings) -> Option<String> {
-    let part = |name: &str| {
-        let names = [format!("{setting}__{name}"), format!("{setting}:{name}")];
-        names.iter().find_map(|name| app.setting(name)).filter(|text| !text.is_empty())
-    };
-    let endpoint = part("serviceUri")?;
+/// The connection string that is equivalent to the parts of an identity-based connection, as the Azure Functions extension reads them.
+pub(crate) fn by_identity(endpoint: &str, part: impl Fn(&str) -> Option<String>) -> String {
     let login = match (part("clientId"), part("tenantId"), part("clientSecret")) {
         (Some(client), Some(tenant), Some(secret)) => {
             format!("AuthType=azure.app;ClientId={client};TenantId={tenant};ClientSecret={secret};")
@@ -54,5 +54,5 @@ fn by_identity(setting: &str, app: &dyn AppSettings) -> Option<String> {
         }
         (None, ..) => "AuthType=azure;".to_owned(),
     };
-    Some(format!("Endpoint={endpoint};{login}"))
+    format!("Endpoint={endpoint};{login}")
 }

@@ -1,4 +1,5 @@
-//! `signalRTrigger`, and the bindings `signalRConnectionInfo` (input) and `signalR` (output) of functions.
+//! `signalRTrigger`, and the bindings `signalRConnectionInfo`, `signalRNegotiation`, `signalREndpoints` (inputs) and `signalR` (output)
+//! of functions.
 //!
 //! A binding's connection string decides which service it uses: the one in this process, called through the trait
 //! [`SignalRService`], or another one over the network, called through the REST data plane (version 1, as the management
@@ -13,6 +14,8 @@
 mod binding;
 mod connection;
 mod connector;
+mod endpoint_settings;
+mod endpoints;
 mod error_table;
 mod options;
 mod output;

@@ -4,11 +4,29 @@ use functions_contract::{BindingError, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::endpoint_settings::EndpointType;
+
 /// One item of an output.
 #[derive(Debug)]
-pub(crate) enum OutputItem {
+pub(crate) struct OutputItem {
+    pub(crate) content: ItemContent,
+    /// The endpoints to which it is sent; `None`: all.
+    pub(crate) endpoints: Option<Vec<NamedEndpoint>>,
+}
+
+/// What an item does.
+#[derive(Debug)]
+pub(crate) enum ItemContent {
     Message(SignalRMessage),
     GroupAction(SignalRGroupAction),
+}
+
+/// An endpoint as an item names it: with the facts that `signalREndpoints` and `signalRNegotiation` show.
+#[derive(Debug)]
+pub(crate) struct NamedEndpoint {
+    pub(crate) name: String,
+    pub(crate) kind: EndpointType,
+    pub(crate) url: String,
 }
 
 /// A method to invoke on clients.
@@ -85,6 +103,42 @@ struct WrittenItem {
     group_name: Option<String>,
     #[serde(alias = "Action")]
     action: Option<String>,
+    #[serde(alias = "Endpoints")]
+    endpoints: Option<Vec<WrittenEndpoint>>,
+}
+
+#[derive(Deserialize)]
+struct WrittenEndpoint {
+    #[serde(alias = "EndpointType")]
+    #[serde(rename = "endpointType")]
+    kind: Option<WrittenType>,
+    #[serde(alias = "Name")]
+    name: Option<String>,
+    #[serde(alias = "Endpoint")]
+    endpoint: String,
+}
+
+/// The serialiser of the extension accepts names and numbers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenType {
+    Name(String),
+    Number(u8),
+}
+
+impl WrittenEndpoint {
+    fn named(self) -> Result<NamedEndpoint, BindingError> {
+        let kind = match &self.kind {
+            None | Some(WrittenType::Number(0)) => Some(EndpointType::Primary),
+            Some(WrittenType::Number(1)) => Some(EndpointType::Secondary),
+            Some(WrittenType::Name(name)) => EndpointType::parse(name),
+            Some(WrittenType::Number(_)) => None,
+        };
+        let kind = kind.ok_or_else(|| {
+            invalid("the endpointType of an endpoint of a signalR output must be Primary or Secondary")
+        })?;
+        Ok(NamedEndpoint { name: self.name.unwrap_or_default(), kind, url: self.endpoint })
+    }
 }
 
 impl OutputItem {
@@ -99,6 +153,8 @@ impl OutputItem {
                 "an item of a signalR output must be an object with target and arguments: {error}"
             ))
         })?;
+        let named = written.endpoints.map(|all| all.into_iter().map(WrittenEndpoint::named).collect());
+        let endpoints = named.transpose()?;
         let non_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
         let connection = non_empty(written.connection_id);
         let user = non_empty(written.user_id);
@@ -115,14 +171,16 @@ impl OutputItem {
                 (None, None, Some(group)) => Recipient::Group(group),
                 (None, None, None) => Recipient::All,
             };
-            return Ok(Self::Message(SignalRMessage { recipient, target, arguments }));
+            let content = ItemContent::Message(SignalRMessage { recipient, target, arguments });
+            return Ok(Self { content, endpoints });
         }
         let Some(action) = written.action else {
             return Err(invalid(
                 "an item of a signalR output needs a target (a message) or an action (a group action)",
             ));
         };
-        Ok(Self::GroupAction(SignalRGroupAction::parse(&action, connection, user, group)?))
+        let change = SignalRGroupAction::parse(&action, connection, user, group)?;
+        Ok(Self { content: ItemContent::GroupAction(change), endpoints })
     }
 }
 
@@ -169,11 +227,12 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let found = match OutputItem::parse(&Value::Json(text.into())) {
-            Ok(OutputItem::Message(SignalRMessage { recipient, target, arguments })) => {
+        let parsed = OutputItem::parse(&Value::Json(text.into()));
+        let found = match parsed.map(|item| item.content) {
+            Ok(ItemContent::Message(SignalRMessage { recipient, target, arguments })) => {
                 format!("{recipient:?} {target} {arguments}")
             }
-            Ok(OutputItem::GroupAction(change)) => format!("{:?} {:?}", change.member, change.action),
+            Ok(ItemContent::GroupAction(change)) => format!("{:?} {:?}", change.member, change.action),
             Err(error) => error.to_string(),
         };
         assert_eq!(found, expected, "{text}");
@@ -197,6 +256,26 @@ mod tests {
         );
         check(r#"{"action":"removeAll","connectionId":"c"}"#, r#"Connection("c") RemoveAll"#);
         check(r#"{"action":"removeAll","groupName":"g","userId":"u"}"#, r#"User("u") RemoveAll"#);
+    }
+
+    #[test]
+    fn an_item_may_name_its_endpoints() {
+        let named = |text: &str| {
+            let item = OutputItem::parse(&Value::Json(text.into())).map_err(|error| error.to_string())?;
+            let text = |one: &NamedEndpoint| format!("{} {} {}", one.name, one.kind.name(), one.url);
+            Ok(item.endpoints.map(|all| all.iter().map(text).collect::<Vec<_>>().join(", ")))
+        };
+        assert_eq!(named(r#"{"target":"t"}"#), Ok(None));
+        assert_eq!(named(r#"{"target":"t","endpoints":null}"#), Ok(None));
+        assert_eq!(named(r#"{"target":"t","endpoints":[]}"#), Ok(Some(String::new())));
+        let several = r#"{"action":"removeAll","userId":"u","endpoints":[
+            {"endpointType":"Secondary","name":"a","endpoint":"http://a","online":true},
+            {"EndpointType":1,"Name":"b","Endpoint":"http://b"}, {"endpoint":"http://c"}]}"#;
+        let expected = "a Secondary http://a, b Secondary http://b,  Primary http://c";
+        assert_eq!(named(several), Ok(Some(expected.to_owned())));
+        let wrong = r#"{"target":"t","endpoints":[{"endpoint":"http://a","endpointType":"third"}]}"#;
+        let error: String = named(wrong).expect_err("no such type");
+        assert!(error.ends_with("must be Primary or Secondary"), "{error}");
     }
 
     #[test]

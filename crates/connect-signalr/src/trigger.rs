@@ -32,11 +32,11 @@ const FAILED: &str = "Method execution failed.";
 /// The trigger of one function.
 pub(crate) struct SignalRTrigger {
     pub(crate) declaration: Declaration,
-    /// The key with which the service signs its requests; `None` for a connection without a key, whose requests only the system key of
+    /// The keys with which the services sign their requests; none for connections without a key, whose requests only the system key of
     /// the extension protects.
-    pub(crate) key: Option<AccessKey>,
-    /// The service of this process that the connection string names.
-    pub(crate) service: Option<String>,
+    pub(crate) keys: Vec<AccessKey>,
+    /// The services of this process that the connection strings name.
+    pub(crate) services: Vec<String>,
 }
 
 #[async_trait::async_trait]
@@ -45,7 +45,7 @@ impl PushTrigger for SignalRTrigger {
         let Declaration { hub, category, event, .. } = &self.declaration;
         let by_http = trigger_address(None, hub, category, event);
         let in_process =
-            self.service.as_deref().map(|service| trigger_address(Some(service), hub, category, event));
+            self.services.iter().map(|service| trigger_address(Some(service), hub, category, event));
         std::iter::once(by_http).chain(in_process).collect()
     }
 
@@ -58,9 +58,9 @@ impl PushTrigger for SignalRTrigger {
         }
         // Requests of this process come from the service that the connection string names; they need no proof.
         let is_in_process = parts.extensions.get::<InProcessCaller>().is_some();
-        if let Some(key) = self.key.as_ref().filter(|_| !is_in_process)
-            && !signature::is_valid(&headers.text("signature"), &connection, key)
-        {
+        let signatures = headers.text("signature");
+        let is_signed = self.keys.iter().any(|key| signature::is_valid(&signatures, &connection, key));
+        if !is_in_process && !self.keys.is_empty() && !is_signed {
             return plain(
                 StatusCode::UNAUTHORIZED,
                 "The header X-ASRS-Signature has no signature by the access key of the connection string.",

@@ -17,6 +17,8 @@ pub struct ConnectionSetting {
     pub name: String,
     /// A value that works on a developer's machine, shown when the setting is missing.
     pub example: String,
+    /// The beginning of the names of settings that stand in for it, such as `Azure:SignalR:Endpoints:`; in names, `__` is a colon.
+    pub alternative: Option<&'static str>,
 }
 
 /// Creates the triggers, readers and sinks of one outside system.

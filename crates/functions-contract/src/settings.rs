@@ -18,6 +18,12 @@ pub trait AppSettings: Send + Sync {
         self.connection(name).is_some()
     }
 
+    /// The names of all settings that begin with this text, in any case. A double underscore in a name is a colon here, as in .NET.
+    /// Default: none.
+    fn names_below(&self, _prefix: &str) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Identity of the app that survives restarts; part of the names of leases and checkpoints.
     fn host_id(&self) -> &str;
 }

@@ -95,12 +95,14 @@ pub(crate) fn settings_used(
             for (property, name) in named.filter(|(property, _)| !is_literal(kind, property)) {
                 add(&function.name, &name, settings.get(&name).is_some(), example_of(&property).to_owned());
             }
-            for ConnectionSetting { name, example } in
+            for ConnectionSetting { name, example, alternative } in
                 spec(&function.name, raw, properties).iter().flat_map(&connections)
             {
                 // A name with %...% is itself a use, which was recorded above.
                 if named_settings(&name).is_empty() {
-                    add(&function.name, &name, settings.has_connection(&name), example);
+                    let is_set = settings.has_connection(&name)
+                        || alternative.is_some_and(|prefix| !settings.names_below(prefix).is_empty());
+                    add(&function.name, &name, is_set, example);
                 }
             }
         }
@@ -173,7 +175,9 @@ mod tests {
 
     fn connection(spec: &BindingSpec) -> Vec<ConnectionSetting> {
         let named = spec.text("connection").map(str::to_owned);
-        named.map(|name| ConnectionSetting { name, example: "Endpoint=x;".to_owned() }).into_iter().collect()
+        let setting =
+            |name| ConnectionSetting { name, example: "Endpoint=x;".to_owned(), alternative: Some("Buses:") };
+        named.map(setting).into_iter().collect()
     }
 
     #[test]
@@ -211,6 +215,17 @@ mod tests {
         );
         assert_eq!(uses[3].line(), "\"Cron\": \"0 */5 * * * *\",");
         assert_eq!(uses[3].closest, None);
+    }
+
+    #[test]
+    fn settings_that_stand_in_for_a_connection_satisfy_it() {
+        let feed = serde_json::json!({"type": "feed", "name": "a", "direction": "out", "connection": "Bus"});
+        let functions = [function("one", &[feed])];
+        for (name, is_set) in [("BUSES__one", true), ("Buses:one", true), ("Busesone", false)] {
+            let settings = MergedSettings::from_pairs("app", [(name, "x")]);
+            let uses = settings_used(&functions, &settings, &LocalSettings::default(), connection);
+            assert_eq!(uses.iter().map(|one| one.is_set).collect::<Vec<_>>(), [is_set], "{name}");
+        }
     }
 
     #[test]

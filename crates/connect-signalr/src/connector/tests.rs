@@ -13,7 +13,7 @@ use trace::TraceContext;
 
 use super::*;
 use crate::output::{SignalRGroupAction, SignalRMessage};
-use crate::service::NegotiationInfo;
+use crate::service::{NegotiationInfo, SignalRService};
 
 /// A service that records what the bindings request of it.
 #[derive(Default)]
@@ -78,6 +78,11 @@ struct Settings(Vec<(&'static str, &'static str)>);
 impl AppSettings for Settings {
     fn setting(&self, name: &str) -> Option<String> {
         self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    fn names_below(&self, prefix: &str) -> Vec<String> {
+        let is_below = |name: &&str| name.replace("__", ":").starts_with(prefix);
+        self.0.iter().map(|(name, _)| *name).filter(is_below).map(str::to_owned).collect()
     }
 
     fn host_id(&self) -> &str {
@@ -224,4 +229,93 @@ async fn settings_of_an_identity_based_connection_reach_the_service_in_process()
     let settings = Settings(vec![("AzureSignalRConnectionString__serviceUri", "http://localhost:9999")]);
     connector(&service).sink(&spec, &settings).await.expect("the service is in this process");
     assert_eq!(service.calls(), ["http://localhost:9999"]);
+}
+
+/// Two primary endpoints and a secondary one, each with a service of its own.
+const ENDPOINT_SETTINGS: [(&str, &str); 3] = [
+    ("Azure__SignalR__Endpoints__east", "Endpoint=http://east;AccessKey=k;"),
+    ("Azure__SignalR__Endpoints__west__primary", "Endpoint=http://west;AccessKey=k;"),
+    ("Azure__SignalR__Endpoints__west__secondary", "Endpoint=http://spare;AccessKey=k;"),
+];
+
+/// A connector with a service for each address, and these services by their addresses.
+fn connector_of_endpoints() -> (SignalR, Vec<(&'static str, Arc<Recorded>)>) {
+    let services =
+        ["http://east", "http://west", "http://spare"].map(|url| (url, Arc::new(Recorded::default())));
+    let known = services.clone();
+    let connector = connector_by(Arc::new(move |connection| {
+        let found = known.iter().find(|(url, _)| *url == connection.server_url());
+        found.map(|(_, service)| Arc::clone(service) as Arc<dyn SignalRService>)
+    }));
+    (connector, services.to_vec())
+}
+
+async fn read(connector: &SignalR, kind: &str, reads: usize) -> Vec<Json> {
+    let spec = spec(kind, Direction::In, json!({ "hubName": "board" }));
+    let reader = connector.reader(&spec, &Settings(ENDPOINT_SETTINGS.to_vec())).await;
+    let (reader, mut values) = (reader.expect("the binding is valid"), Vec::new());
+    for _ in 0..reads {
+        let Ok(Value::Json(text)) = reader.read(&context(&spec.properties)).await else { panic!("no JSON") };
+        values.push(serde_json::from_str(&text).expect("JSON"));
+    }
+    values
+}
+
+#[tokio::test]
+async fn clients_are_sent_to_the_primary_endpoints_in_turn() {
+    let (connector, services) = connector_of_endpoints();
+    read(&connector, "signalRConnectionInfo", 4).await;
+    let counts: Vec<usize> = services.iter().map(|(_, service)| service.calls().len()).collect();
+    assert_eq!(counts, [2, 2, 0]);
+}
+
+#[tokio::test]
+async fn a_function_can_see_all_endpoints_and_how_a_client_connects_to_each() {
+    let (connector, _) = connector_of_endpoints();
+    let endpoint = |kind: &str, name: &str, url: &str| json!({ "endpointType": kind, "name": name, "endpoint": url, "online": true });
+    let expected = [
+        endpoint("Primary", "east", "http://east"),
+        endpoint("Primary", "west", "http://west"),
+        endpoint("Secondary", "west", "http://spare"),
+    ];
+    assert_eq!(read(&connector, "signalREndpoints", 1).await, [json!(expected)]);
+    let with_info = expected.map(|mut endpoint| {
+        endpoint["connectionInfo"] = json!({ "url": "http://here", "accessToken": "token" });
+        endpoint
+    });
+    assert_eq!(read(&connector, "signalRNegotiation", 1).await, [json!({ "endpoints": with_info })]);
+}
+
+#[tokio::test]
+async fn messages_go_to_all_endpoints_or_to_those_that_they_name() {
+    let (connector, services) = connector_of_endpoints();
+    let properties = json!({ "hubName": "board" });
+    let spec = spec("signalR", Direction::Out, properties);
+    let sink = connector.sink(&spec, &Settings(ENDPOINT_SETTINGS.to_vec())).await.expect("it is valid");
+    let all = read(&connector, "signalREndpoints", 1).await.remove(0);
+    let unknown = json!({ "endpointType": "Primary", "name": "north", "endpoint": "http://north" });
+    let items = [
+        json!({ "target": "all", "arguments": [1] }),
+        json!({ "target": "spare", "arguments": [2], "endpoints": [all[2], unknown] }),
+        json!({ "target": "none", "arguments": [3], "endpoints": [] }),
+        json!({ "action": "add", "userId": "u", "groupName": "g", "endpoints": [all[0]] }),
+    ];
+    let items = items.map(|item| Value::Json(item.to_string().into())).to_vec();
+    sink.write(&context(&spec.properties), items).await.expect("all are valid");
+    let calls = |at: usize| services[at].1.calls();
+    let change = r#"board SignalRGroupAction { member: User("u"), action: Add("g") }"#;
+    assert_eq!(calls(0), ["board All all", change]);
+    assert_eq!(calls(1), ["board All all"]);
+    assert_eq!(calls(2), ["board All all", "board All spare"]);
+}
+
+#[tokio::test]
+async fn a_trigger_receives_events_of_all_endpoints() {
+    let connector = connector(&Arc::default());
+    let properties = json!({ "hubName": "board", "category": "messages", "event": "add" });
+    let spec = spec(TRIGGER, Direction::In, properties);
+    let mut settings = ENDPOINT_SETTINGS.to_vec();
+    settings.push(CONNECTION);
+    let trigger = connector.push_trigger(&spec, &Settings(settings)).await.expect("it is valid");
+    assert_eq!(trigger.addresses().len(), 2, "by HTTP, and from the service of this process once");
 }

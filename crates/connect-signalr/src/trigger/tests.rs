@@ -32,8 +32,8 @@ fn spec(properties: Json) -> BindingSpec {
 fn trigger(properties: Json) -> SignalRTrigger {
     SignalRTrigger {
         declaration: declaration(properties),
-        key: Some(AccessKey::new(KEY).expect("a key")),
-        service: Some("realtime".to_owned()),
+        keys: vec![AccessKey::new(KEY).expect("a key")],
+        services: vec!["realtime".to_owned()],
     }
 }
 

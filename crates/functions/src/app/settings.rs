@@ -84,6 +84,12 @@ impl AppSettings for MergedSettings {
             || self.iter().any(|(other, _)| parts.iter().any(|part| other.starts_with(part.as_str())))
     }
 
+    fn names_below(&self, prefix: &str) -> Vec<String> {
+        let prefix = prefix.to_ascii_lowercase();
+        let is_below = |name: &&str| name.replace("__", ":").to_ascii_lowercase().starts_with(&prefix);
+        self.iter().map(|(name, _)| name).filter(is_below).map(str::to_owned).collect()
+    }
+
     fn host_id(&self) -> &str {
         &self.host_id
     }
