@@ -1,12 +1,14 @@
 //! [`RedisClient`]: one server, with a connection that all triggers and bindings of a connection string share.
 
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use functions_contract::BindingError;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
     AsyncConnectionConfig, Cmd, ConnectionAddr, FromRedisValue, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisError,
+    RedisConnectionInfo, RedisError, TlsCertificates,
 };
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -31,6 +33,21 @@ pub(crate) struct RedisClient {
     open: Mutex<Option<OpenConnection>>,
 }
 
+/// Why a client cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// A file of `root_files` cannot be read.
+    #[error("the file {path} of connect.redis.root_files cannot be read; correct the path, or its permissions", path = .path.display())]
+    RootFile {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    /// The client library refuses the connection string or the certificates.
+    #[error(transparent)]
+    Library(#[from] RedisError),
+}
+
 struct OpenConnection {
     connection: MultiplexedConnection,
     used_at: Instant,
@@ -41,7 +58,7 @@ impl RedisClient {
         connection: &ConnectionString,
         setting: &str,
         options: &Options,
-    ) -> Result<Self, RedisError> {
+    ) -> Result<Self, ClientError> {
         let address = match connection.tls {
             false => ConnectionAddr::Tcp(connection.host.clone(), connection.port),
             true => ConnectionAddr::TcpTls {
@@ -59,9 +76,20 @@ impl RedisClient {
             redis = redis.set_password(password);
         }
         let info = address.into_connection_info()?.set_redis_settings(redis);
+        if connection.tls {
+            // The client library uses the provider of the process. An error means that there is one already.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
+        let client = match connection.tls {
+            true if !options.root_files.is_empty() => {
+                let root_cert = Some(read_roots(&options.root_files)?);
+                redis::Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert })?
+            }
+            _ => redis::Client::open(info)?,
+        };
         let milliseconds = Duration::from_millis;
         Ok(Self {
-            client: redis::Client::open(info)?,
+            client,
             server: Server { address: connection.address(), setting: setting.to_owned() },
             client_name: connection.client_name.clone().unwrap_or_else(|| CLIENT_NAME.to_owned()),
             connect_timeout: connection
@@ -136,6 +164,17 @@ impl RedisClient {
     }
 }
 
+/// The certificates of all files, one after the other.
+fn read_roots(files: &[PathBuf]) -> Result<Vec<u8>, ClientError> {
+    let mut all = Vec::new();
+    for path in files {
+        let read = std::fs::read(path);
+        all.extend(read.map_err(|cause| ClientError::RootFile { path: path.clone(), cause })?);
+        all.push(b'\n');
+    }
+    Ok(all)
+}
+
 /// The error of the first command that the server rejected; the one of a pipeline does not say why.
 fn first_of_pipeline(error: RedisError) -> RedisError {
     let rejected = error.clone().into_server_errors();
@@ -143,5 +182,5 @@ fn first_of_pipeline(error: RedisError) -> RedisError {
 }
 
 fn timed_out() -> RedisError {
-    RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
+    RedisError::from(io::Error::from(io::ErrorKind::TimedOut))
 }

@@ -50,6 +50,13 @@ impl Server {
                 );
                 (&error_table::UNREACHABLE, why, true)
             }
+            _ if error.to_string().contains("certificate") => {
+                let why = format!(
+                    "Redis at {address} has a certificate that is not trusted ({error}); name the file of its authority in \
+                     connect.redis.root_files, and use a name of the certificate as the host in the setting '{setting}'"
+                );
+                (&error_table::UNREACHABLE, why, true)
+            }
             _ if error.is_io_error() || error.is_connection_dropped() => {
                 let why = format!(
                     "no connection to Redis at {address} ({error}); check that it runs, and host, port and ssl in the setting \

@@ -1,6 +1,7 @@
 //! [`Options`]: what an operator sets for all functions of the host. What an app sets is in its bindings.
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,9 @@ pub struct Options {
     pub connect_timeout_ms: NonZeroU64,
     /// `asyncTimeout` of connection strings that do not set it: the longest time for a response, in milliseconds. Default: 5000. Since 0.1.0.
     pub response_timeout_ms: NonZeroU64,
+    /// Files in PEM form with the certificate authorities that connections with `ssl=True` trust. Default: none; the authorities of the
+    /// operating system are trusted. Since 0.1.0.
+    pub root_files: Vec<PathBuf>,
 }
 
 impl Default for Options {
@@ -40,6 +44,7 @@ impl Default for Options {
             channel_messages_queued_max: NonZeroUsize::new(10_000).expect("not zero"),
             connect_timeout_ms: milliseconds(5000),
             response_timeout_ms: milliseconds(5000),
+            root_files: Vec::new(),
         }
     }
 }

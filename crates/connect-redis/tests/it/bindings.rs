@@ -1,10 +1,9 @@
 //! The `redis` input and output.
 
-use functions_contract::{BindingContext, BindingError, Connector as _, Direction, Value};
+use functions_contract::{BindingError, Connector as _, Direction, Value};
 use serde_json::{Map, Value as Json, json};
-use trace::TraceContext;
 
-use crate::server::{Server, connector, spec};
+use crate::server::{Server, connector, context, spec};
 
 async fn read(server: &Server, command: &str) -> Result<Value, BindingError> {
     let host = connector("host", 30_000);
@@ -22,17 +21,6 @@ async fn write(server: &Server, command: &str, items: Vec<Value>) -> Result<(), 
 
 fn properties(command: &str) -> Map<String, Json> {
     json!({"command": command}).as_object().unwrap().clone()
-}
-
-fn context(properties: &Map<String, Json>) -> BindingContext<'_> {
-    static DATA: std::sync::LazyLock<Map<String, Json>> = std::sync::LazyLock::new(Map::new);
-    BindingContext {
-        invocation_id: "1",
-        properties,
-        binding_data: &DATA,
-        origin: None,
-        trace: TraceContext::root(),
-    }
 }
 
 #[tokio::test]

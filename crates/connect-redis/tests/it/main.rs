@@ -9,3 +9,4 @@ mod errors;
 mod lists;
 mod server;
 mod streams;
+mod tls;

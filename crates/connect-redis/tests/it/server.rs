@@ -2,15 +2,18 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use connect_redis::{Options, Redis};
 use functions_contract::{
-    AppSettings, BindingSpec, Connector as _, Direction, Source, SourceDelivery, Value,
+    AppSettings, BindingContext, BindingSpec, Connector as _, Direction, Source, SourceDelivery, Value,
 };
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use redis::aio::MultiplexedConnection;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
+use trace::TraceContext;
 
 /// The longest wait of a test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,16 +29,41 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_on(|_| arguments.iter().map(|argument| (*argument).to_owned()).collect())
+    }
+
+    fn start_on(arguments: impl Fn(u16) -> Vec<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         // Another process may get the port between the probe and the start.
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let arguments = arguments(port);
             if let Some(process) = spawn(port, &arguments, folder.path()) {
                 return Self { process, port, arguments, folder };
             }
         }
         panic!("redis-server did not start on any of 10 ports");
+    }
+
+    /// Starts a server that accepts connections over TLS only, with a new certificate for `localhost` by an authority of its own.
+    pub(crate) fn start_tls() -> (Self, TlsFiles) {
+        let files = TlsFiles::new();
+        // The last --port wins: without TLS it accepts no connections.
+        let server = Self::start_on(|port| {
+            let port = port.to_string();
+            let path = |path: &Path| path.display().to_string();
+            let flags = ["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"];
+            let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            for (flag, file) in [
+                ("--tls-cert-file", files.path("server.pem")),
+                ("--tls-key-file", files.path("server.key")),
+                ("--tls-ca-cert-file", files.root()),
+            ] {
+                flags.extend([flag.to_owned(), path(&file)]);
+            }
+            flags
+        });
+        (server, files)
     }
 
     /// Kills the server and starts it again on the same port, without its data.
@@ -61,13 +89,44 @@ impl Server {
     }
 }
 
+/// A certificate authority and the certificate of a server. Deleted on drop.
+pub(crate) struct TlsFiles {
+    folder: tempfile::TempDir,
+}
+
+impl TlsFiles {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let authority_key = KeyPair::generate().unwrap();
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        write("root.pem", &authority.self_signed(&authority_key).unwrap().pem());
+        let issuer = Issuer::new(authority, authority_key);
+        let key = KeyPair::generate().unwrap();
+        let server = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        write("server.pem", &server.signed_by(&key, &issuer).unwrap().pem());
+        write("server.key", &key.serialize_pem());
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The file of the authority.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.path("root.pem")
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
     }
 }
 
-fn spawn(port: u16, arguments: &[String], folder: &std::path::Path) -> Option<Child> {
+fn spawn(port: u16, arguments: &[String], folder: &Path) -> Option<Child> {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(folder);
     let started = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
@@ -149,4 +208,16 @@ pub(crate) fn text(value: &Value) -> String {
 pub(crate) fn metadata<'a>(delivery: &'a SourceDelivery, name: &str) -> &'a Value {
     let found = delivery.batch.metadata.iter().find(|(known, _)| known == name);
     &found.unwrap_or_else(|| panic!("no {name}")).1
+}
+
+/// The context of an invocation for a binding with these properties.
+pub(crate) fn context(properties: &Map<String, Json>) -> BindingContext<'_> {
+    static DATA: std::sync::LazyLock<Map<String, Json>> = std::sync::LazyLock::new(Map::new);
+    BindingContext {
+        invocation_id: "1",
+        properties,
+        binding_data: &DATA,
+        origin: None,
+        trace: TraceContext::root(),
+    }
 }
