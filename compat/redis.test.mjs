@@ -221,6 +221,58 @@ test('after kill -9 every entry is handled, and only those in flight twice', asy
   }, 'nothing is pending');
 });
 
+test('dynamic concurrency grows under load, shrinks with the CPU threshold, and survives a restart', async () => {
+  const app = await mkdtemp(path.join(tmpdir(), 'chappe-concurrency-'));
+  const concurrency = { dynamicConcurrencyEnabled: true, CPUThreshold: 0.95 };
+  const writeHost = (section) => writeFile(path.join(app, 'host.json'), JSON.stringify({ version: '2.0', concurrency: section }));
+  await mkdir(path.join(app, 'src'));
+  await writeHost(concurrency);
+  await writeFile(path.join(app, 'local.settings.json'), JSON.stringify({
+    IsEncrypted: false,
+    Values: { FUNCTIONS_WORKER_RUNTIME: 'node', Redis: `127.0.0.1:${server.port},password=pass=word,abortConnect=False` },
+  }));
+  await writeFile(path.join(app, 'package.json'), '{ "name": "concurrency", "main": "src/*.js" }');
+  await writeFile(path.join(app, 'src/functions.js'), `
+    const { app } = require('@azure/functions');
+    let running = 0;
+    let most = 0;
+    app.generic('work', {
+      trigger: { type: 'redisListTrigger', name: 'entry', connection: 'Redis', key: 'work', maxBatchSize: 16, pollingIntervalInMs: 10 },
+      handler: async () => {
+        most = Math.max(most, running += 1);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        running -= 1;
+      },
+    });
+    app.http('most', { authLevel: 'anonymous', handler: () => { const body = String(most); most = 0; return { body }; } });
+  `);
+  await symlink(path.join(EXAMPLE, 'node_modules'), path.join(app, 'node_modules'));
+  const feeding = setInterval(() => redis.rPush('work', Array.from({ length: 100 }, () => 'x')).catch(() => {}), 50);
+  const host = await Chappe.start({ app, settings: ['functions.concurrency_interval_ms=100'] });
+  const most = async () => Number(await (await fetch(`${host.urls.functions}/api/most`)).text());
+  const log = () => host.printed.join('\n');
+  try {
+    await eventually(async () => ((await most()) >= 8 ? true : undefined), 'eight at a time');
+    assert.match(log(), /work Increasing concurrency \(Concurrency: 2\)/);
+    // Any use of the processor is too much now. The edit is a new generation, which the numbers outlive.
+    await writeHost({ ...concurrency, CPUThreshold: 0.001 });
+    await eventually(() => (/work Decreasing concurrency \(Enabled throttles: CPU, Concurrency: \d+\)/.test(log()) ? true : undefined), 'it shrinks');
+    await most();
+    await eventually(async () => ((await most()) === 1 ? true : undefined), 'one at a time');
+    await writeHost(concurrency);
+    await eventually(async () => ((await most()) >= 4 ? true : undefined), 'it grows again');
+    await host.drain();
+    const before = host.printed.length;
+    await host.run();
+    const applied = await eventually(() => /Applying status snapshot for function work \(Concurrency: (\d+)\)/.exec(host.printed.slice(before).join('\n')) ?? undefined, 'the snapshot');
+    assert.ok(Number(applied[1]) > 1, applied[0]);
+  } finally {
+    clearInterval(feeding);
+    await host.stop();
+    await rm(app, { recursive: true, force: true });
+  }
+});
+
 test('a server that stops is reported, and triggers continue once it runs again', async () => {
   server.child.kill('SIGKILL');
   await once(server.child, 'exit');

@@ -44,6 +44,11 @@ impl Generations {
         self.all().iter().flat_map(|(_, invoker)| invoker.workers.pids()).collect()
     }
 
+    /// Whether a worker responds slowly to the status requests of its channel.
+    pub(crate) fn is_worker_slow(&self) -> bool {
+        self.all().iter().any(|(_, invoker)| invoker.workers.is_slow())
+    }
+
     /// Kills a worker. `false` if no worker has this process id.
     pub(crate) fn kill(&self, pid: u32) -> bool {
         self.all().iter().any(|(_, invoker)| invoker.workers.kill(pid))

@@ -232,6 +232,10 @@ impl Host {
         });
         match started {
             Ok(generation) => {
+                // Before its listeners start.
+                let functions: Vec<&str> =
+                    generation.functions.iter().map(|function| function.name()).collect();
+                self.triggers.concurrency.configure(&generation.app.host.concurrency, &functions).await;
                 self.replace(generation, &startup, service);
                 Ok(())
             }

@@ -18,6 +18,7 @@ mod connectors;
 mod cors_options;
 mod current;
 mod dependencies;
+mod dynamic_concurrency;
 mod error;
 mod error_table;
 mod expression;

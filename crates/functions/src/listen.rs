@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::app::MergedSettings;
+use crate::dynamic_concurrency::{DynamicConcurrency, FunctionLimit};
 use crate::invoke::{Function, Invoker};
 use crate::log::Level;
 use crate::metrics::FunctionLabel;
@@ -29,6 +30,7 @@ pub(crate) struct TriggerListener {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) settings: MergedSettings,
     pub(crate) invoker: Invoker,
+    pub(crate) concurrency: DynamicConcurrency,
     /// Pause after the first failure of the source; it doubles.
     pub(crate) retry_min: Duration,
     /// Longest pause.
@@ -140,11 +142,13 @@ impl TriggerListener {
         shutdown: &mut Shutdown,
         retrying: &mut Retrying,
     ) -> SourceEnd {
-        let in_flight_max = source.in_flight_max().max(1);
+        let source_max = source.in_flight_max().max(1);
+        let mut dynamic = self.concurrency.limit(self.function.name(), source_max);
         let mut backlog_ticks =
             tokio::time::interval_at(Instant::now() + self.backlog_every, self.backlog_every);
         backlog_ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
+            let in_flight_max = dynamic.as_ref().map_or(source_max, |limit| source_max.min(limit.get()));
             // `next` is cancel-safe: a delivery that this round does not get comes in a later one.
             let delivery = tokio::select! {
                 biased;
@@ -164,13 +168,20 @@ impl TriggerListener {
                     }
                     Err(error) => return SourceEnd::Failed(error),
                 },
+                () = limit_changed(&mut dynamic) => continue,
                 delivery = source.next(), if unsettled.len() < in_flight_max => delivery,
             };
             match delivery {
                 Ok(delivery) => {
                     let run =
                         DeliveryRun { function: Arc::clone(&self.function), invoker: self.invoker.clone() };
-                    unsettled.spawn(run.until_settled(delivery, shutdown.clone()));
+                    let running = dynamic.as_ref().map(FunctionLimit::started);
+                    let settled = run.until_settled(delivery, shutdown.clone());
+                    unsettled.spawn(async move {
+                        let result = settled.await;
+                        drop(running);
+                        result
+                    });
                 }
                 Err(error) => return SourceEnd::Failed(error),
             }
@@ -191,6 +202,14 @@ impl TriggerListener {
 
     fn label(&self) -> FunctionLabel {
         FunctionLabel { function: self.function.name().to_owned() }
+    }
+}
+
+/// Waits until the dynamic limit is another one; forever if there is none. Cancel-safe.
+async fn limit_changed(limit: &mut Option<FunctionLimit>) {
+    match limit {
+        Some(limit) => limit.changed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,6 +24,8 @@ metric_set! {
         pub(crate) source_lag: Family<FunctionLabel, Gauge> = "functions_source_lag_items";
         /// Age of the oldest of them, if the source tells
         pub(crate) source_oldest_seconds: Family<FunctionLabel, Gauge> = "functions_source_oldest_seconds";
+        /// Deliveries of a trigger that may run at a time, by dynamic concurrency
+        pub(crate) dynamic_concurrency: Family<FunctionLabel, Gauge> = "functions_dynamic_concurrency";
         /// Failures of trigger sources
         pub(crate) source_errors: Family<FunctionLabel, Counter> = "functions_source_errors";
         /// Results of pushed events

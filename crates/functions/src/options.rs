@@ -64,6 +64,9 @@ pub struct Options {
     pub source_retry_ms_max: u64,
     /// The most invocations of one function at a time, by its name; more wait. Default: no limit. Since 0.1.0.
     pub concurrency: BTreeMap<String, usize>,
+    /// The interval at which dynamic concurrency (`concurrency.dynamicConcurrencyEnabled` in `host.json`) measures the load, in
+    /// milliseconds. All of its pauses are multiples of it. Default 1000. Since 0.1.0.
+    pub concurrency_interval_ms: u64,
     /// How many days the usage of functions is stored (`chappe functions usage`). Default 400. Since 0.1.0.
     pub usage_days_max: u32,
     /// The interval at which the lag of a trigger is measured, in milliseconds. Default 10000. Since 0.1.0.
@@ -111,6 +114,7 @@ impl Default for Options {
             source_retry_ms_max: 10_000,
             lag_interval_ms: 10_000,
             concurrency: BTreeMap::new(),
+            concurrency_interval_ms: 1_000,
             usage_days_max: 400,
             timer_lease_ms: 60_000,
             cache_dir: None,

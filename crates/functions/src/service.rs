@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use functions_contract::AppSettings as _;
+use functions_contract::{AppSettings as _, Connector};
 use http::{Request, Response};
 use http_messages::{Body, Budget};
 use prometheus_client::registry::Registry;
@@ -22,6 +22,7 @@ use crate::connectors::push_extensions;
 use crate::cors_options::cors_policy;
 use crate::current::Current;
 use crate::dependencies::Dependencies;
+use crate::dynamic_concurrency::DynamicConcurrency;
 use crate::error::Error;
 use crate::generation::AppPhase;
 use crate::generations::Generations;
@@ -75,18 +76,18 @@ impl Service {
         dependencies: Dependencies,
         registry: &mut Registry,
     ) -> Result<(Self, Handle), Error> {
-        let mut connectors = dependencies.connectors;
-        connectors.push(Arc::new(HostTriggers));
+        let connectors = with_host_triggers(dependencies.connectors);
         let metrics = Metrics::register(registry);
         let start_workers = dependencies.workers.unwrap_or_else(|| pool_starter(&options, registry));
         let (phase_sender, phase) = watch::channel(AppPhase::Starting);
         let (shutdown_sender, shutdown) = Shutdown::channel();
         let FirstRead { app, files, unread } = FirstRead::of(&options, &dependencies.environment)?;
         let logs = logs(&options, &app);
-        let instance = Instance::new(&format!("functions-{}", app.settings.host_id()))
-            .map_err(|error| Error::Setting(format!("the host id cannot be used: {error}")))?;
+        let instance = instance(&app)?;
         let keys = AppKeys::new(Arc::clone(&dependencies.registry), instance.clone(), options.development);
         let generations = Generations::default();
+        let concurrency =
+            DynamicConcurrency::new(&dependencies.registry, &instance, &logs, &metrics, &options);
         let usage = Usage::new(Arc::clone(&dependencies.registry), instance.clone(), options.usage_days_max);
         let starter = GenerationStarter {
             options: Current::new(options.clone()),
@@ -104,21 +105,19 @@ impl Service {
             number_next: AtomicU64::new(1),
         };
         let (reload, requests) = mpsc::channel(REQUESTS_MAX);
-        let dispatch = dispatch(&starter, &app, phase.clone(), dependencies.bodies, reload.clone())?;
-        let dispatch = Arc::new(dispatch);
+        let dispatch =
+            Arc::new(dispatch(&starter, &app, phase.clone(), dependencies.bodies, reload.clone())?);
         let first = FirstStart { startup: first_startup(&starter, app, unread)?, files };
-        // The cache is not needed if keys are not enforced.
-        let handle_keys = keys.clone();
-        let supervisor = dependencies.supervisor.clone();
-        let follow_keys = options.enable_auth.then(|| follow(supervisor.clone(), keys, shutdown.clone()));
-        let meter = meter(supervisor.clone(), usage.clone(), shutdown.clone());
+        let supervisor = dependencies.supervisor;
+        let background = Background::of(&starter, supervisor.clone(), concurrency.clone(), shutdown.clone());
         let triggers = Triggers {
             options,
             connectors,
             lease: dependencies.lease,
             instance,
             owner: dependencies.owner,
-            supervisor: dependencies.supervisor,
+            supervisor,
+            concurrency,
         };
         let handle = HandleParts {
             options: starter.options.clone(),
@@ -126,7 +125,7 @@ impl Service {
             logs,
             generations,
             usage,
-            keys: handle_keys,
+            keys,
             dispatch: Arc::clone(&dispatch),
             phase,
             shutdown: shutdown_sender,
@@ -141,9 +140,20 @@ impl Service {
             requests,
             shutdown,
         };
-        let task = tokio::spawn(run(supervisor, host, first, follow_keys, meter));
-        Ok((Self { dispatch }, Handle::new(handle, task)))
+        let handle = Handle::new(handle, tokio::spawn(run(host, first, background)));
+        Ok((Self { dispatch }, handle))
     }
+}
+
+fn with_host_triggers(mut connectors: Vec<Arc<dyn Connector>>) -> Vec<Arc<dyn Connector>> {
+    connectors.push(Arc::new(HostTriggers));
+    connectors
+}
+
+/// The name of an app's part of the state.
+fn instance(app: &App) -> Result<Instance, Error> {
+    Instance::new(&format!("functions-{}", app.settings.host_id()))
+        .map_err(|error| Error::Setting(format!("the host id cannot be used: {error}")))
 }
 
 /// The log of an app, starting with the warnings about its files.
@@ -156,24 +166,51 @@ fn logs(options: &Options, app: &App) -> Logs {
     logs
 }
 
-/// Runs the app, and keeps the cache of keys, until the host stops.
-async fn run(
+/// The tasks beside the host, which end with it.
+struct Background {
     supervisor: Supervisor,
-    host: Host,
-    first: FirstStart,
-    follow_keys: Option<impl Future<Output = ()>>,
-    meter: impl Future<Output = ()>,
-) {
-    let follow_keys = async {
-        if let Some(follow_keys) = follow_keys {
-            follow_keys.await;
-        }
-    };
+    /// The keys whose cache is kept current, if it is needed.
+    keys: Option<AppKeys>,
+    usage: Usage,
+    concurrency: DynamicConcurrency,
+    generations: Generations,
+    shutdown: Shutdown,
+}
+
+impl Background {
+    fn of(
+        starter: &GenerationStarter,
+        supervisor: Supervisor,
+        concurrency: DynamicConcurrency,
+        shutdown: Shutdown,
+    ) -> Self {
+        // The cache is not needed if keys are not enforced.
+        let keys = starter.options.get().enable_auth.then(|| starter.keys.clone());
+        let (usage, generations) = (starter.usage.clone(), starter.generations.clone());
+        Self { supervisor, keys, usage, concurrency, generations, shutdown }
+    }
+
+    async fn run(self) {
+        let Self { supervisor, keys, usage, concurrency, generations, shutdown } = self;
+        let follow = async {
+            if let Some(keys) = keys {
+                follow(supervisor.clone(), keys, shutdown.clone()).await;
+            }
+        };
+        let meter = meter(supervisor.clone(), usage, shutdown.clone());
+        let adjust = adjust_concurrency(supervisor.clone(), concurrency, generations, shutdown.clone());
+        tokio::join!(follow, meter, adjust);
+    }
+}
+
+/// Runs the app, and the tasks beside it, until the host stops.
+async fn run(host: Host, first: FirstStart, background: Background) {
+    let supervisor = background.supervisor.clone();
     let host = supervisor.essential("functions host", |unit| async move {
         unit.fault_point();
         host.run(first).await;
     });
-    tokio::join!(host, follow_keys, meter);
+    tokio::join!(host, background.run());
 }
 
 impl tower::Service<Request<Body>> for Service {
@@ -202,6 +239,24 @@ async fn meter(supervisor: Supervisor, usage: Usage, shutdown: Shutdown) {
         }
     };
     supervisor.restarting("functions usage", task).await;
+}
+
+/// Adjusts the concurrency of functions until the host stops.
+async fn adjust_concurrency(
+    supervisor: Supervisor,
+    concurrency: DynamicConcurrency,
+    generations: Generations,
+    shutdown: Shutdown,
+) {
+    let task = |unit: Unit| {
+        let (concurrency, generations, shutdown) =
+            (concurrency.clone(), generations.clone(), shutdown.clone());
+        async move {
+            unit.fault_point();
+            concurrency.run(|| (generations.pids(), generations.is_worker_slow()), shutdown).await;
+        }
+    };
+    supervisor.restarting("functions concurrency", task).await;
 }
 
 /// Keeps the cache of keys current until the host stops.

@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::connectors::find_connector;
+use crate::dynamic_concurrency::DynamicConcurrency;
 use crate::function::Trigger;
 use crate::generation::Generation;
 use crate::invoke::Function;
@@ -32,6 +33,7 @@ pub(crate) struct Triggers {
     pub(crate) instance: Instance,
     pub(crate) owner: String,
     pub(crate) supervisor: Supervisor,
+    pub(crate) concurrency: DynamicConcurrency,
 }
 
 /// The trigger tasks of one generation. Dropping them aborts them.
@@ -127,6 +129,7 @@ impl Triggers {
                     connector: Arc::clone(connector),
                     settings: generation.app.settings.clone(),
                     invoker: generation.invoker.clone(),
+                    concurrency: self.concurrency.clone(),
                     retry_min: Duration::from_millis(self.options.source_retry_ms_min.max(1)),
                     retry_max: Duration::from_millis(self.options.source_retry_ms_max.max(1)),
                     backlog_every: Duration::from_millis(self.options.lag_interval_ms.max(10)),

@@ -48,6 +48,7 @@ pub use invoke_options::{
 };
 pub use metrics::PoolMetrics;
 pub use observe::{Observer, WorkerEvent, WorkerLine};
+pub(crate) use platform::{CpuTime, available_memory_bytes, cpu_time, memory_bytes};
 pub use pool::{KnownApp, Pool, PoolOptions, WorkerInfo};
 pub use retire_reason::RetireReason;
 pub use spec::{WorkerProtocol, WorkerSpec, WorkerTimeouts};

@@ -44,6 +44,12 @@ pub trait Workers: Send + Sync + 'static {
     /// Reports how many items of a function's trigger wait, which determines the number of workers.
     fn report_backlog(&self, _function: &str, _items: u64) {}
 
+    /// Whether a process responds slowly to status requests, which it handles between the steps of its functions. Asks for the next
+    /// response, so that the next call knows it.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
     /// Ids of the living processes.
     fn pids(&self) -> Vec<u32>;
 
@@ -101,6 +107,10 @@ impl Workers for AppPool {
 
     fn report_backlog(&self, function: &str, items: u64) {
         self.pool.set_backlog(function, items);
+    }
+
+    fn is_slow(&self) -> bool {
+        self.pool.is_slow()
     }
 
     fn pids(&self) -> Vec<u32> {

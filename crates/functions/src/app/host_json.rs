@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json};
 
 use super::read::parse_object;
+use crate::dynamic_concurrency::ConcurrencySection;
 use crate::log::LogLevels;
 use crate::retry::RetrySection;
 use crate::time_span::parse_time_span;
@@ -21,6 +22,8 @@ pub struct HostJson {
     pub(crate) retry: Option<RetrySection>,
     /// The `functions` allow-list; `None` = all.
     pub functions: Option<Vec<String>>,
+    /// How the deliveries of triggers that run at a time are adjusted.
+    pub(crate) concurrency: ConcurrencySection,
     /// The lowest log level of each category.
     pub(crate) log_levels: LogLevels,
     /// The whole file as it was written, with overrides.
@@ -83,6 +86,7 @@ impl HostJson {
             function_timeout: function_timeout(&all)?,
             retry: section(&all, &["retry"]).map(|retry| RetrySection(retry.clone())),
             functions: allow_list(&all)?,
+            concurrency: ConcurrencySection::parse(section(&all, &["concurrency"]))?,
             log_levels: LogLevels::parse(section(&all, &["logging", "logLevel"]))?,
             all,
         })

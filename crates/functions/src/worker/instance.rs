@@ -175,7 +175,7 @@ impl Worker {
 
     /// Measures its memory.
     pub(super) fn measure_memory(&self) {
-        if let Some(bytes) = platform::memory_bytes(self.pid()) {
+        if let Some(bytes) = platform::memory_bytes(self.pid(), true) {
             self.memory_bytes.store(bytes, Ordering::Relaxed);
         }
     }

@@ -209,6 +209,16 @@ impl Pool {
         self.state.set_backlog(function, items);
     }
 
+    /// Whether the last response of a worker to a probe was slow (`slow_response_ms`), or the next one already is. Probes all workers.
+    pub fn is_slow(&self) -> bool {
+        let slow = Duration::from_millis(self.state.options.slow_response_ms.max(1));
+        let workers = self.state.ready_workers();
+        let is_slow =
+            workers.iter().any(|worker| worker.probe_latency().is_some_and(|latency| latency > slow));
+        workers.iter().for_each(|worker| worker.probe());
+        is_slow
+    }
+
     /// Kills a worker and all its descendants, like a crash; it is replaced. `false` if no worker has this process id.
     pub fn kill(&self, pid: u32) -> bool {
         let found = self.state.ready_workers().into_iter().find(|worker| worker.pid() == pid);

@@ -41,6 +41,7 @@ pub(crate) struct FakeWorkers {
     generation: i64,
     marks_generation: bool,
     is_broken: Arc<AtomicBool>,
+    is_slow: Arc<AtomicBool>,
     drained: Arc<watch::Sender<Vec<i64>>>,
     /// The timeouts that the host passed.
     pub(crate) limits: Arc<Mutex<Vec<Option<Duration>>>>,
@@ -77,6 +78,8 @@ pub(crate) struct Host {
     pub(crate) cancellations: Arc<Mutex<Vec<CancellationToken>>>,
     /// Makes the load of every function fail in the workers of later generations.
     pub(crate) is_broken: Arc<AtomicBool>,
+    /// Makes the workers respond slowly to status requests.
+    pub(crate) is_slow: Arc<AtomicBool>,
     /// The generations whose workers were drained.
     pub(crate) drained: Arc<watch::Sender<Vec<i64>>>,
     /// The folder of the app.
@@ -190,6 +193,8 @@ impl Setup {
         let (functions, scripts, marks_generation) = (self.functions, self.scripts, self.marks_generation);
         let (seen, cancels) = (Arc::clone(&limits), Arc::clone(&cancellations));
         let (is_broken, drained) = (Arc::<AtomicBool>::default(), Arc::new(watch::Sender::new(Vec::new())));
+        let is_slow = Arc::<AtomicBool>::default();
+        let slows = Arc::clone(&is_slow);
         let (breaks, drains, generations) = (Arc::clone(&is_broken), Arc::clone(&drained), AtomicI64::new(0));
         let dependencies = Dependencies {
             environment: self.settings,
@@ -208,6 +213,7 @@ impl Setup {
                     generation: generations.fetch_add(1, Ordering::SeqCst) + 1,
                     marks_generation,
                     is_broken: Arc::clone(&breaks),
+                    is_slow: Arc::clone(&slows),
                     drained: Arc::clone(&drains),
                     limits: Arc::clone(&seen),
                     cancellations: Arc::clone(&cancels),
@@ -225,6 +231,7 @@ impl Setup {
             limits,
             cancellations,
             is_broken,
+            is_slow,
             drained,
             dir,
             _store: self.store,
@@ -270,6 +277,10 @@ impl Workers for FakeWorkers {
             response.invocation_id = id;
         }
         answer
+    }
+
+    fn is_slow(&self) -> bool {
+        self.is_slow.load(Ordering::SeqCst)
     }
 
     fn pids(&self) -> Vec<u32> {

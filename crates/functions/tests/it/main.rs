@@ -2,6 +2,7 @@
 
 mod app;
 mod crashes;
+mod dynamic_concurrency;
 mod fake;
 mod feed;
 mod feeds;
