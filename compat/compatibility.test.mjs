@@ -13,6 +13,7 @@ const PAGES = {
   'docs/compatibility/app-servers.md': 60,
   'docs/compatibility/documents.md': 80,
   'docs/compatibility/functions.md': 80,
+  'docs/compatibility/ocelot.md': 25,
   'docs/compatibility/upstreams.md': 25,
 };
 

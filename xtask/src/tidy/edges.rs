@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("supervision", &[]),
     ("identity", &[]),
     ("gateway", &["egress", "http-messages", "identity", "state", "trace"]),
+    ("ocelot", &[]),
     ("signalr-protocol", &[]),
     ("worker-protocol", &[]),
     ("realtime-engine", &["edge", "signalr-protocol", "state", "supervision", "trace", "websocket"]),
