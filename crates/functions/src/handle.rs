@@ -16,13 +16,14 @@ use crate::error::{Error, InvokeFunctionError};
 use crate::function_info::{FunctionInfo, in_error, startup_listing};
 use crate::generation::{AppPhase, GenerationGuard};
 use crate::generations::Generations;
-use crate::http::Dispatch;
+use crate::http::{Dispatch, HttpSettings};
 use crate::keys::AppKeys;
 use crate::log::{Level, Logs};
 use crate::options::Options;
 use crate::reload_error::ReloadRequest;
 use crate::setting_use::SettingUse;
 use crate::usage::{Usage, UsageQuery};
+use crate::workers::pool_options;
 
 /// A running functions host; cheap to clone.
 #[derive(Clone)]
@@ -86,24 +87,32 @@ impl Handle {
         self.shared.parts.keys.has_void_keys().await.map_err(|error| Error::Keys(error_chain(&error)))
     }
 
-    /// Reads the CORS options; calling what is returned applies them to the requests from then on. Other options are read at a start only.
+    /// Checks changed options; running what is returned applies those that may change while the host runs. The CORS options apply to the
+    /// requests from then on; the others by a new generation of the app, as [`Handle::reload`]. If that does not start, the present one
+    /// stays in service, the log has the reason, and the next generation has the new options.
     ///
     /// # Errors
     ///
-    /// If one of the exposed headers is not a header name.
-    pub fn prepare_cors(&self, options: &Options) -> Result<impl FnOnce() + Send + 'static + use<>, Error> {
-        let (shared, parts) = (Arc::clone(&self.shared), &self.shared.parts);
-        let changed = Options {
-            cors_origins: options.cors_origins.clone(),
-            cors_credentials: options.cors_credentials,
-            cors_exposed_headers: options.cors_exposed_headers.clone(),
-            ..(*parts.options.get()).clone()
-        };
-        let policy = Arc::new(cors_policy(&changed, &parts.app.get())?);
-        Ok(move || {
-            shared.parts.dispatch.cors.set(policy);
-            // For the next generation.
-            shared.parts.options.set(Arc::new(changed));
+    /// If one of the values is invalid.
+    pub fn prepare(
+        &self,
+        options: &Options,
+    ) -> Result<impl Future<Output = ()> + Send + 'static + use<>, Error> {
+        let (handle, parts) = (self.clone(), &self.shared.parts);
+        let (known, app) = (parts.options.get(), parts.app.get());
+        let changed = known.reloaded(options);
+        let policy = Arc::new(cors_policy(&changed, &app)?);
+        HttpSettings::of(&changed, &app)?;
+        pool_options(&changed, &app)?;
+        Ok(async move {
+            let parts = &handle.shared.parts;
+            parts.dispatch.cors.set(policy);
+            let needs_generation = known.needs_generation(&changed);
+            parts.options.set(Arc::new(changed));
+            if needs_generation {
+                // The host has logged the error.
+                let _: Result<(), Error> = handle.reload().await;
+            }
         })
     }
 

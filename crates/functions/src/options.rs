@@ -12,7 +12,7 @@ pub struct Options {
     /// The folder of the function app, with `host.json`; set by the program around the host. Default `.`.
     #[serde(skip)]
     pub app_dir: PathBuf,
-    /// The functions to run, by name; empty = all that `host.json` allows. Default empty. Since 0.1.0.
+    /// The functions to run, by name; empty = all that `host.json` allows. Reloads. Default empty. Since 0.1.0.
     pub functions: Vec<String>,
     /// Whether only this machine can connect; set by the program around the host. Keys that are created in this mode are not valid
     /// when other machines can connect. Default false.
@@ -28,50 +28,51 @@ pub struct Options {
     /// Default empty.
     /// Since 0.1.0.
     pub cors_exposed_headers: Vec<String>,
-    /// Largest request body, in bytes; the setting `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it. Default 104857600.
-    /// Since 0.1.0.
+    /// Largest request body, in bytes; the setting `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` overrides it. Reloads. Default 104857600. Since
+    /// 0.1.0.
     pub body_bytes_max: usize,
     /// The total bytes of request bodies from files (`bodies.spill_bytes_min`) that are at the app's workers at a time, because workers
     /// keep them in memory; further requests wait, and a single larger body is sent alone. Default 268435456. Since 0.1.0.
     pub worker_bodies_bytes_max: usize,
-    /// The limit of active and waiting HTTP requests, above which the host responds with 429; `host.json` may lower it. Default 10000.
-    /// Since 0.1.0.
+    /// The limit of active and waiting HTTP requests, above which the host responds with 429; `host.json` may lower it. Reloads.
+    /// Default 10000. Since 0.1.0.
     pub requests_max: usize,
     /// How long a request waits for the app to start, in milliseconds; after that, 503. Default 60000. Since 0.1.0.
     pub start_wait_ms: u64,
     /// The interval at which the files of the app are compared, in milliseconds: while it did not start, and for hot reload beside the
     /// events of the operating system, which some file systems do not give. Default 500. Since 0.1.0.
     pub watch_interval_ms: u64,
-    /// The pause before an app that did not start is started again without a change, in milliseconds; doubles each time. Default 5000.
-    /// Since 0.1.0.
+    /// The pause before an app that did not start is started again without a change, in milliseconds; doubles each time. Reloads.
+    /// Default 5000. Since 0.1.0.
     pub start_retry_ms_min: u64,
-    /// The longest such pause, in milliseconds. Default 60000. Since 0.1.0.
+    /// The longest such pause, in milliseconds. Reloads. Default 60000. Since 0.1.0.
     pub start_retry_ms_max: u64,
-    /// Whether changes of the app's files are put into service while it runs (hot reload). Default: in development mode. Since 0.1.0.
+    /// Whether changes of the app's files are put into service while it runs (hot reload). Reloads. Default: in development mode. Since
+    /// 0.1.0.
     pub hot_reload: Option<bool>,
     /// How long files must have been still before a change is put into service, in milliseconds. Default 100. Since 0.1.0.
     pub hot_reload_quiet_ms: u64,
     /// How long invocations of a version of the app that was replaced may go on, in milliseconds; then they are cut off with their
-    /// workers. Default 30000. Since 0.1.0.
+    /// workers. Reloads. Default 30000. Since 0.1.0.
     pub generation_drain_ms: u64,
     /// Log lines kept in memory. Default 2000. Since 0.1.0.
     pub log_lines_max: usize,
     /// The longest log line, in bytes; longer ones are truncated. Default 65536. Since 0.1.0.
     pub log_text_bytes_max: usize,
-    /// The pause after the first failure of a trigger's source, in milliseconds; doubles each time. Default 100. Since 0.1.0.
+    /// The pause after the first failure of a trigger's source, in milliseconds; doubles each time. Reloads. Default 100. Since 0.1.0.
     pub source_retry_ms_min: u64,
-    /// The longest such pause, in milliseconds. Default 10000. Since 0.1.0.
+    /// The longest such pause, in milliseconds. Reloads. Default 10000. Since 0.1.0.
     pub source_retry_ms_max: u64,
-    /// The most invocations of one function at a time, by its name; more wait. Default: no limit. Since 0.1.0.
+    /// The most invocations of one function at a time, by its name; more wait. Reloads. Default: no limit. Since 0.1.0.
     pub concurrency: BTreeMap<String, usize>,
     /// The interval at which dynamic concurrency (`concurrency.dynamicConcurrencyEnabled` in `host.json`) measures the load, in
     /// milliseconds. All of its pauses are multiples of it. Default 1000. Since 0.1.0.
     pub concurrency_interval_ms: u64,
     /// How many days the usage of functions is stored (`chappe functions usage`). Default 400. Since 0.1.0.
     pub usage_days_max: u32,
-    /// The interval at which the lag of a trigger is measured, in milliseconds. Default 10000. Since 0.1.0.
+    /// The interval at which the lag of a trigger is measured, in milliseconds. Reloads. Default 10000. Since 0.1.0.
     pub lag_interval_ms: u64,
-    /// The duration of the lease of a timer without renewal, in milliseconds. Default 60000. Since 0.1.0.
+    /// The duration of the lease of a timer without renewal, in milliseconds. Reloads. Default 60000. Since 0.1.0.
     pub timer_lease_ms: u64,
     /// The folder for the files of the built-in workers; private to the user, and set by the program around the host. `None` = `chappe`
     /// in the user's cache folder. Default `None`.
@@ -84,7 +85,8 @@ pub struct Options {
     /// Default true.
     #[serde(skip)]
     pub runs_triggers: bool,
-    /// Worker processes and their replacement; the setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides their number. Since 0.1.0.
+    /// Worker processes and their replacement; the setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides their number. Reloads. Since
+    /// 0.1.0.
     pub workers: crate::worker::PoolOptions,
 }
 
@@ -126,6 +128,40 @@ impl Default for Options {
 }
 
 impl Options {
+    /// These options with the values of `new` for all that may change while the host runs. The others are read at the start only.
+    pub(crate) fn reloaded(&self, new: &Self) -> Self {
+        Self {
+            functions: new.functions.clone(),
+            cors_origins: new.cors_origins.clone(),
+            cors_credentials: new.cors_credentials,
+            cors_exposed_headers: new.cors_exposed_headers.clone(),
+            body_bytes_max: new.body_bytes_max,
+            requests_max: new.requests_max,
+            start_retry_ms_min: new.start_retry_ms_min,
+            start_retry_ms_max: new.start_retry_ms_max,
+            hot_reload: new.hot_reload,
+            generation_drain_ms: new.generation_drain_ms,
+            source_retry_ms_min: new.source_retry_ms_min,
+            source_retry_ms_max: new.source_retry_ms_max,
+            concurrency: new.concurrency.clone(),
+            lag_interval_ms: new.lag_interval_ms,
+            timer_lease_ms: new.timer_lease_ms,
+            workers: new.workers,
+            ..self.clone()
+        }
+    }
+
+    /// Whether a change to `new` needs a new generation of the app: all but the rules of CORS are read when one starts.
+    pub(crate) fn needs_generation(&self, new: &Self) -> bool {
+        let cors = Self {
+            cors_origins: new.cors_origins.clone(),
+            cors_credentials: new.cors_credentials,
+            cors_exposed_headers: new.cors_exposed_headers.clone(),
+            ..self.clone()
+        };
+        cors != *new
+    }
+
     /// Whether changes of the app's files are put into service while it runs.
     pub fn is_hot_reload_on(&self) -> bool {
         self.runs_triggers && self.hot_reload.unwrap_or(self.development)

@@ -78,7 +78,8 @@ impl Service {
     ) -> Result<(Self, Handle), Error> {
         let connectors = with_host_triggers(dependencies.connectors);
         let metrics = Metrics::register(registry);
-        let start_workers = dependencies.workers.unwrap_or_else(|| pool_starter(&options, registry));
+        let current = Current::new(options.clone());
+        let start_workers = dependencies.workers.unwrap_or_else(|| pool_starter(current.clone(), registry));
         let (phase_sender, phase) = watch::channel(AppPhase::Starting);
         let (shutdown_sender, shutdown) = Shutdown::channel();
         let FirstRead { app, files, unread } = FirstRead::of(&options, &dependencies.environment)?;
@@ -90,7 +91,7 @@ impl Service {
             DynamicConcurrency::new(&dependencies.registry, &instance, &logs, &metrics, &options);
         let usage = Usage::new(Arc::clone(&dependencies.registry), instance.clone(), options.usage_days_max);
         let starter = GenerationStarter {
-            options: Current::new(options.clone()),
+            options: current.clone(),
             environment: dependencies.environment,
             connectors: connectors.clone(),
             logs: logs.clone(),
@@ -111,7 +112,7 @@ impl Service {
         let supervisor = dependencies.supervisor;
         let background = Background::of(&starter, supervisor.clone(), concurrency.clone(), shutdown.clone());
         let triggers = Triggers {
-            options,
+            options: current,
             connectors,
             lease: dependencies.lease,
             instance,

@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::connectors::find_connector;
+use crate::current::Current;
 use crate::dynamic_concurrency::DynamicConcurrency;
 use crate::function::Trigger;
 use crate::generation::Generation;
@@ -27,7 +28,7 @@ use crate::timer::{Timer, TimerHandover};
 
 /// What timers and sources need, the same in each generation.
 pub(crate) struct Triggers {
-    pub(crate) options: Options,
+    pub(crate) options: Current<Options>,
     pub(crate) connectors: Vec<Arc<dyn Connector>>,
     pub(crate) lease: Arc<dyn state::Lease>,
     pub(crate) instance: Instance,
@@ -102,7 +103,7 @@ impl Triggers {
                     lease: Arc::clone(&self.lease),
                     instance: self.instance.clone(),
                     owner: self.owner.clone(),
-                    lease_ttl: Duration::from_millis(self.options.timer_lease_ms.max(300)),
+                    lease_ttl: Duration::from_millis(self.options.get().timer_lease_ms.max(300)),
                     inherited: std::sync::Mutex::default(),
                     successors: Arc::clone(&started.successors),
                     retry_stop: generation.retry_stop(),
@@ -130,9 +131,9 @@ impl Triggers {
                     settings: generation.app.settings.clone(),
                     invoker: generation.invoker.clone(),
                     concurrency: self.concurrency.clone(),
-                    retry_min: Duration::from_millis(self.options.source_retry_ms_min.max(1)),
-                    retry_max: Duration::from_millis(self.options.source_retry_ms_max.max(1)),
-                    backlog_every: Duration::from_millis(self.options.lag_interval_ms.max(10)),
+                    retry_min: Duration::from_millis(self.options.get().source_retry_ms_min.max(1)),
+                    retry_max: Duration::from_millis(self.options.get().source_retry_ms_max.max(1)),
+                    backlog_every: Duration::from_millis(self.options.get().lag_interval_ms.max(10)),
                 };
                 let listener = Arc::new(listener);
                 self.supervise(

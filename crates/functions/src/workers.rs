@@ -10,6 +10,7 @@ use worker_protocol::{
 };
 
 use crate::app::App;
+use crate::current::Current;
 use crate::error::Error;
 use crate::host_version::HOST_VERSION;
 use crate::index_cache::IndexCache;
@@ -126,10 +127,11 @@ impl Workers for AppPool {
     }
 }
 
-/// Starts pools of this crate, which count in `registry`.
-pub(crate) fn pool_starter(options: &Options, registry: &mut Registry) -> StartWorkers {
-    let (options, metrics) = (options.clone(), PoolMetrics::register(registry));
+/// Starts pools of this crate, which count in `registry`, with the options at that time.
+pub(crate) fn pool_starter(options: Current<Options>, registry: &mut Registry) -> StartWorkers {
+    let metrics = PoolMetrics::register(registry);
     Box::new(move |app, observer| {
+        let options = options.get();
         let spec = spec(app, options.cache_dir.as_deref())?;
         let pool = pool_options(&options, app)?;
         // Of use only for an app that can run without a worker.
@@ -161,7 +163,7 @@ fn spec(app: &App, cache_dir: Option<&Path>) -> Result<WorkerSpec, StartError> {
 }
 
 /// The options of the pool, with the app's settings and the defaults of the mode.
-fn pool_options(options: &Options, app: &App) -> Result<PoolOptions, Error> {
+pub(crate) fn pool_options(options: &Options, app: &App) -> Result<PoolOptions, Error> {
     let processes = process_count(options, app)?;
     let max = options.workers.processes_max;
     if max > PoolOptions::PROCESSES_MAX || (max > 0 && max < processes) {

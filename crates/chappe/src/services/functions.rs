@@ -174,7 +174,7 @@ impl ServiceHandle for Handle {
 
     fn prepare(&self, options: &dyn SectionOptions) -> Result<Change, String> {
         let options = options.as_any().downcast_ref().expect("a row has the options of its section");
-        self.prepare_cors(options).map(Change::new).map_err(|error| error.to_string())
+        Handle::prepare(self, options).map(Change::awaited).map_err(|error| error.to_string())
     }
 
     async fn info(&self) -> Map<String, Value> {

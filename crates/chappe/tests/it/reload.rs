@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::account::Account;
-use crate::guard::app;
+use crate::guard::{app, app_with};
 use crate::realtime::{connect, token};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_chappe");
@@ -56,14 +56,14 @@ async fn routes_guard_log_level_and_cors_are_applied_and_other_changes_are_named
     assert!(!before.headers.contains_key("access-control-allow-origin"));
     configure(
         app.path(),
-        "[functions]\ncors_origins = [\"https://new.example\"]\nrequests_max = 5\n[guard]\nhosts = [\"dev.example.test\"]\n\
+        "[functions]\ncors_origins = [\"https://new.example\"]\nstart_wait_ms = 5\n[guard]\nhosts = [\"dev.example.test\"]\n\
          [telemetry]\nlevel = \"debug\"\n[[gateway.routes]]\npath = \"/files\"\ndirectory = \"public\"\n",
     );
     let (code, report) = reload(&process).await;
     assert_eq!(code, 200, "{report}");
     let applied = ["functions.cors_origins", "gateway.routes", "guard.hosts", "telemetry.level"];
     assert_eq!(report["applied"], json!(applied));
-    assert_eq!(report["restart"], json!(["functions.requests_max"]));
+    assert_eq!(report["restart"], json!(["functions.start_wait_ms"]));
     assert_eq!(
         (status(&gateway, "/files/a.txt", &[]).await, status(&gateway, "/healthz", &named).await),
         (200, 200)
@@ -73,7 +73,39 @@ async fn routes_guard_log_level_and_cors_are_applied_and_other_changes_are_named
     let (_, again) = reload(&process).await;
     assert_eq!((&again["applied"], &again["restart"]), (&json!([]), &report["restart"]), "still to come");
     let log = process.kill().await.expect("it can be killed");
-    assert!(log.contains("these changed options need a restart: functions.requests_max"), "{log}");
+    assert!(log.contains("these changed options need a restart: functions.start_wait_ms"), "{log}");
+}
+
+#[tokio::test]
+async fn options_of_functions_take_effect_with_a_new_worker_and_a_client_stays_connected() {
+    let app = app_with(
+        "const req = (route) => ({ type: 'httpTrigger', direction: 'in', authLevel: 'anonymous', route });
+         core.registerFunction({ name: 'one', bindings: { req: req('one'), $return: res } }, () => ({ string: `${process.pid}` }));
+         core.registerFunction({ name: 'two', bindings: { req: req('two'), $return: res } }, () => ({ string: 'two' }));",
+    );
+    configure(app.path(), "[functions]\nfunctions = [\"one\"]\n");
+    let process = start(app.path(), &[]).await;
+    let gateway = process.http("gateway");
+    let worker = async || gateway.get("/api/one").await.expect("it answers").text();
+    let first = worker().await;
+    assert_eq!(status(&gateway, "/api/two", &[]).await, 404);
+    let mut client = connect(&process, "chat", None, HubProtocol::Json).await;
+    configure(
+        app.path(),
+        "[functions]\nfunctions = []\nstart_wait_ms = 5\n[functions.workers]\ninvocations_max = 7\n",
+    );
+    let (code, report) = reload(&process).await;
+    assert_eq!(code, 200, "{report}");
+    assert_eq!(report["applied"], json!(["functions.functions", "functions.workers.invocations_max"]));
+    assert_eq!(report["restart"], json!(["functions.start_wait_ms"]));
+    assert_eq!(status(&gateway, "/api/two", &[]).await, 200);
+    assert_ne!(worker().await, first, "another worker serves the new options");
+    still_receives(&process, &mut client).await;
+    configure(app.path(), "[functions.workers]\nprocesses_max = 99\n");
+    let (code, error) = reload(&process).await;
+    assert_eq!(code, 422, "{error}");
+    let text = error["error"]["message"].as_str().expect("a text");
+    assert!(text.contains("functions.workers.processes_max is 99"), "{text}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use functions::Options;
 use serde_json::{Value as Json, json};
 use tokio::sync::{Semaphore, mpsc};
 use worker_protocol::{InvocationRequest, TypedData};
@@ -200,6 +201,35 @@ async fn settings_of_host_json_take_effect_with_the_next_generation() {
     assert_eq!(response.body, "2");
     assert_eq!(response.headers["x-new"], "1");
     assert_eq!(response.headers["access-control-allow-origin"], "https://new.test");
+}
+
+#[tokio::test]
+async fn changed_options_take_effect_with_a_new_generation_and_active_calls_end_in_the_old_one() {
+    let (setup, permits, mut slow) = app();
+    let host = setup.start().await;
+    let call = host.send("GET /api/slow");
+    tokio::pin!(call);
+    tokio::select! {
+        response = &mut call => panic!("it has no permit: {}", response.text()),
+        entered = received(&mut slow) => assert_eq!(entered, 1),
+    }
+    let mut options = Options { functions: vec!["now".to_owned()], ..Options::default() };
+    host.handle.prepare(&options).expect("the options are valid").await;
+    assert_eq!(host.send("GET /api/now").await.body, "2");
+    assert_eq!(host.send("GET /api/slow").await.status, 404);
+    permits.add_permits(1);
+    assert_eq!(call.await.body, "1");
+    drained(&host, &[1]).await;
+
+    options.cors_origins = vec!["https://new.test".to_owned()];
+    host.handle.prepare(&options).expect("the options are valid").await;
+    let response = host.send("GET /api/now\nOrigin: https://new.test").await;
+    assert_eq!(response.body, "2", "CORS needs no new generation");
+    assert_eq!(response.headers["access-control-allow-origin"], "https://new.test");
+
+    options.workers.processes_max = 99;
+    let error = host.handle.prepare(&options).map(drop).expect_err("too many processes").to_string();
+    assert!(error.starts_with("functions.workers.processes_max is 99"), "{error}");
 }
 
 /// Each second has one run, in one of the generations.

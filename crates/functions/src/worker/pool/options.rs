@@ -11,54 +11,55 @@ use super::scale::ScaleLimits;
 #[serde(deny_unknown_fields, default)]
 pub struct PoolOptions {
     /// How many processes run at least while the app is in use, from 1 to 10. The setting `FUNCTIONS_WORKER_PROCESS_COUNT` overrides
-    /// it. Default 1. Since 0.1.0.
+    /// it. Reloads. Default 1. Since 0.1.0.
     pub processes: usize,
     /// How many processes may run under load, up to 10; 0 = no more than `processes`. A process is added while invocations wait,
     /// workers respond slowly (`slow_response_ms`) or triggers have a backlog (`backlog_items`). With the setting
-    /// `FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED` it is 10. Processes that are not needed any more end. Default 0. Since 0.1.0.
+    /// `FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED` it is 10. Processes that are not needed any more end. Reloads. Default 0. Since
+    /// 0.1.0.
     pub processes_max: usize,
-    /// Whether one more process is ready without invocations, and takes over when a worker ends or under load. Default: on, but off in
-    /// development mode. Since 0.1.0.
+    /// Whether one more process is ready without invocations, and takes over when a worker ends or under load. Reloads. Default: on,
+    /// but off in development mode. Since 0.1.0.
     pub spare: Option<bool>,
-    /// How long the app must be without invocations until all its processes end, in milliseconds; the next invocation starts one.
-    /// 0 = they go on. Default 0. Since 0.1.0.
+    /// How long the app must be without invocations until all its processes end, in milliseconds; the next invocation starts one. 0 =
+    /// they go on. Reloads. Default 0. Since 0.1.0.
     pub idle_timeout_ms: u64,
     /// A process that has more memory than this, in bytes, its children included, is replaced: its successor starts first, then its
-    /// invocations end, then it ends. 0 = no limit; only on Linux. Default 0. Since 0.1.0.
+    /// invocations end, then it ends. 0 = no limit; only on Linux. Reloads. Default 0. Since 0.1.0.
     pub memory_bytes_max: u64,
     /// How long a process lives before it is replaced because of its memory, in milliseconds, so that an app which needs more than
-    /// `memory_bytes_max` is not restarted all the time. Default 60000. Since 0.1.0.
+    /// `memory_bytes_max` is not restarted all the time. Reloads. Default 60000. Since 0.1.0.
     pub memory_grace_ms: u64,
-    /// The age at which a process is replaced in the same way, in milliseconds; 0 = none. Default 0. Since 0.1.0.
+    /// The age at which a process is replaced in the same way, in milliseconds; 0 = none. Reloads. Default 0. Since 0.1.0.
     pub age_ms_max: u64,
-    /// How late a worker may respond to a probe, in milliseconds, until the response counts as slow; three slow ones of ten add a process
-    /// (see `processes_max`). Default 100. Since 0.1.0.
+    /// How late a worker may respond to a probe, in milliseconds, until the response counts as slow; three slow ones of ten add a
+    /// process (see `processes_max`). Reloads. Default 100. Since 0.1.0.
     pub slow_response_ms: u64,
-    /// How many waiting items of all triggers one process should have at most; more add a process (see `processes_max`). Default 1000.
-    /// Since 0.1.0.
+    /// How many waiting items of all triggers one process should have at most; more add a process (see `processes_max`). Reloads.
+    /// Default 1000. Since 0.1.0.
     pub backlog_items: u64,
-    /// How long the load must be low until a process that was added ends, in milliseconds. Default 60000. Since 0.1.0.
+    /// How long the load must be low until a process that was added ends, in milliseconds. Reloads. Default 60000. Since 0.1.0.
     pub scale_in_ms: u64,
     /// How many invocations one process gets at a time; more wait for a process, and a crash does not touch them. 0 = no limit, as with
-    /// the real host. Default 0. Since 0.1.0.
+    /// the real host. Reloads. Default 0. Since 0.1.0.
     pub invocations_per_process_max: usize,
-    /// How long a function that ended its worker twice keeps a process of its own after the last time, in milliseconds, so that the other
-    /// functions are not affected; 0 = it stays with them. Default 600000. Since 0.1.0.
+    /// How long a function that ended its worker twice keeps a process of its own after the last time, in milliseconds, so that the
+    /// other functions are not affected; 0 = it stays with them. Reloads. Default 600000. Since 0.1.0.
     pub quarantine_ms: u64,
-    /// Pause before the second restart in a row, in milliseconds, of workers that end before they are ready or have not completed
-    /// any invocation; it doubles from there. The first restart, and any of a worker that served, comes at once. Default 250.
+    /// Pause before the second restart in a row, in milliseconds, of workers that end before they are ready or have not completed any
+    /// invocation; it doubles from there. The first restart, and any of a worker that served, comes at once. Reloads. Default 250.
     /// Since 0.1.0.
     pub restart_delay_ms_min: u64,
-    /// Longest pause between restarts, in milliseconds. Default 10000 (`processRestartInterval`). Since 0.1.0.
+    /// Longest pause between restarts, in milliseconds. Reloads. Default 10000 (`processRestartInterval`). Since 0.1.0.
     pub restart_delay_ms_max: u64,
-    /// How long an invocation waits for a worker while none is ready, in milliseconds. Default 30000. Since 0.1.0.
+    /// How long an invocation waits for a worker while none is ready, in milliseconds. Reloads. Default 30000. Since 0.1.0.
     pub ready_wait_ms: u64,
     /// How long a function that ran into `functionTimeout` may go on after it was told to stop, in milliseconds. If it still runs then,
-    /// its worker is replaced: it gets no new invocations, and ends once its other ones have ended. Default 5000. Since 0.1.0.
+    /// its worker is replaced: it gets no new invocations, and ends once its other ones have ended. Reloads. Default 5000. Since 0.1.0.
     pub cancel_grace_ms: u64,
-    /// How many invocations may be under way or waiting. More wait for their turn. Default 10000. Since 0.1.0.
+    /// How many invocations may be under way or waiting. More wait for their turn. Reloads. Default 10000. Since 0.1.0.
     pub invocations_max: usize,
-    /// Largest message to or from a worker in our own protocol, in bytes. Default 268435456. Since 0.1.0.
+    /// Largest message to or from a worker in our own protocol, in bytes. Reloads. Default 268435456. Since 0.1.0.
     pub frame_bytes_max: usize,
 }
 
