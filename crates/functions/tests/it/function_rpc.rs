@@ -16,18 +16,25 @@ async fn start() -> Running {
 
 /// A worker that reports these capabilities, separated by spaces.
 async fn start_with(capabilities: &str) -> Running {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers/scripted");
-    let folder = folder.to_str().expect("a plain path").to_owned();
-    let env = BTreeMap::from([
-        ("PATH".to_owned(), std::env::var("PATH").expect("a PATH")),
-        ("languageWorkers__scripted__workerDirectory".to_owned(), folder),
-        ("SCRIPTED_CAPABILITIES".to_owned(), capabilities.to_owned()),
-    ]);
-    let cache = tempfile::tempdir().expect("a temporary folder");
-    let spec = WorkerSpec::resolve("scripted", cache.path(), env, cache.path(), "4.1").expect("configured");
-    let running = start_spec(spec, PoolOptions::default(), cache);
+    let running = start_scripted(&[("SCRIPTED_CAPABILITIES", capabilities)], |_| {});
     running.load().await;
     running
+}
+
+/// A worker with these variables and this change of what it is.
+pub(crate) fn start_scripted(more: &[(&str, &str)], change: impl FnOnce(&mut WorkerSpec)) -> Running {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workers/scripted");
+    let folder = folder.to_str().expect("a plain path").to_owned();
+    let mut env = BTreeMap::from([
+        ("PATH".to_owned(), std::env::var("PATH").expect("a PATH")),
+        ("languageWorkers__scripted__workerDirectory".to_owned(), folder),
+    ]);
+    env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    let mut spec =
+        WorkerSpec::resolve("scripted", cache.path(), env, cache.path(), "4.1").expect("configured");
+    change(&mut spec);
+    start_spec(spec, PoolOptions::default(), cache)
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod exits;
 mod invocations;
+mod misbehaviour;
 mod startup;
 mod timeouts;
 

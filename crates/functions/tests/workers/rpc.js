@@ -23,12 +23,24 @@ const stream = session.request({
 session.on('error', () => process.exit(4));
 stream.on('close', () => process.exit(0));
 
+const misbehaviour = process.env.MISBEHAVIOUR;
+
+function write(bytes, to = stream) {
+    const prefix = Buffer.alloc(5);
+    prefix.writeUInt32BE(bytes.length, 1);
+    to.write(Buffer.concat([prefix, bytes]));
+}
+
 /** Sends a message: the number of its content in the stream, and that content. */
 function send(content, body) {
     const bytes = message([1, flags.requestId], [content, body]);
-    const prefix = Buffer.alloc(5);
-    prefix.writeUInt32BE(bytes.length, 1);
-    stream.write(Buffer.concat([prefix, bytes]));
+    if (content !== 20) {
+        if (misbehaviour === 'silent') return;
+        if (misbehaviour === 'double-answers') write(bytes);
+        // The same length, so that the message stays well-formed.
+        if (misbehaviour === 'unknown-ids') write(Buffer.from(bytes.toString('latin1').replaceAll('echo-', 'odd--'), 'latin1'));
+    }
+    write(bytes);
 }
 
 /** Connects to the host, and gives each of its messages to `take(content, fields)`. */
@@ -45,6 +57,12 @@ function run(take) {
         }
     });
     send(20, message([2, flags.workerId]));
+    if (misbehaviour === 'second-stream') {
+        const second = session.request(stream.sentHeaders);
+        for (const event of ['error', 'close']) second.on(event, () => {});
+        second.resume();
+        write(message([1, flags.requestId], [20, message([2, flags.workerId])]), second);
+    }
 }
 
 /** The status of an operation that went well. */
