@@ -45,6 +45,12 @@ const EDITS: &str = "50";
 /// Bytes of one streamed request or response: 2 GB.
 const STREAM_BYTES: &str = "2147483648";
 
+/// Concurrent uploads to a function, and the bytes of each.
+const UPLOADS: [(&str, &str); 2] = [("CHAPPE_UPLOADS", "40"), ("CHAPPE_UPLOAD_BYTES", "104857600")];
+
+/// Lines that one invocation logs.
+const LOGS: [(&str, &str); 1] = [("CHAPPE_LOG_LINES", "1000000")];
+
 /// How long all fuzz targets run together.
 const FUZZ: Duration = Duration::from_secs(3600);
 
@@ -63,6 +69,8 @@ pub(crate) fn run(root: &Path, only: Option<&str>, seeds: &Seeds) -> anyhow::Res
         ("soak main job", Box::new(|| main_job(root))),
         ("soak workers", Box::new(|| crashes(root, "functions", "crashes::"))),
         ("soak streams", Box::new(|| streams(root))),
+        ("soak uploads", Box::new(|| functions_load(root, "uploads", &UPLOADS))),
+        ("soak logs", Box::new(|| functions_load(root, "log lines", &LOGS))),
         ("soak hot reload", Box::new(|| hot_reload(root))),
     ];
     step::run_steps(steps, only)
@@ -156,6 +164,16 @@ fn hot_reload(root: &Path) -> anyhow::Result<()> {
     node.args(["--test", "hot-reload.test.mjs"]).current_dir(root.join("compat"));
     node.env("CHAPPE_BIN", root.join("target/release/chappe")).env("CHAPPE_SOAK_EDITS", EDITS);
     step::run(&mut node)
+}
+
+/// The tests of a functions host under load whose names contain a text, with these numbers.
+fn functions_load(root: &Path, tests: &str, numbers: &[(&str, &str)]) -> anyhow::Result<()> {
+    crate::packages::install_npm(root)?;
+    step::cargo(root, &["build", "--release", "--package", "chappe"])?;
+    let mut node = Command::new("node");
+    node.arg("--test").arg(format!("--test-name-pattern={tests}")).arg("functions-load.test.mjs");
+    node.env("CHAPPE_BIN", root.join("target/release/chappe")).envs(numbers.iter().copied());
+    step::run(node.current_dir(root.join("compat")))
 }
 
 fn cargo() -> Command {
