@@ -9,6 +9,9 @@ const LENGTH_BYTES = 4;
 // Texts of at least this size go into the body, where nothing is escaped.
 const BODY_TEXT_BYTES_MIN = 256;
 
+// A body of at most this size is copied behind its header, so that the frame is one buffer.
+const JOINED_BODY_BYTES_MAX = 4096;
+
 // A frame of at least this size gets a buffer of its own as soon as its length is known. Joining its chunks at the end would need
 // twice the memory.
 const LARGE_FRAME_BYTES = 1 << 20;
@@ -95,13 +98,18 @@ class Body {
 
 /** Encodes a frame as a list of buffers. */
 function encode(head, body, bytesMax) {
-    const json = Buffer.from(JSON.stringify(head), 'utf8');
-    const bytes = LENGTH_BYTES + json.length + body.bytes;
+    const json = JSON.stringify(head);
+    const jsonBytes = Buffer.byteLength(json, 'utf8');
+    const bytes = LENGTH_BYTES + jsonBytes + body.bytes;
     if (bytes > bytesMax) throw new RangeError(`message of ${bytes} bytes; at most ${bytesMax} are allowed`);
-    const lengths = Buffer.allocUnsafe(2 * LENGTH_BYTES);
-    lengths.writeUInt32BE(bytes, 0);
-    lengths.writeUInt32BE(json.length, LENGTH_BYTES);
-    return [lengths, json, ...body.chunks];
+    const isSmall = body.bytes > 0 && body.bytes <= JOINED_BODY_BYTES_MAX;
+    const first = Buffer.allocUnsafe(2 * LENGTH_BYTES + jsonBytes + (isSmall ? body.bytes : 0));
+    first.writeUInt32BE(bytes, 0);
+    first.writeUInt32BE(jsonBytes, LENGTH_BYTES);
+    let end = 2 * LENGTH_BYTES + first.write(json, 2 * LENGTH_BYTES, 'utf8');
+    if (!isSmall) return [first, ...body.chunks];
+    for (const chunk of body.chunks) end += chunk.copy(first, end);
+    return [first];
 }
 
 function toBytes(value) {

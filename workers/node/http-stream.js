@@ -9,6 +9,8 @@ const net = require('node:net');
 /** Responses that the library's server has not sent yet, by invocation. */
 class HttpStreams {
     #responses = new Map();
+    // Whether the app asked for streams.
+    isUsed = false;
 
     /** Runs `start`, in which the library starts its server, and returns its result. */
     async watch(start) {
@@ -28,6 +30,7 @@ class HttpStreams {
     }
 
     #adopt(server) {
+        this.isUsed = true;
         // The host limits the time of a request.
         server.requestTimeout = 0;
         server.prependListener('request', (request, response) => {
@@ -37,12 +40,12 @@ class HttpStreams {
         });
     }
 
-    /** The result of a function, with a body that is read as fast as the client reads, until `signal` aborts. */
-    paced(invocationId, result, signal) {
+    /** The result of a function, with a body that is read as fast as the client reads, until the invocation is cancelled. */
+    paced(invocationId, result, cancellation) {
         const response = this.#responses.get(invocationId);
         const body = result?.body;
         if (!response || typeof body?.[Symbol.asyncIterator] !== 'function') return result;
-        const values = () => withBackpressure(body, response, signal);
+        const values = () => withBackpressure(body, response, cancellation.signal);
         // The body of a response object of the library is private; a plain object becomes one later.
         if (typeof result.arrayBuffer === 'function') {
             Object.defineProperty(result, 'body', { value: { values }, configurable: true });

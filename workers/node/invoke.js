@@ -4,18 +4,36 @@
 
 const { decodeValue, encodeValue } = require('./frames');
 const { systemError, toException } = require('./errors');
+const { addNativeRequest, withNativeResponse } = require('./native-http');
 
+/** Replaces the values of a request by those that programming models expect. The request belongs to the caller of this file only. */
 function toCoreRequest(request, body) {
-    const triggerMetadata = {};
-    for (const [name, value] of Object.entries(request.triggerMetadata)) triggerMetadata[name] = decodeValue(value, body);
-    return {
-        invocationId: request.invocationId,
-        functionId: request.functionId,
-        inputData: request.inputData.map(({ name, data }) => ({ name, data: decodeValue(data, body) })),
-        triggerMetadata,
-        traceContext: request.traceContext,
-        retryContext: request.retryContext,
-    };
+    const { triggerMetadata, inputData } = request;
+    for (const name in triggerMetadata) triggerMetadata[name] = decodeValue(triggerMetadata[name], body);
+    for (const input of inputData) {
+        input.data = decodeValue(input.data, body);
+        if (input.data.http) addNativeRequest(input.data.http);
+    }
+    return request;
+}
+
+/** The cancellation of one invocation. Its signal is made when the function asks for it. */
+class Cancellation {
+    #controller = undefined;
+    #reason = undefined;
+
+    get signal() {
+        if (!this.#controller) {
+            this.#controller = new AbortController();
+            if (this.#reason) this.#controller.abort(this.#reason);
+        }
+        return this.#controller.signal;
+    }
+
+    abort(reason) {
+        this.#reason = reason;
+        this.#controller?.abort(reason);
+    }
 }
 
 /** The invocation context for the programming model. */
@@ -49,18 +67,26 @@ function readOnly(target, values) {
     return target;
 }
 
+const CANCELLATION = Symbol('cancellation');
+
+// One getter for all objects: a getter for each would give each object a shape of its own.
+const SIGNAL = {
+    get() {
+        return this[CANCELLATION].signal;
+    },
+    enumerable: true,
+    configurable: true,
+};
+
 /** Adds the signal that aborts when the invocation is cancelled, if the library has none of its own. */
-function addSignal(target, signal) {
+function addSignal(target, cancellation) {
     if (target === null || typeof target !== 'object' || 'signal' in target) return;
-    Object.defineProperty(target, 'signal', { value: signal, enumerable: true, configurable: true });
+    Object.defineProperty(target, CANCELLATION, { value: cancellation });
+    Object.defineProperty(target, 'signal', SIGNAL);
 }
 
-async function runFunction(app, core, callback, signal) {
-    const model = await app.model.getInvocationModel(core);
-    const { context, inputs } = await model.getArguments();
-    core.invocationContext = context;
-    addSignal(context, signal);
-    if (isHttp(core)) addSignal(inputs[0], signal);
+/** Runs a function with the hooks of the app around it, and gives its result. */
+async function callWithHooks(app, core, model, context, inputs, callback) {
     const hookData = {};
     const shared = { hookData: () => hookData, appHookData: () => app.appHookData, invocationContext: () => context };
 
@@ -81,22 +107,38 @@ async function runFunction(app, core, callback, signal) {
     core.state = undefined;
 
     if (after.error !== null && after.error !== undefined) throw after.error;
-    return model.getResponse(context, app.httpStreams.paced(core.invocationId, after.result, signal));
+    return after.result;
 }
 
-function isHttp(core) {
-    return core.request.inputData.some(({ data }) => data.http);
+async function runFunction(app, core, callback, cancellation) {
+    const model = await app.model.getInvocationModel(core);
+    const { context, inputs } = await model.getArguments();
+    core.invocationContext = context;
+    addSignal(context, cancellation);
+    const isHttp = core.request.inputData.some(({ data }) => data.http);
+    if (isHttp) addSignal(inputs[0], cancellation);
+    let result;
+    if (app.hooks.preInvocation.length > 0 || app.hooks.postInvocation.length > 0) {
+        result = await callWithHooks(app, core, model, context, inputs, callback);
+    } else {
+        core.state = 'invocation';
+        result = await model.invokeFunction(context, inputs, callback);
+        core.state = undefined;
+    }
+    if (app.httpStreams.isUsed) result = app.httpStreams.paced(core.invocationId, result, cancellation);
+    else if (isHttp) result = withNativeResponse(result);
+    return model.getResponse(context, result);
 }
 
-/** Runs an invocation and gives the header of the response; never throws. `signal` aborts when the invocation is cancelled. */
-async function invoke(app, request, requestBody, body, send, signal) {
+/** Runs an invocation and gives the header of the response; never throws. */
+async function invoke(app, request, requestBody, body, send, cancellation) {
     const { invocationId, functionId } = request;
     const outputData = [];
     try {
         const found = app.functions.get(functionId);
         if (!found) throw systemError(`The function '${functionId}' is not loaded.`);
         const core = new CoreContext(app, toCoreRequest(request, requestBody), found.metadata, send);
-        const response = await runFunction(app, core, found.callback, signal);
+        const response = await runFunction(app, core, found.callback, cancellation);
         for (const { name, data } of response.outputData ?? []) outputData.push({ name, data: encodeValue(data, body) });
         const answer = { invocationId, outputData, result: { status: 'success' } };
         if (response.returnValue !== undefined) answer.returnValue = encodeValue(response.returnValue, body);
@@ -106,4 +148,4 @@ async function invoke(app, request, requestBody, body, send, signal) {
     }
 }
 
-module.exports = { invoke };
+module.exports = { Cancellation, invoke };

@@ -16,7 +16,7 @@ const { AsyncLocalStorage } = require('node:async_hooks');
 const { AppState, createCoreApi, install } = require('./core-api');
 const { loadApp, explainNoFunctions } = require('./app');
 const { Body, Decoder, VERSION, encode } = require('./frames');
-const { invoke } = require('./invoke');
+const { Cancellation, invoke } = require('./invoke');
 const { stackOf, toError, toException } = require('./errors');
 
 const WORKER_VERSION = '4.0.0';
@@ -54,7 +54,7 @@ class Worker {
     #socket;
     #bytesMax;
     #invocations = new AsyncLocalStorage();
-    // The abort controllers of active invocations.
+    // The cancellations of active invocations.
     #cancels = new Map();
     #app = new AppState();
     #startError = undefined;
@@ -81,9 +81,12 @@ class Worker {
 
     #send(head, body = new Body(), then = undefined) {
         const chunks = encode(head, body, this.#bytesMax);
-        this.#socket.cork();
-        chunks.forEach((chunk, at) => this.#socket.write(chunk, at === chunks.length - 1 ? then : undefined));
-        this.#socket.uncork();
+        const last = chunks.length - 1;
+        if (last > 0) this.#socket.cork();
+        // At once: the next function may block the event loop, or end the process.
+        for (let at = 0; at < last; at += 1) this.#socket.write(chunks[at]);
+        this.#socket.write(chunks[last], then);
+        if (last > 0) this.#socket.uncork();
     }
 
     #log({ level, category, message, invocationId, source }) {
@@ -202,11 +205,11 @@ class Worker {
         const { invocationId, functionId } = request;
         const name = this.#app.functions.get(functionId)?.metadata.name ?? functionId;
         const current = { invocationId, source: `${name}.Invocation` };
-        const cancel = new AbortController();
+        const cancel = new Cancellation();
         this.#cancels.set(invocationId, cancel);
         this.#invocations.run(current, async () => {
             const body = new Body();
-            const answer = await invoke(this.#app, request, requestBody, body, (record) => this.#log(record), cancel.signal);
+            const answer = await invoke(this.#app, request, requestBody, body, (record) => this.#log(record), cancel);
             this.#cancels.delete(invocationId);
             try {
                 this.#send(answer, body);

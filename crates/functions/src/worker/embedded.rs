@@ -16,6 +16,7 @@ const NODE: &[(&str, &str)] = &[
     ("glob.js", include_str!("../../../../workers/node/glob.js")),
     ("invoke.js", include_str!("../../../../workers/node/invoke.js")),
     ("http-stream.js", include_str!("../../../../workers/node/http-stream.js")),
+    ("native-http.js", include_str!("../../../../workers/node/native-http.js")),
 ];
 
 /// Writes our Node.js worker below `cache_dir`, unless it exists there already, and returns its folder.
