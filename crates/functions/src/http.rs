@@ -123,8 +123,7 @@ impl Dispatch {
                 MatchedRequest { parts: &parts, path: &path, route_values: &routed.values.texts, typed, key };
             return self.proxy(running.clone(), proxying, function, matched, body, permits).await;
         }
-        let needs_properties = function.needs_binding_data;
-        let received = match self.receive(body, needs_properties).await {
+        let received = match self.receive(body, function.needs_binding_data).await {
             Ok(received) => received,
             Err(rejection) => return rejection,
         };
@@ -133,7 +132,7 @@ impl Dispatch {
         let reserved = self.reserve_worker_bytes(&received.data).await;
         let matched =
             MatchedRequest { parts: &parts, path: &path, route_values: &routed.values.texts, typed, key };
-        let trigger_data = trigger_data(matched, received, needs_properties);
+        let trigger_data = trigger_data(matched, received, &function);
         self.call(&running, function, trigger_data, reserved, &parts).await
     }
 

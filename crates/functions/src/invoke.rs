@@ -116,6 +116,11 @@ impl Function {
         Self { declaration, inputs, outputs, push, needs_binding_data, meter, concurrency }
     }
 
+    /// Whether it has bindings besides its trigger and its HTTP response.
+    pub(crate) fn has_bindings(&self) -> bool {
+        !self.inputs.is_empty() || !self.outputs.is_empty()
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.declaration.metadata.name
     }

@@ -1,6 +1,7 @@
 //! Log lines of the app: the levels of their categories ([`LogLevels`]), and their destinations ([`Logs`]): `tracing`, a bounded tail
 //! in memory, and subscribers.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -58,7 +59,7 @@ pub struct Logs {
 struct Shared {
     tail: Mutex<Tail>,
     live: broadcast::Sender<LogLine>,
-    levels: Mutex<Arc<LogLevels>>,
+    levels: Mutex<LogLevels>,
     lines_max: usize,
     text_bytes_max: usize,
 }
@@ -67,6 +68,16 @@ struct Shared {
 struct Tail {
     lines: VecDeque<LogLine>,
     number_last: u64,
+}
+
+/// The category of a line, which decides about its level.
+#[derive(Clone, Copy)]
+enum Category<'a> {
+    Host,
+    /// The host writes about a function.
+    Function(&'a str),
+    /// The function writes, or one that is not known.
+    User(Option<&'a str>),
 }
 
 /// Where a line comes from.
@@ -113,30 +124,30 @@ impl Logs {
     }
 
     pub(crate) fn set_levels(&self, levels: LogLevels) {
-        *self.shared.levels.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(levels);
+        *self.shared.levels.lock().unwrap_or_else(PoisonError::into_inner) = levels;
     }
 
     /// Writes a line about the host itself.
     pub(crate) fn host(&self, level: Level, text: impl Into<String>) {
-        self.write(level, "Host", LineOrigin::default(), text.into());
+        self.write(level, Category::Host, LineOrigin::default(), text.into());
     }
 
     /// Writes an error of the host itself.
     pub(crate) fn host_error(&self, error: &ErrorDescription, text: impl Into<String>) {
         let origin = LineOrigin { code: Some(error.code), ..LineOrigin::default() };
-        self.write(Level::Error, "Host", origin, text.into());
+        self.write(Level::Error, Category::Host, origin, text.into());
     }
 
     /// As [`Logs::host_error`], for an error that does not keep the app from running.
     pub(crate) fn host_warning(&self, error: &ErrorDescription, text: impl Into<String>) {
         let origin = LineOrigin { code: Some(error.code), ..LineOrigin::default() };
-        self.write(Level::Warn, "Host", origin, text.into());
+        self.write(Level::Warn, Category::Host, origin, text.into());
     }
 
     /// Writes a line of the host about a function.
     pub(crate) fn function(&self, level: Level, function: &str, id: Option<&str>, text: impl Into<String>) {
         let origin = LineOrigin { function: Some(function), id, ..LineOrigin::default() };
-        self.write(level, &format!("Function.{function}"), origin, text.into());
+        self.write(level, Category::Function(function), origin, text.into());
     }
 
     /// Writes an error of a function or of one of its invocations.
@@ -148,25 +159,24 @@ impl Logs {
         text: impl Into<String>,
     ) {
         let origin = LineOrigin { function: Some(function), id, from_user: false, code: Some(error.code) };
-        self.write(Level::Error, &format!("Function.{function}"), origin, text.into());
+        self.write(Level::Error, Category::Function(function), origin, text.into());
     }
 
     /// As [`Logs::function_error`], for an error that passes by itself.
     pub(crate) fn function_warning(&self, error: &ErrorDescription, function: &str, text: impl Into<String>) {
         let origin =
             LineOrigin { function: Some(function), id: None, from_user: false, code: Some(error.code) };
-        self.write(Level::Warn, &format!("Function.{function}"), origin, text.into());
+        self.write(Level::Warn, Category::Function(function), origin, text.into());
     }
 
     /// Writes a line of the function itself.
     pub(crate) fn user(&self, level: Level, function: Option<&str>, id: Option<&str>, text: String) {
-        let category = function.map_or_else(|| "Function".to_owned(), |name| format!("Function.{name}.User"));
-        self.write(level, &category, LineOrigin { function, id, from_user: true, code: None }, text);
+        let category = Category::User(function);
+        self.write(level, category, LineOrigin { function, id, from_user: true, code: None }, text);
     }
 
-    fn write(&self, level: Level, category: &str, origin: LineOrigin<'_>, mut text: String) {
-        let levels = Arc::clone(&self.shared.levels.lock().unwrap_or_else(PoisonError::into_inner));
-        if !levels.keeps(category, level) {
+    fn write(&self, level: Level, category: Category<'_>, origin: LineOrigin<'_>, mut text: String) {
+        if !self.shared.levels.lock().unwrap_or_else(PoisonError::into_inner).keeps(category, level) {
             return;
         }
         truncate(&mut text, self.shared.text_bytes_max);
@@ -186,9 +196,11 @@ impl Logs {
         if tail.lines.len() == self.shared.lines_max {
             tail.lines.pop_front();
         }
-        tail.lines.push_back(line.clone());
-        // No subscriber is the usual case, not an error. Sent under the lock, so that subscribers get the lines in order.
-        let _ = self.shared.live.send(line);
+        // Sent under the lock, so that subscribers get the lines in order. Usually there are none.
+        if self.shared.live.receiver_count() > 0 {
+            let _ = self.shared.live.send(line.clone());
+        }
+        tail.lines.push_back(line);
     }
 }
 
@@ -269,14 +281,31 @@ impl LogLevels {
         Ok(levels)
     }
 
-    fn keeps(&self, category: &str, level: Level) -> bool {
+    fn keeps(&self, category: Category<'_>, level: Level) -> bool {
+        let rule = if self.rules.is_empty() { None } else { self.rule(&category.name()) };
+        let lowest = rule.or(self.default).unwrap_or(Some(Level::Info));
+        lowest.is_some_and(|lowest| level >= lowest)
+    }
+
+    /// The level of the rule that applies to a category.
+    fn rule(&self, category: &str) -> Option<Option<Level>> {
         let category = category.to_ascii_lowercase();
         let matches = |rule: &str| {
             category.strip_prefix(rule).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        let rule = self.rules.iter().find(|(rule, _)| matches(rule)).map(|(_, level)| *level);
-        let lowest = rule.or(self.default).unwrap_or(Some(Level::Info));
-        lowest.is_some_and(|lowest| level >= lowest)
+        self.rules.iter().find(|(rule, _)| matches(rule)).map(|(_, level)| *level)
+    }
+}
+
+impl Category<'_> {
+    /// The name in `host.json`.
+    fn name(self) -> Cow<'static, str> {
+        match self {
+            Self::Host => "Host".into(),
+            Self::Function(name) => format!("Function.{name}").into(),
+            Self::User(Some(name)) => format!("Function.{name}.User").into(),
+            Self::User(None) => "Function".into(),
+        }
     }
 }
 
@@ -292,11 +321,11 @@ mod tests {
             panic!("not an object")
         };
         let levels = LogLevels::parse(Some(&section)).expect("valid");
-        assert!(!levels.keeps("Host", Level::Info));
-        assert!(levels.keeps("Host", Level::Warn));
-        assert!(!levels.keeps("Function.quiet.User", Level::Warn));
-        assert!(!levels.keeps("Function.noisy", Level::Error));
-        assert!(levels.keeps("Function.noisy.User", Level::Debug));
+        assert!(!levels.keeps(Category::Host, Level::Info));
+        assert!(levels.keeps(Category::Host, Level::Warn));
+        assert!(!levels.keeps(Category::User(Some("quiet")), Level::Warn));
+        assert!(!levels.keeps(Category::Function("noisy"), Level::Error));
+        assert!(levels.keeps(Category::User(Some("noisy")), Level::Debug));
     }
 
     #[test]

@@ -43,4 +43,4 @@ mod tests;
 
 pub use codec::{DecodeError, EncodeError, FrameDecoder, OutgoingFrame, ReceivedFrame, StartStream, VERSION};
 pub use from_protocol::{decode_host, decode_worker};
-pub use to_protocol::{encode_host, encode_worker};
+pub use to_protocol::{encode_host, encode_invocation, encode_worker};

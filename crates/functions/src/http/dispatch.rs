@@ -44,6 +44,10 @@ pub(crate) struct Dispatch {
 impl Dispatch {
     /// Waits until the app has started, and returns the generation in service; the error text is for the client.
     pub(crate) async fn running(&self) -> Result<GenerationGuard, String> {
+        // Usually it runs, and there is nothing to wait for.
+        if let Some(running) = GenerationGuard::of(&self.phase.borrow()) {
+            return Ok(running);
+        }
         let mut phase = self.phase.clone();
         let decided = phase.wait_for(|phase| !matches!(phase, AppPhase::Starting));
         match tokio::time::timeout(self.start_wait, decided).await {

@@ -5,7 +5,7 @@ use trace::TraceContext;
 
 use super::body::ReceivedBody;
 use super::request;
-use crate::invoke::TriggerData;
+use crate::invoke::{Function, TriggerData};
 use crate::keys::KnownKey;
 
 /// A request to a function, without its body.
@@ -23,18 +23,21 @@ pub(super) struct MatchedRequest<'a> {
 pub(super) fn trigger_data(
     matched: MatchedRequest<'_>,
     received: ReceivedBody,
-    needs_properties: bool,
+    function: &Function,
 ) -> TriggerData {
     let MatchedRequest { parts, path, route_values, typed, key } = matched;
     let url = request::function_url(parts, path);
     let parent = request::header_text(parts, "traceparent").and_then(|text| TraceContext::parse(&text));
     // `tracestate` has no meaning without its parent (W3C Trace Context, section 3.3).
     let trace_state = parent.and_then(|_| request::header_text(parts, "tracestate")).unwrap_or_default();
+    let headers = request::headers(parts);
+    let body = &received.for_bindings;
     let (metadata, binding_data) =
-        request::binding_data(parts, &received.for_bindings, route_values, typed, needs_properties);
+        request::binding_data(parts, &headers, body, route_values, typed, function);
     TriggerData {
-        origin: request::origin(&url),
-        data: request::to_worker(parts, url, received.data, route_values, key.as_ref()).into(),
+        // For bindings only.
+        origin: if function.has_bindings() { request::origin(&url) } else { None },
+        data: request::to_worker(parts, headers, url, received.data, route_values, key.as_ref()).into(),
         metadata,
         binding_data,
         reason: "This function was programmatically called via the host APIs.".to_owned(),

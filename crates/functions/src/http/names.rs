@@ -67,11 +67,13 @@ pub(super) fn written(lower: &str) -> String {
     if REGULAR.binary_search(&lower).is_err() {
         return lower.to_owned();
     }
-    let parts = lower.split('-').map(|part| {
-        let (first, rest) = part.split_at(1);
-        first.to_ascii_uppercase() + rest
-    });
-    parts.collect::<Vec<_>>().join("-")
+    let mut written = String::with_capacity(lower.len());
+    let mut is_first = true;
+    for letter in lower.chars() {
+        written.push(if is_first { letter.to_ascii_uppercase() } else { letter });
+        is_first = letter == '-';
+    }
+    written
 }
 
 #[cfg(test)]

@@ -146,8 +146,9 @@ fn trigger_data(
     options: InvokeOptions,
 ) -> TriggerData {
     let MatchedRequest { parts, route_values, typed, .. } = matched;
+    let headers = request::headers(parts);
     let (metadata, binding_data) =
-        request::binding_data(parts, for_bindings, route_values, typed, function.needs_binding_data);
+        request::binding_data(parts, &headers, for_bindings, route_values, typed, function);
     let mut data = RpcHttp::default();
     if proxying.needs_route_values {
         data.params = route_values.iter().cloned().collect();

@@ -10,13 +10,14 @@ use http::Uri;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{RpcClaim, RpcClaimsIdentity, RpcHttp, TypedData};
 
 use super::extensions::PublicOrigin;
 use super::names;
+use crate::invoke::Function;
 use crate::keys::{KeyLevel, KnownKey};
 
 /// The default claim type of a caller's name (.NET's `ClaimsIdentity`).
@@ -29,6 +30,7 @@ const KEY_CLAIM: &str = "http://schemas.microsoft.com/2017/07/functions/claims/"
 /// The request for the worker. Header names are in lower case, several values are joined by commas.
 pub(super) fn to_worker(
     parts: &Parts,
+    headers: BTreeMap<String, String>,
     url: String,
     body: TypedData,
     route_values: &[(String, String)],
@@ -37,7 +39,7 @@ pub(super) fn to_worker(
     RpcHttp {
         method: parts.method.as_str().to_owned(),
         url,
-        headers: headers(parts),
+        headers,
         body,
         params: route_values.iter().cloned().collect(),
         query: joined_query(parts.uri.query().unwrap_or_default()),
@@ -133,14 +135,18 @@ pub(super) const METADATA_BODY_BYTES_MAX: usize = 1024 * 1024;
 ///
 /// In the Azure Functions host, a property `headers` of the body or the query overrides the headers. Here it does not, because apps
 /// trust `{headers.x-ms-client-principal-id}`.
+///
+/// The binding data is empty for a function without bindings besides its trigger, as nothing reads it.
 pub(super) fn binding_data(
     parts: &Parts,
+    headers: &BTreeMap<String, String>,
     body: &Bytes,
     route_values: &[(String, String)],
     mut typed: Map<String, Json>,
-    needs_body: bool,
+    function: &Function,
 ) -> (BTreeMap<String, TypedData>, Map<String, Json>) {
-    let mut gathered = Gathered::default();
+    let needs_body = function.needs_binding_data;
+    let mut gathered = Gathered { has_bindings: function.has_bindings(), ..Gathered::default() };
     if needs_body || body.len() <= METADATA_BODY_BYTES_MAX {
         for (name, value) in body_properties(body) {
             let in_expressions = match &value {
@@ -149,30 +155,45 @@ pub(super) fn binding_data(
                 TypedData::String(text) => Json::String(text.to_string()),
                 _ => Json::Null,
             };
-            gathered.put(name, value, in_expressions);
+            gathered.put(name, value, || in_expressions);
         }
     }
     let query = query_pairs(parts.uri.query().unwrap_or_default());
     for (name, value) in &query {
         if !name.eq_ignore_ascii_case("code") {
-            gathered.put(name.clone(), TypedData::String(value.as_str().into()), Json::String(value.clone()));
+            gathered
+                .put(name.clone(), TypedData::String(value.as_str().into()), || Json::String(value.clone()));
         }
     }
     for (name, text) in route_values {
-        let value = typed.remove(name).unwrap_or_default();
+        let value = || typed.remove(name).unwrap_or_default();
         gathered.put(name.clone(), TypedData::String(text.as_str().into()), value);
     }
-    let headers = headers(parts).into_iter();
-    let headers = headers.map(|(name, value)| (names::written(&name), Json::String(value)));
-    let headers = Json::Object(headers.collect());
+    let headers: Vec<_> =
+        headers.iter().map(|(name, value)| (names::written(name), value.as_str())).collect();
+    gathered.put("Headers".to_owned(), TypedData::Json(json_text(&headers)), || json_object(&headers));
     // The last value of each name, without case.
     let last: BTreeMap<String, (String, String)> =
         query.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), (name, value))).collect();
-    let query = last.into_values().map(|(name, value)| (name, Json::String(value))).collect();
-    let query = Json::Object(query);
-    gathered.put("Headers".to_owned(), TypedData::Json(headers.to_string().into()), headers);
-    gathered.put("Query".to_owned(), TypedData::Json(query.to_string().into()), query);
+    let query: Vec<_> = last.values().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    gathered.put("Query".to_owned(), TypedData::Json(json_text(&query)), || json_object(&query));
     (gathered.metadata, gathered.data)
+}
+
+/// Names, each of which occurs once, and texts as the text of a JSON object.
+fn json_text(texts: &[(impl AsRef<str>, &str)]) -> ByteString {
+    let mut text = Vec::with_capacity(256);
+    let pairs = texts.iter().map(|(name, value)| (name.as_ref(), value));
+    serde_json::Serializer::new(&mut text)
+        .collect_map(pairs)
+        .expect("the keys are text, and a vector takes all bytes");
+    ByteString::try_from(text).expect("JSON is UTF-8")
+}
+
+/// The same as [`json_text`], as a value.
+fn json_object(texts: &[(impl AsRef<str>, &str)]) -> Json {
+    let value = |value: &str| Json::String(value.to_owned());
+    Json::Object(texts.iter().map(|(name, text)| (name.as_ref().to_owned(), value(text))).collect())
 }
 
 /// Trigger metadata and binding data with the same names; a later value replaces an earlier one without regard to case. Names are
@@ -183,16 +204,20 @@ struct Gathered {
     data: Map<String, Json>,
     /// The names in the other two maps, by their lower case.
     names: HashMap<String, String>,
+    /// Whether the values of `data` are needed.
+    has_bindings: bool,
 }
 
 impl Gathered {
-    fn put(&mut self, name: String, sent: TypedData, value: Json) {
+    fn put(&mut self, name: String, sent: TypedData, value: impl FnOnce() -> Json) {
         if let Some(earlier) = self.names.insert(name.to_ascii_lowercase(), name.clone()) {
             self.metadata.remove(&earlier);
             self.data.remove(&earlier);
         }
-        self.metadata.insert(name.clone(), sent);
-        self.data.insert(name, value);
+        if self.has_bindings {
+            self.data.insert(name.clone(), value());
+        }
+        self.metadata.insert(name, sent);
     }
 }
 
@@ -290,18 +315,21 @@ pub(super) fn baggage(parts: &Parts) -> BTreeMap<String, String> {
     text.split(',').filter_map(member).collect()
 }
 
-fn headers(parts: &Parts) -> BTreeMap<String, String> {
-    let mut headers = BTreeMap::new();
-    for name in parts.headers.keys() {
-        let values: Vec<_> = parts
-            .headers
-            .get_all(name)
-            .iter()
-            .map(|value| String::from_utf8_lossy(value.as_bytes()))
-            .collect();
-        // Cookies are joined as RFC 6265 requires; some values contain commas.
-        let separator = if name == http::header::COOKIE { "; " } else { "," };
-        headers.insert(name.as_str().to_owned(), values.join(separator));
+/// The headers by their names in lower case, several values joined.
+pub(super) fn headers(parts: &Parts) -> BTreeMap<String, String> {
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in &parts.headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        match headers.get_mut(name.as_str()) {
+            Some(values) => {
+                // Cookies are joined as RFC 6265 requires; some values contain commas.
+                values.push_str(if name == http::header::COOKIE { "; " } else { "," });
+                values.push_str(&value);
+            }
+            None => {
+                headers.insert(name.as_str().to_owned(), value.into_owned());
+            }
+        }
     }
     headers
 }

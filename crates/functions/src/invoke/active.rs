@@ -14,7 +14,7 @@ pub(crate) struct ActiveInvocations {
 
 #[derive(Debug)]
 struct Shared {
-    functions: Mutex<HashMap<String, Arc<str>>>,
+    functions: Mutex<HashMap<Arc<str>, Arc<str>>>,
     /// Number of guards.
     count: watch::Sender<usize>,
     gauge: Gauge,
@@ -30,7 +30,7 @@ pub(crate) struct DrainGuard {
 #[derive(Debug)]
 pub(crate) struct ActiveInvocation {
     guard: DrainGuard,
-    id: String,
+    id: Arc<str>,
 }
 
 impl ActiveInvocations {
@@ -41,16 +41,21 @@ impl ActiveInvocations {
 
     /// Delays drain, for a task that is about to start an invocation.
     pub(crate) fn delay_drain(&self) -> DrainGuard {
-        self.shared.count.send_modify(|count| *count += 1);
+        // Those that wait for the end need no notice of a start.
+        self.shared.count.send_if_modified(|count| {
+            *count += 1;
+            false
+        });
         DrainGuard { shared: Arc::clone(&self.shared) }
     }
 
     /// Adds an invocation.
     pub(crate) fn begin(&self, id: &str, function: &str) -> ActiveInvocation {
+        let id: Arc<str> = id.into();
         let mut functions = self.shared.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        functions.insert(id.to_owned(), function.into());
+        functions.insert(Arc::clone(&id), function.into());
         self.shared.gauge.inc();
-        ActiveInvocation { guard: self.delay_drain(), id: id.to_owned() }
+        ActiveInvocation { guard: self.delay_drain(), id }
     }
 
     /// The function of an active invocation.
@@ -73,7 +78,10 @@ impl ActiveInvocations {
 
 impl Drop for DrainGuard {
     fn drop(&mut self) {
-        self.shared.count.send_modify(|count| *count -= 1);
+        self.shared.count.send_if_modified(|count| {
+            *count -= 1;
+            *count == 0
+        });
     }
 }
 

@@ -103,7 +103,8 @@ impl CancellationSource {
 
 impl Drop for CancellationSource {
     fn drop(&mut self) {
-        if self.is_armed {
+        // Usually the invocation has ended, and nobody has to be notified.
+        if self.is_armed && self.sender.receiver_count() > 0 {
             self.cancel();
         }
     }

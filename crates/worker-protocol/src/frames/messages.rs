@@ -152,6 +152,53 @@ pub(super) struct InvokeJson {
     pub(super) retry_context: Option<RetryContext>,
 }
 
+/// [`HostHeader::Invoke`] of a request that is borrowed. The fields are those of [`InvokeJson`], [`ParameterJson`] and [`HttpJson`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum HostHeaderRef<'a> {
+    Invoke(InvokeRef<'a>),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InvokeRef<'a> {
+    pub(super) invocation_id: &'a InvocationId,
+    pub(super) function_id: &'a FunctionId,
+    pub(super) input_data: Vec<ParameterRef<'a>>,
+    pub(super) trigger_metadata: BTreeMap<&'a str, Option<ValueRef<'a>>>,
+    pub(super) trace_context: &'a RpcTraceContext,
+    pub(super) retry_context: Option<&'a RetryContext>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ParameterRef<'a> {
+    pub(super) name: &'a str,
+    pub(super) data: Option<ValueRef<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum ValueRef<'a> {
+    Http(HttpRef<'a>),
+    #[serde(untagged)]
+    Other(ValueJson),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HttpRef<'a> {
+    pub(super) method: &'a str,
+    pub(super) url: &'a str,
+    pub(super) headers: &'a BTreeMap<String, String>,
+    pub(super) body: Option<ValueJson>,
+    pub(super) params: &'a BTreeMap<String, String>,
+    pub(super) query: &'a BTreeMap<String, String>,
+    pub(super) status_code: &'a str,
+    pub(super) enable_content_negotiation: bool,
+    pub(super) identities: &'a [RpcClaimsIdentity],
+    pub(super) cookies: &'a [RpcHttpCookie],
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct InvokedJson {

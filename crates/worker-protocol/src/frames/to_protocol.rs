@@ -6,8 +6,9 @@ use bytestring::ByteString;
 
 use super::codec::{EncodeError, FrameBody, OutgoingFrame, StartStream, VERSION};
 use super::messages::{
-    DoubleJson, HostHeader, HttpJson, IntJson, InvokeJson, InvokedJson, LogJson, MetadataJson, ModelJson,
-    ParameterJson, ResultJson, TextJson, ValueJson, WorkerHeader,
+    DoubleJson, HostHeader, HostHeaderRef, HttpJson, HttpRef, IntJson, InvokeJson, InvokeRef, InvokedJson,
+    LogJson, MetadataJson, ModelJson, ParameterJson, ParameterRef, ResultJson, TextJson, ValueJson, ValueRef,
+    WorkerHeader,
 };
 use crate::{
     Chunk, FunctionMetadata, HostMessage, InvocationRequest, InvocationResponse, ModelBindingData,
@@ -37,6 +38,31 @@ pub fn encode_host(message: HostMessage, frame_bytes_max: usize) -> Result<Outgo
             HostHeader::Terminate { grace_ms: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) }
         }
     };
+    body.into_frame(&header, frame_bytes_max)
+}
+
+/// Encodes [`HostMessage::Invoke`] without a copy of the request, which may have to be sent again.
+pub fn encode_invocation(
+    request: &InvocationRequest,
+    frame_bytes_max: usize,
+) -> Result<OutgoingFrame, EncodeError> {
+    let mut body = FrameBody::default();
+    let header = HostHeaderRef::Invoke(InvokeRef {
+        invocation_id: &request.invocation_id,
+        function_id: &request.function_id,
+        input_data: request
+            .input_data
+            .iter()
+            .map(|each| ParameterRef { name: &each.name, data: value_ref(&each.data, &mut body) })
+            .collect(),
+        trigger_metadata: request
+            .trigger_metadata
+            .iter()
+            .map(|(name, data)| (name.as_str(), value_ref(data, &mut body)))
+            .collect(),
+        trace_context: &request.trace_context,
+        retry_context: request.retry_context.as_ref(),
+    });
     body.into_frame(&header, frame_bytes_max)
 }
 
@@ -168,6 +194,23 @@ fn value(data: TypedData, body: &mut FrameBody) -> Option<ValueJson> {
             values.into_iter().map(|value| model(value, body)).collect(),
         ),
     })
+}
+
+/// As [`value`]; only HTTP requests have parts that would be copied.
+fn value_ref<'a>(data: &'a TypedData, body: &mut FrameBody) -> Option<ValueRef<'a>> {
+    let TypedData::Http(http) = data else { return value(data.clone(), body).map(ValueRef::Other) };
+    Some(ValueRef::Http(HttpRef {
+        method: &http.method,
+        url: &http.url,
+        headers: &http.headers,
+        body: value(http.body.clone(), body),
+        params: &http.params,
+        query: &http.query,
+        status_code: &http.status_code,
+        enable_content_negotiation: http.enable_content_negotiation,
+        identities: &http.identities,
+        cookies: &http.cookies,
+    }))
 }
 
 fn text(value: ByteString, body: &mut FrameBody) -> TextJson {

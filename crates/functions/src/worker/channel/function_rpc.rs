@@ -54,6 +54,9 @@ type StreamSlot = Arc<Mutex<Option<oneshot::Sender<AcceptedStream>>>>;
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
+/// Messages that wait together are sent in one frame up to this size, the smallest maximum of HTTP/2.
+const JOINED_BYTES_MAX: usize = 16 * 1024;
+
 impl GrpcListener {
     pub(in crate::worker) async fn bind() -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -181,16 +184,18 @@ fn outgoing_body(to_write: mpsc::Receiver<EncodedMessage>) -> Body {
         let (mut to_write, mut chunks, mut at) = state?;
         if chunks.is_empty() {
             match to_write.recv().await {
-                Some(next) => {
-                    // From here on hyper has it and does not report what was written, so the worker may receive it.
-                    next.delivered.map(|delivered| delivered.send(()));
-                    chunks = VecDeque::from(next.chunks);
-                }
+                Some(next) => accept(next, &mut chunks),
                 None => return Some((Ok(trailers("0")), None)),
+            }
+            // What waits already is sent together.
+            while chunks.len() < QUEUE_MESSAGES
+                && let Ok(next) = to_write.try_recv()
+            {
+                accept(next, &mut chunks);
             }
         }
         let data = match chunks.pop_front() {
-            Some(Chunk::Bytes(bytes)) => bytes,
+            Some(Chunk::Bytes(bytes)) => join_small(bytes, &mut chunks),
             Some(Chunk::Stored(stored)) => {
                 // One part of the stored bytes is in memory at a time.
                 let Ok(read) = read_chunk(&stored, at).await else {
@@ -210,6 +215,27 @@ fn outgoing_body(to_write: mpsc::Receiver<EncodedMessage>) -> Body {
         Some((Ok(Frame::data(data)), Some((to_write, chunks, at))))
     });
     StreamBody::new(frames).boxed_unsync()
+}
+
+/// Adds the chunks of a message. From here on hyper has it and does not report what was written, so the worker may receive it.
+fn accept(message: EncodedMessage, chunks: &mut VecDeque<Chunk>) {
+    message.delivered.map(|delivered| delivered.send(()));
+    chunks.extend(message.chunks);
+}
+
+/// Appends the small chunks that follow a small one, so that they share an HTTP/2 frame.
+fn join_small(first: Bytes, chunks: &mut VecDeque<Chunk>) -> Bytes {
+    let mut joined = BytesMut::new();
+    while let Some(Chunk::Bytes(next)) = chunks.front()
+        && joined.len().max(first.len()) + next.len() <= JOINED_BYTES_MAX
+    {
+        if joined.is_empty() {
+            joined.extend_from_slice(&first);
+        }
+        joined.extend_from_slice(next);
+        chunks.pop_front();
+    }
+    if joined.is_empty() { first } else { joined.freeze() }
 }
 
 /// Reads the stream of a worker until it ends. Its first message identifies the worker that was started.

@@ -5,8 +5,9 @@ use std::io;
 use bytes::Bytes;
 use tokio::process::Command;
 use uuid::Uuid;
+use worker_protocol::frames::{EncodeError, OutgoingFrame};
 use worker_protocol::function_rpc::{self, MESSAGE_BYTES_MAX, Placeholder};
-use worker_protocol::{Capabilities, Chunk, HostMessage, frames};
+use worker_protocol::{Capabilities, Chunk, HostMessage, InvocationRequest, frames};
 
 use super::WorkerChannel;
 use super::frames::FramesListener;
@@ -62,13 +63,9 @@ pub(in crate::worker) fn encode(
     stored_is_text: bool,
 ) -> Result<Vec<Chunk>, MessageTooLarge> {
     match protocol {
-        WorkerProtocol::Frames => match frames::encode_host(message, frame_bytes_max) {
-            Ok(frame) => Ok(frame.chunks),
-            Err(frames::EncodeError::TooLarge { bytes, bytes_max }) => {
-                Err(MessageTooLarge { bytes, bytes_max })
-            }
-            Err(_) => Err(MessageTooLarge { bytes: 0, bytes_max: frame_bytes_max }),
-        },
+        WorkerProtocol::Frames => {
+            frame_chunks(frames::encode_host(message, frame_bytes_max), frame_bytes_max)
+        }
         WorkerProtocol::FunctionRpc => {
             let placeholder = Placeholder::insert(&mut message, marker(stored_is_text));
             let message = function_rpc::encode_host(message, capabilities, Uuid::new_v4().to_string());
@@ -76,6 +73,36 @@ pub(in crate::worker) fn encode(
             encode_message(&message, placeholder.as_ref())
                 .map_err(|bytes| MessageTooLarge { bytes, bytes_max })
         }
+    }
+}
+
+/// Encodes the request of an invocation as [`encode`] does; the caller keeps it.
+pub(in crate::worker) fn encode_invocation(
+    protocol: WorkerProtocol,
+    request: &InvocationRequest,
+    capabilities: &Capabilities,
+    frame_bytes_max: usize,
+    stored_is_text: bool,
+) -> Result<Vec<Chunk>, MessageTooLarge> {
+    match protocol {
+        WorkerProtocol::Frames => {
+            frame_chunks(frames::encode_invocation(request, frame_bytes_max), frame_bytes_max)
+        }
+        WorkerProtocol::FunctionRpc => {
+            let message = HostMessage::Invoke(request.clone());
+            encode(protocol, message, capabilities, frame_bytes_max, stored_is_text)
+        }
+    }
+}
+
+fn frame_chunks(
+    encoded: Result<OutgoingFrame, EncodeError>,
+    frame_bytes_max: usize,
+) -> Result<Vec<Chunk>, MessageTooLarge> {
+    match encoded {
+        Ok(frame) => Ok(frame.chunks),
+        Err(EncodeError::TooLarge { bytes, bytes_max }) => Err(MessageTooLarge { bytes, bytes_max }),
+        Err(_) => Err(MessageTooLarge { bytes: 0, bytes_max: frame_bytes_max }),
     }
 }
 

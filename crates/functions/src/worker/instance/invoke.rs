@@ -10,7 +10,7 @@ use worker_protocol::{
 
 use super::Worker;
 use crate::worker::channel::EncodedMessage;
-use crate::worker::channel::listener::encode;
+use crate::worker::channel::listener::{encode, encode_invocation};
 use crate::worker::error::InvokeError;
 use crate::worker::invoke_options::InvokeOptions;
 use crate::worker::spec::WorkerProtocol;
@@ -35,9 +35,9 @@ impl Worker {
     ) -> Result<InvocationResponse, WorkerInvokeError> {
         let id = request.invocation_id.clone();
         let is_text = self.needs_text() && has_stored_text(&request).await?;
-        let chunks = encode(
+        let chunks = encode_invocation(
             self.spec.protocol,
-            HostMessage::Invoke(request.clone()),
+            &request,
             &self.capabilities,
             self.frame_bytes_max,
             is_text,
