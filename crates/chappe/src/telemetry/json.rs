@@ -33,8 +33,11 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let metadata = event.metadata();
-        let timestamp = Timestamp(SystemTime::now());
-        write!(writer, r#"{{"timestamp":"{timestamp}","level":"{}""#, metadata.level())?;
+        writer.write_str(r#"{"timestamp":""#)?;
+        Timestamp(SystemTime::now()).write_to(&mut writer)?;
+        writer.write_str(r#"","level":""#)?;
+        writer.write_str(metadata.level().as_str())?;
+        writer.write_char('"')?;
         let mut fields =
             EventFields { writer: writer.by_ref(), names: Vec::new(), text: String::new(), result: Ok(()) };
         event.record(&mut fields);
@@ -43,11 +46,13 @@ where
         span_fields::each(context, event, &names, |name, value| {
             write_key(&mut writer, name)?;
             match value {
-                Value::String(text) => write!(writer, "{}", Quoted(text)),
+                Value::String(text) => write_quoted(&mut writer, text),
                 value => write!(writer, "{value}"),
             }
         })?;
-        writeln!(writer, r#","target":{}}}"#, Quoted(metadata.target()))
+        writer.write_str(r#","target":"#)?;
+        write_quoted(&mut writer, metadata.target())?;
+        writer.write_str("}\n")
     }
 }
 
@@ -63,11 +68,18 @@ struct EventFields<'a> {
 
 impl EventFields<'_> {
     fn put(&mut self, field: &Field, value: impl fmt::Display) {
+        if self.start(field) {
+            self.result = write!(self.writer, "{value}");
+        }
+    }
+
+    /// Writes the key; whether its value can be written.
+    fn start(&mut self, field: &Field) -> bool {
         if self.result.is_ok() {
             self.names.push(field.name());
-            self.result =
-                write_key(&mut self.writer, field.name()).and_then(|()| write!(self.writer, "{value}"));
+            self.result = write_key(&mut self.writer, field.name());
         }
+        self.result.is_ok()
     }
 }
 
@@ -91,7 +103,8 @@ impl Visit for EventFields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         match nested(value).filter(|_| field.name() != "message") {
             Some(json) => self.put(field, json),
-            None => self.put(field, Quoted(value)),
+            None if self.start(field) => self.result = write_quoted(&mut self.writer, value),
+            None => {}
         }
     }
 
@@ -108,37 +121,35 @@ fn write_key(writer: &mut Writer<'_>, name: &str) -> fmt::Result {
     if KEYS.contains(&name) {
         return write!(writer, r#","field.{name}":"#);
     }
-    write!(writer, ",{}:", Quoted(name))
+    writer.write_char(',')?;
+    write_quoted(writer, name)?;
+    writer.write_char(':')
 }
 
-/// A text as a JSON string.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_char('"')?;
-        let mut plain = 0;
-        for (at, byte) in self.0.bytes().enumerate() {
-            let escape = match byte {
-                b'"' => "\\\"",
-                b'\\' => "\\\\",
-                b'\n' => "\\n",
-                b'\r' => "\\r",
-                b'\t' => "\\t",
-                0..0x20 => "",
-                _ => continue,
-            };
-            f.write_str(&self.0[plain..at])?;
-            if escape.is_empty() {
-                write!(f, "\\u{byte:04x}")?;
-            } else {
-                f.write_str(escape)?;
-            }
-            plain = at + 1;
+/// Writes a text as a JSON string.
+fn write_quoted(to: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    to.write_char('"')?;
+    let mut plain = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0..0x20 => "",
+            _ => continue,
+        };
+        to.write_str(&text[plain..at])?;
+        if escape.is_empty() {
+            write!(to, "\\u{byte:04x}")?;
+        } else {
+            to.write_str(escape)?;
         }
-        f.write_str(&self.0[plain..])?;
-        f.write_char('"')
+        plain = at + 1;
     }
+    to.write_str(&text[plain..])?;
+    to.write_char('"')
 }
 
 /// The object or list that a text contains, if it is JSON.
@@ -157,7 +168,9 @@ mod tests {
     fn a_quoted_text_is_parsed_back_unchanged() {
         for text in ["", "plain", "a\"b\\c\n\r\t", "\u{0}\u{1f}\u{7f}", "Grüße, 世界 🦀", "ends with \""]
         {
-            let read: String = serde_json::from_str(&Quoted(text).to_string()).expect("it is JSON");
+            let mut quoted = String::new();
+            write_quoted(&mut quoted, text).expect("writing to a string cannot fail");
+            let read: String = serde_json::from_str(&quoted).expect("it is JSON");
             assert_eq!(read, text);
         }
     }

@@ -8,11 +8,34 @@ pub(super) struct Timestamp(pub(super) SystemTime);
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_to(f)
+    }
+}
+
+impl Timestamp {
+    /// Writes it without the machinery of format strings: each line has one.
+    pub(super) fn write_to(&self, to: &mut impl fmt::Write) -> fmt::Result {
         let since = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (seconds, milliseconds) = (since.as_secs(), since.subsec_millis());
         let (year, month, day) = civil_from_days(i64::try_from(seconds / 86_400).unwrap_or(0));
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: std::ops::Range<usize>, value: u64| {
+            let mut rest = value;
+            for digit in text[at].iter_mut().rev() {
+                *digit = b"0123456789"[usize::try_from(rest % 10).unwrap_or(0)];
+                rest /= 10;
+            }
+        };
+        let unsigned = |value: i64| u64::try_from(value).unwrap_or(0);
+        put(0..4, unsigned(year));
+        put(5..7, unsigned(month));
+        put(8..10, unsigned(day));
+        put(11..13, hour);
+        put(14..16, minute);
+        put(17..19, second);
+        put(20..23, u64::from(milliseconds));
+        to.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
