@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod body;
+mod body_properties;
 mod cors;
 mod dispatch;
 mod extensions;

@@ -8,8 +8,8 @@ use http_messages::{Body, BufferedBody, FileBody, ReadError, StoredBody, error_c
 use tokio::sync::OwnedSemaphorePermit;
 use worker_protocol::TypedData;
 
+use super::body_properties::{METADATA_BODY_BYTES_MAX, may_have_properties};
 use super::dispatch::Dispatch;
-use super::request::{METADATA_BODY_BYTES_MAX, may_have_properties};
 use super::respond;
 use crate::error_table::response;
 use crate::worker::stored;

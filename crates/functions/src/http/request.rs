@@ -9,12 +9,11 @@ use functions_contract::query_pairs;
 use http::Uri;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serializer};
-use serde_json::value::RawValue;
+use serde::Serializer;
 use serde_json::{Map, Value as Json};
 use worker_protocol::{RpcClaim, RpcClaimsIdentity, RpcHttp, TypedData};
 
+use super::body_properties::{METADATA_BODY_BYTES_MAX, body_properties};
 use super::extensions::PublicOrigin;
 use super::names;
 use crate::invoke::Function;
@@ -125,10 +124,6 @@ pub(super) fn origin(url: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// The largest body whose properties are sent as trigger metadata too. The Azure Functions host has no such limit, but a large body
-/// would be sent twice for metadata that few functions read.
-pub(super) const METADATA_BODY_BYTES_MAX: usize = 1024 * 1024;
-
 /// The trigger metadata and the binding data: the properties of a JSON body, the values of the query (except `code`, which is a key) and
 /// of the route, `Headers` and `Query`; later ones override earlier ones. Route values are text in the metadata, and typed by their
 /// constraints in the binding data.
@@ -148,14 +143,8 @@ pub(super) fn binding_data(
     let needs_body = function.needs_binding_data;
     let mut gathered = Gathered { has_bindings: function.has_bindings(), ..Gathered::default() };
     if needs_body || body.len() <= METADATA_BODY_BYTES_MAX {
-        for (name, value) in body_properties(body) {
-            let in_expressions = match &value {
-                _ if !needs_body => Json::Null,
-                TypedData::Json(text) => serde_json::from_str(text).unwrap_or_default(),
-                TypedData::String(text) => Json::String(text.to_string()),
-                _ => Json::Null,
-            };
-            gathered.put(name, value, || in_expressions);
+        for (name, property) in body_properties(body, needs_body) {
+            gathered.put(name, property.sent, || property.value);
         }
     }
     let query = query_pairs(parts.uri.query().unwrap_or_default());
@@ -219,81 +208,6 @@ impl Gathered {
         }
         self.metadata.insert(name, sent);
     }
-}
-
-/// Whether a body starts like a JSON object.
-pub(super) fn may_have_properties(body: &[u8]) -> bool {
-    without_byte_order_mark(body).trim_ascii_start().first() == Some(&b'{')
-}
-
-/// The body without a byte order mark.
-fn without_byte_order_mark(body: &[u8]) -> &[u8] {
-    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
-}
-
-/// The top-level properties of a JSON object, with any media type, in the forms of the Azure Functions host
-/// (webjobs-sdk-extensions, `HttpTriggerBinding`): plain values as text (fractions in their shortest form, `True` and `False` with
-/// capitals), objects and arrays as JSON. `null` is omitted, and so are values larger than [`METADATA_BODY_BYTES_MAX`].
-fn body_properties(body: &[u8]) -> Vec<(String, TypedData)> {
-    if !may_have_properties(body) {
-        return Vec::new();
-    }
-    let body = without_byte_order_mark(body);
-    // A body may be anything; one that is not JSON has no properties.
-    let Ok(Properties(properties)) = serde_json::from_slice(body) else { return Vec::new() };
-    let form = |raw: &RawValue| match raw.get() {
-        text if text.len() > METADATA_BODY_BYTES_MAX => None,
-        "null" => None,
-        "true" => Some(TypedData::String(ByteString::from_static("True"))),
-        "false" => Some(TypedData::String(ByteString::from_static("False"))),
-        text if text.starts_with(['{', '[']) => Some(TypedData::Json(text.into())),
-        text if text.starts_with('"') => {
-            serde_json::from_str::<String>(text).ok().map(|text| TypedData::String(text.into()))
-        }
-        number => Some(TypedData::String(plain_number(number).into())),
-    };
-    properties.into_iter().filter_map(|(name, raw)| Some((name, form(raw)?))).collect()
-}
-
-/// The properties of a JSON object, each once without regard to case: the first spelling of the name with the last value, as in the
-/// dictionary of the Azure Functions host.
-struct Properties<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Properties<'de> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reads;
-        impl<'de> Visitor<'de> for Reads {
-            type Value = Properties<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut properties: Vec<(String, &'de RawValue)> = Vec::new();
-                let mut places: HashMap<String, usize> = HashMap::new();
-                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    match places.entry(name.to_ascii_lowercase()) {
-                        Entry::Occupied(known) => properties[*known.get()].1 = value,
-                        Entry::Vacant(place) => {
-                            place.insert(properties.len());
-                            properties.push((name, value));
-                        }
-                    }
-                }
-                Ok(Properties(properties))
-            }
-        }
-        from.deserialize_map(Reads)
-    }
-}
-
-/// A JSON number as .NET writes its value, if that is without an exponent.
-fn plain_number(text: &str) -> String {
-    const PLAIN: std::ops::Range<f64> = 1e-5..1e15;
-    let is_fraction = text.contains(['.', 'e', 'E']);
-    let value = text.parse::<f64>().ok().filter(|value| is_fraction && PLAIN.contains(&value.abs()));
-    value.map_or_else(|| text.to_owned(), |value| value.to_string())
 }
 
 /// The values of a header, joined by commas.
