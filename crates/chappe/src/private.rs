@@ -23,7 +23,7 @@ pub(crate) enum FolderError {
         why: &'static str,
     },
     /// The operating system returned an error.
-    #[error("read or make {}", .0.display())]
+    #[error("cannot read or create {}", .0.display())]
     Io(PathBuf, #[source] io::Error),
 }
 

@@ -83,10 +83,10 @@ pub enum OpenDatabaseError {
     #[error(transparent)]
     Mark(#[from] MarkError),
     /// The operating system returned an error.
-    #[error("read or write {}", .0.display())]
+    #[error("cannot read or write {}", .0.display())]
     Io(PathBuf, #[source] std::io::Error),
     /// SQLite returned an error that does not mean damage.
-    #[error("open the database {}", file.display())]
+    #[error("cannot open the database {}", file.display())]
     Database {
         /// The database file.
         file: PathBuf,

@@ -42,7 +42,7 @@ pub enum MarkError {
     #[error("the file {} is damaged", .0.display())]
     Damaged(PathBuf),
     /// The operating system returned an error.
-    #[error("read or write {}", .0.display())]
+    #[error("cannot read or write {}", .0.display())]
     Io(PathBuf, #[source] io::Error),
 }
 

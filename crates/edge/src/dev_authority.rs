@@ -64,7 +64,7 @@ struct AuthorityProperties {
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// A file cannot be read or written.
-    #[error("read or write the development certificate authority in {}; correct the permissions of the folder", path.display())]
+    #[error("cannot read or write the development certificate authority in {}; correct the permissions of the folder", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -79,10 +79,10 @@ pub enum AuthorityError {
         path: PathBuf,
     },
     /// A certificate cannot be created.
-    #[error("make a development certificate")]
+    #[error("cannot create a development certificate")]
     Issue(#[from] rcgen::Error),
     /// TLS does not accept the created certificate.
-    #[error("use a development certificate")]
+    #[error("cannot use a development certificate")]
     Use(#[from] rustls::Error),
 }
 

@@ -257,7 +257,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Operator,
         retry: AfterChange,
-        happened: "\"read certificates in PEM form from ...\"; \"... contains no certificate\".",
+        happened: "\"cannot read certificates in PEM form from ...\"; \"... contains no certificate\".",
         why: "The file `tls.certificate_file` does not exist, this user may not read it, or it is not PEM.",
         action: "Name a file with a section that begins with `BEGIN CERTIFICATE`.",
     }
@@ -277,7 +277,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Operator,
         retry: AfterChange,
-        happened: "\"use the certificate ... with the key ...\".",
+        happened: "\"cannot use the certificate ... with the key ...\".",
         why: "The key does not belong to the certificate, often because only one of them was renewed; or TLS does not support their type.",
         action: "Name the two files that belong together.",
     }
@@ -287,7 +287,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Operator,
         retry: AfterChange,
-        happened: "\"read or write the development certificate authority in ...\".",
+        happened: "\"cannot read or write the development certificate authority in ...\".",
         why: "The folder `tls` in the data folder cannot be read or written; the cause says why.",
         action: "Correct the permissions, or free disk space.",
     }
@@ -307,7 +307,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Service,
         retry: AfterChange,
-        happened: "\"make a development certificate\"; \"use a development certificate\".",
+        happened: "\"cannot create a development certificate\"; \"cannot use a development certificate\".",
         why: "A defect of this program; the cause has the details.",
         action: "Report it; until then, configure a certificate (`tls.certificate_file`, `tls.key_file`).",
     }

@@ -23,7 +23,7 @@ pub struct TlsConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsConfigError {
     /// The certificate file cannot be read as PEM.
-    #[error("read certificates in PEM form from {}", path.display())]
+    #[error("cannot read certificates in PEM form from {}", path.display())]
     Certificate {
         /// The file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum TlsConfigError {
         path: PathBuf,
     },
     /// The key file cannot be read as PEM.
-    #[error("read a private key in PEM form (PKCS #8, PKCS #1 or SEC 1, not encrypted) from {}", path.display())]
+    #[error("cannot read a private key in PEM form (PKCS #8, PKCS #1 or SEC 1, not encrypted) from {}", path.display())]
     Key {
         /// The file.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum TlsConfigError {
         cause: rustls_pki_types::pem::Error,
     },
     /// The two do not belong together, or their type is not supported.
-    #[error("use the certificate {} with the key {}", certificate.display(), key.display())]
+    #[error("cannot use the certificate {} with the key {}", certificate.display(), key.display())]
     Pair {
         /// The certificate file.
         certificate: PathBuf,

@@ -38,7 +38,7 @@ pub enum UpgradeError {
     #[error("the connection belongs to another server")]
     Foreign,
     /// The operating system refused.
-    #[error("remove the connection from the async runtime")]
+    #[error("cannot remove the connection from the async runtime")]
     Socket(#[source] io::Error),
 }
 

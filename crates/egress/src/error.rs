@@ -23,7 +23,7 @@ pub enum SendError {
         uri: String,
     },
     /// The name of the host, or of its proxy, cannot be resolved.
-    #[error("resolve {host}")]
+    #[error("cannot resolve {host}")]
     Resolve {
         /// The name.
         host: String,
@@ -40,7 +40,7 @@ pub enum SendError {
         address: IpAddr,
     },
     /// The host, or its proxy, does not accept connections.
-    #[error("connect to {host}")]
+    #[error("cannot connect to {host}")]
     Connect {
         /// The name and the port.
         host: String,
@@ -68,7 +68,7 @@ pub enum SendError {
         cause: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// The host's certificate is not trusted, or no encryption was negotiated.
-    #[error("secure the connection to {host}")]
+    #[error("the TLS handshake with {host} failed")]
     Tls {
         /// The name.
         host: String,
@@ -89,14 +89,14 @@ pub enum SendError {
         bytes_max: usize,
     },
     /// The budget had no capacity for the body of the response. The request was carried out.
-    #[error("read the response")]
+    #[error("cannot read the response")]
     OverBudget {
         /// The budget that is used up.
         #[source]
         cause: Arc<http_messages::ReadError>,
     },
     /// The connection was lost, or the server violates HTTP. The request may have been carried out.
-    #[error("exchange a request and its response")]
+    #[error("the HTTP exchange failed")]
     Protocol {
         /// What is wrong.
         #[source]
@@ -158,7 +158,7 @@ pub enum OptionsError {
     #[error("the address of a proxy is malformed; write for example http://proxy.example.com:3128")]
     ProxyMalformed,
     /// A file with certificate authorities cannot be read.
-    #[error("read certificates in PEM form from {}", path.display())]
+    #[error("cannot read certificates in PEM form from {}", path.display())]
     RootFile {
         /// The file.
         path: PathBuf,

@@ -20,7 +20,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Upstream,
         retry: Later,
-        happened: "\"resolve ...\": the name has no address. Nothing was sent.",
+        happened: "\"cannot resolve ...\": the name has no address. Nothing was sent.",
         why: "It is misspelt, or the name server does not respond.",
         action: "Correct the name; try `getent hosts <name>` on this machine.",
     }
@@ -40,7 +40,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Upstream,
         retry: Later,
-        happened: "\"connect to ...\": the connection was not accepted. Nothing was sent.",
+        happened: "\"cannot connect to ...\": the connection was not accepted. Nothing was sent.",
         why: "No program listens there, or a firewall blocks the connection. The reason of the operating system follows.",
         action: "Start the service, or correct the port.",
     }
@@ -70,7 +70,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Upstream,
         retry: AfterChange,
-        happened: "\"secure the connection to ...\". Nothing was sent.",
+        happened: "\"the TLS handshake with ... failed\". Nothing was sent.",
         why: "The certificate is not trusted, has expired or is for another name, or the port does not speak TLS.",
         action: "Name its authority in `extra_root_files`, or correct the scheme and the name.",
     }
@@ -100,7 +100,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Service,
         retry: Later,
-        happened: "\"read the response: the body waited ... seconds for memory ...\". The request was carried out.",
+        happened: "\"cannot read the response: the body waited ... seconds for memory ...\". The request was carried out.",
         why: "All bodies in the process together have used `bodies.memory_bytes_max` for longer than `bodies.wait_ms`.",
         action: "Raise the limit; look at the metric `chappe_bodies_held_bytes`.",
     }
@@ -110,7 +110,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Upstream,
         retry: Later,
-        happened: "\"exchange a request and its response\". The request may have been carried out.",
+        happened: "\"the HTTP exchange failed\". The request may have been carried out.",
         why: "The connection was lost, or the other system does not speak HTTP.",
         action: "Retry; check that the port is the right one.",
     }

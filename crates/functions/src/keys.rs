@@ -65,7 +65,7 @@ impl KnownKey {
 /// Why keys cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadKeysError {
-    #[error("read keys of the app")]
+    #[error("cannot read keys of the app")]
     Registry(#[from] RegistryError),
     #[error("the stored keys at {key} are malformed; remove them, and new ones are generated")]
     Malformed {

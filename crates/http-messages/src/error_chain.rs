@@ -29,13 +29,13 @@ mod tests {
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
-    #[error("append to the journal")]
+    #[error("cannot append to the journal")]
     struct AppendFailed(#[source] std::io::Error);
 
     #[test]
     fn an_error_is_followed_by_its_causes() {
         let error = AppendFailed(std::io::Error::other("disk full"));
-        assert_eq!(ErrorChain(&error).to_string(), "append to the journal: disk full");
+        assert_eq!(ErrorChain(&error).to_string(), "cannot append to the journal: disk full");
         assert_eq!(ErrorChain(&std::io::Error::other("alone")).to_string(), "alone");
     }
 }

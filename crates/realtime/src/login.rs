@@ -55,15 +55,15 @@ struct Keys {
 /// Why the provider's keys could not be read.
 #[derive(Debug, thiserror::Error)]
 enum KeysError {
-    #[error("read {0}")]
+    #[error("cannot read {0}")]
     File(String, #[source] std::io::Error),
     #[error("{0} has more than {KEY_SET_BYTES_MAX} bytes")]
     TooLarge(String),
-    #[error("ask {0}")]
+    #[error("cannot get a response from {0}")]
     Send(String, #[source] egress::SendError),
     #[error("{0} answered {1}")]
     Status(String, StatusCode),
-    #[error("read the keys at {0}")]
+    #[error("cannot read the keys at {0}")]
     Content(String, #[source] JsonWebKeySetError),
 }
 

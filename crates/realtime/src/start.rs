@@ -72,16 +72,16 @@ pub enum StartError {
     #[error(transparent)]
     Keys(#[from] OpenKeysError),
     /// The users' stored groups cannot be restored.
-    #[error("restore the groups of users")]
+    #[error("cannot restore the groups of users")]
     UserGroups(#[source] RestoreError),
     /// The message history cannot be read.
-    #[error("read the message history of the realtime service")]
+    #[error("cannot read the message history of the realtime service")]
     History(#[source] history::HistoryError),
     /// The shards cannot be started.
-    #[error("start the shards of the realtime service")]
+    #[error("cannot start the shards of the realtime service")]
     Engine(#[source] realtime_engine::StartError),
     /// The records of an earlier process's connections cannot be read.
-    #[error("read the connection records of an earlier process")]
+    #[error("cannot read the connection records of an earlier process")]
     Records(#[source] state::RegistryError),
 }
 

@@ -119,7 +119,7 @@ pub enum AppendError {
         journal: Name,
     },
     /// It is unknown whether the records were written: read the journal before retrying.
-    #[error("append to journal {journal}")]
+    #[error("cannot append to journal {journal}")]
     Unknown {
         /// The journal.
         journal: Name,
@@ -143,7 +143,7 @@ pub enum JournalReadError {
     #[error("the position is beyond the end of the journal at {0:?}")]
     BeyondEnd(Position),
     /// The backend failed.
-    #[error("read journal {journal}")]
+    #[error("cannot read journal {journal}")]
     Backend {
         /// The journal.
         journal: Name,
@@ -155,7 +155,7 @@ pub enum JournalReadError {
 
 /// Why a trim failed.
 #[derive(Debug, thiserror::Error)]
-#[error("trim journal {journal}")]
+#[error("cannot trim journal {journal}")]
 pub struct TrimError {
     /// The journal.
     pub journal: Name,
@@ -166,7 +166,7 @@ pub struct TrimError {
 
 /// Why a removal failed, or may have failed; it can be retried.
 #[derive(Debug, thiserror::Error)]
-#[error("remove journal {journal}")]
+#[error("cannot remove journal {journal}")]
 pub struct RemoveError {
     /// The journal.
     pub journal: Name,

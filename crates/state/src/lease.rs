@@ -50,7 +50,7 @@ pub enum LeaseError {
         name: Name,
     },
     /// The backend failed; whether the call took effect is unknown.
-    #[error("lease")]
+    #[error("the lease operation failed")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

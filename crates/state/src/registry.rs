@@ -128,7 +128,7 @@ pub enum RegistryError {
         limit: usize,
     },
     /// The backend failed; nothing was changed.
-    #[error("registry")]
+    #[error("the registry operation failed")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

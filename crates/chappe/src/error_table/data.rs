@@ -130,7 +130,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Service,
         retry: AfterChange,
-        happened: "\"cannot open the database ...\"; \"open the database ...\".",
+        happened: "\"cannot open the database ...\"; \"cannot open the documents database ...\".",
         why: "SQLite cannot use the file; the cause is its message.",
         action: "Remove the cause.",
     }
@@ -140,7 +140,7 @@ http_messages::error_table! {
         statuses: [],
         fault: Service,
         retry: Later,
-        happened: "\"read or write ...\"; \"cannot open the data directory ...\".",
+        happened: "\"cannot read or write ...\"; \"cannot open the data directory ...\".",
         why: "The cause is the error of the operating system.",
         action: "Remove the cause, or name another folder with `--data-dir`.",
     }

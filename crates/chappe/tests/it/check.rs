@@ -141,7 +141,7 @@ fn missing_files_and_folders_of_the_configuration_are_reported() {
                          [[gateway.routes]]\npath = \"/\"\ndirectory = \"public\"\n";
     let app = app(&[("app.js", MODEL), ("chappe.toml", configuration)]);
     let words = [
-        "[tls]: read certificates",
+        "[tls]: cannot read certificates",
         "own.pem",
         "roots.pem",
         "leads to the folder",

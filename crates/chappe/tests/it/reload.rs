@@ -229,7 +229,7 @@ async fn a_new_certificate_is_used_if_only_its_files_change() {
     let (code, error) = reload(&process).await;
     let text = error["error"]["message"].as_str().expect("a text");
     assert!(
-        code == 422 && text.contains("chappe.toml:2: tls.certificate_file: use the certificate"),
+        code == 422 && text.contains("chappe.toml:2: tls.certificate_file: cannot use the certificate"),
         "{error}"
     );
     assert!(shows(&process, &old).await && !shows(&process, &new).await, "the old one is shown");

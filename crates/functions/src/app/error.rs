@@ -20,7 +20,7 @@ pub enum LoadAppError {
         dir: PathBuf,
     },
     /// The folder does not exist or cannot be read.
-    #[error("read {}; check that the path names a folder that this user may read", path.display())]
+    #[error("cannot read {}; check that the path names a folder that this user may read", path.display())]
     Unreadable {
         /// The file or folder.
         path: PathBuf,

@@ -19,7 +19,7 @@ pub(crate) enum InvocationError {
         cause: ResolveError,
     },
     /// An input could not be read.
-    #[error("read input '{binding}'")]
+    #[error("cannot read input '{binding}'")]
     Input {
         binding: String,
         #[source]
@@ -38,7 +38,7 @@ pub(crate) enum InvocationError {
         cause: InvokeError,
     },
     /// An output could not be written; the function itself succeeded.
-    #[error("write output '{binding}'")]
+    #[error("cannot write output '{binding}'")]
     Output {
         binding: String,
         #[source]

@@ -198,7 +198,7 @@ pub enum InvokeError {
         bytes_max: usize,
     },
     /// The stored body of the request cannot be read.
-    #[error("read the body of the request from its file")]
+    #[error("cannot read the body of the request from its file")]
     Unreadable {
         /// Why.
         #[source]

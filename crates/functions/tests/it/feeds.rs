@@ -417,7 +417,9 @@ async fn an_output_that_fails_fails_the_invocation() {
     host.handle.drain(Duration::from_secs(10)).await;
     let log = host.log();
     assert!(
-        log.contains("Exception while executing function: Functions.f. write output 'out': the hub is away"),
+        log.contains(
+            "Exception while executing function: Functions.f. cannot write output 'out': the hub is away"
+        ),
         "{log}"
     );
     assert_eq!(feed.written().len(), 1);

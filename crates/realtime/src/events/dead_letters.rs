@@ -83,7 +83,7 @@ pub enum DeadLettersError {
     )]
     Cursor(String),
     /// The journal failed.
-    #[error("read the dead letters")]
+    #[error("cannot read the dead letters")]
     Read(#[source] JournalReadError),
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Records {
 /// Why a record could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadRecordError {
-    #[error("read the record of a connection")]
+    #[error("cannot read the record of a connection")]
     Registry(#[source] RegistryError),
     #[error(transparent)]
     Unreadable(#[from] UnreadableRecord),

@@ -35,10 +35,10 @@ fn seconds() -> NonZeroU64 {
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The list of logs cannot be read.
-    #[error("read the list of message logs")]
+    #[error("cannot read the list of message logs")]
     Registry(#[from] state::RegistryError),
     /// A log cannot be read.
-    #[error("read stored messages")]
+    #[error("cannot read stored messages")]
     Journal(#[from] state::JournalReadError),
 }
 

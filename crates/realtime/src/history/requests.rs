@@ -51,10 +51,10 @@ pub(crate) enum OpenError {
     #[error("too many groups store messages; raise realtime.history_groups_max")]
     Full,
     /// The log could not be added to the list.
-    #[error("add the log to the list of logs")]
+    #[error("cannot add the log to the list of logs")]
     Registry(#[from] RegistryError),
     /// The journal could not be created.
-    #[error("create the log")]
+    #[error("cannot create the log")]
     Journal(#[from] JournalReadError),
     /// The service is shutting down.
     #[error("the service is shutting down")]

@@ -100,7 +100,7 @@ pub enum KeyError {
     #[error("the {0} key is published with the emulators and protects nothing; choose another one")]
     Public(&'static str),
     /// The keys could not be stored on disk.
-    #[error("store the keys of the realtime service")]
+    #[error("cannot store the keys of the realtime service")]
     Store(#[source] RegistryError),
 }
 
@@ -111,7 +111,7 @@ pub enum OpenKeysError {
     #[error(transparent)]
     Options(#[from] OptionsError),
     /// The stored keys cannot be read, or keys of development mode cannot be removed.
-    #[error("read the keys of the realtime service")]
+    #[error("cannot read the keys of the realtime service")]
     Store(#[from] RegistryError),
     /// A record is damaged, or a newer version wrote it.
     #[error(

@@ -74,7 +74,7 @@ pub enum MembershipError {
     #[error(transparent)]
     Stopped(#[from] Stopped),
     /// It could not be stored on disk.
-    #[error("store the membership of a user in a group")]
+    #[error("cannot store the membership of a user in a group")]
     Store(#[source] RegistryError),
 }
 
@@ -82,7 +82,7 @@ pub enum MembershipError {
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// They could not be read.
-    #[error("read the memberships of users in groups")]
+    #[error("cannot read the memberships of users in groups")]
     Store(#[source] RegistryError),
     /// A newer version wrote a record.
     #[error("a newer version of chappe wrote the membership '{0}'; start that version")]

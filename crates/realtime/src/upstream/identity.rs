@@ -41,7 +41,7 @@ struct Token {
 /// Why a token could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ManagedIdentityError {
-    #[error("ask {endpoint} for a token")]
+    #[error("cannot get a response from {endpoint}, which issues tokens")]
     Send {
         endpoint: String,
         #[source]

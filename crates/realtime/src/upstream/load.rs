@@ -12,7 +12,7 @@ use super::template::{TemplateError, UpstreamTemplates};
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file with templates cannot be read.
-    #[error("read the upstream templates in {}", path.display())]
+    #[error("cannot read the upstream templates in {}", path.display())]
     Read {
         /// The path of the file.
         path: PathBuf,
@@ -21,7 +21,7 @@ pub enum LoadError {
         cause: io::Error,
     },
     /// The file with templates cannot be parsed.
-    #[error("understand the upstream templates in {}", path.display())]
+    #[error("cannot parse the upstream templates in {}", path.display())]
     Parse {
         /// The path of the file.
         path: PathBuf,
@@ -85,10 +85,10 @@ mod tests {
         let path = folder.path().join("settings.json");
         let options = Options { templates_file: Some(path.clone()), ..Options::default() };
         let shown = |options| ErrorChain(&load(options).unwrap_err()).to_string();
-        let missing = format!("read the upstream templates in {}: ", path.display());
+        let missing = format!("cannot read the upstream templates in {}: ", path.display());
         assert!(shown(&options).starts_with(&missing), "{}", shown(&options));
         std::fs::write(&path, "{}").unwrap();
-        let empty = format!("understand the upstream templates in {}: it has no templates", path.display());
+        let empty = format!("cannot parse the upstream templates in {}: it has no templates", path.display());
         assert!(shown(&options).starts_with(&empty), "{}", shown(&options));
         std::fs::write(&path, r#"{"templates":[{"urlTemplate":"nowhere"}]}"#).unwrap();
         assert_eq!(

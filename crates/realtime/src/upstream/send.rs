@@ -58,11 +58,11 @@ pub(crate) enum SendFailure {
     NoTemplate,
     #[error(transparent)]
     Address(#[from] AddressError),
-    #[error("fetch a token for the upstream")]
+    #[error("cannot fetch a token for the upstream")]
     Token(#[from] ManagedIdentityError),
     #[error("the upstream in this process is not available: {0}")]
     InProcess(String),
-    #[error("reach the upstream")]
+    #[error("cannot reach the upstream")]
     Unreachable(#[source] egress::SendError),
     #[error("the upstream did not respond within {0:?}")]
     Timeout(Duration),
@@ -70,7 +70,7 @@ pub(crate) enum SendFailure {
     TooLarge(usize),
     #[error("the upstream's response was interrupted")]
     Broken(#[source] BoxError),
-    #[error("read the upstream's response")]
+    #[error("cannot read the upstream's response")]
     NoRoom(#[source] ReadError),
 }
 

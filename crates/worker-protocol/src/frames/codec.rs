@@ -56,7 +56,7 @@ pub enum DecodeError {
         bytes: usize,
     },
     /// The header is not JSON, or not of the expected form.
-    #[error("read the header of a frame")]
+    #[error("cannot read the header of a frame")]
     Header(#[from] serde_json::Error),
     /// The header refers to bytes beyond the end of the body.
     #[error("bytes {at} to {end} of a body of {bytes} bytes")]

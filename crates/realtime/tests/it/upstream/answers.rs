@@ -95,7 +95,8 @@ async fn the_error_of_an_unreachable_upstream_has_details_only_if_the_token_asks
     let mut bob = stage.client(HubProtocol::Json, &[("asrs.s.derror", "True")]).await;
     say(&mut bob, &call(1, "ask")).await;
     let error = bob.next_json().await.unwrap()["error"].as_str().unwrap().to_owned();
-    let expected = format!("Invocation failed, error: reach the upstream: connect to {authority}");
+    let expected =
+        format!("Invocation failed, error: cannot reach the upstream: cannot connect to {authority}");
     assert!(error.starts_with(&expected), "{error}");
     drop((ada, bob));
     stage.listening.stop().await;
