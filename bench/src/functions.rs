@@ -9,6 +9,7 @@ mod kind;
 mod process;
 mod sample;
 mod server;
+mod stream;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,6 +75,11 @@ fn section(args: &Args) -> anyhow::Result<Section> {
             kinds.extend([Kind::PythonLibrary, Kind::PythonOfficial]);
         }
     }
+    if stream::has_nginx() {
+        kinds.extend([Kind::NodeStream, Kind::NginxStream]);
+    } else {
+        eprintln!("nginx is not installed, so streams are not measured: apt-get install nginx-light");
+    }
     if !args.only.is_empty() {
         kinds.retain(|kind| args.only.contains(kind));
     }
@@ -130,7 +136,8 @@ fn report(args: &Args, all: &[Series]) -> anyhow::Result<Section> {
         title: "Calls of functions".to_owned(),
         note: format!(
             "{CLIENTS} clients with one call at a time, {} rounds of {} ms. Host and worker share one processor, the clients have another. Logs at their \
-             default, into a file. `p50` and `p99` are of one client alone.",
+             default, into a file. `p50` and `p99` are of one client alone. In the rows of streams a call is one MiB of a response of 64 MiB, \
+             the ratio is to nginx, and nginx counts as a host.",
             args.rounds, args.sample_ms
         ),
         head: head.map(str::to_owned).to_vec(),
@@ -143,6 +150,7 @@ fn report(args: &Args, all: &[Series]) -> anyhow::Result<Section> {
 fn library_of(kind: Kind) -> Kind {
     match kind {
         Kind::PythonLibrary | Kind::PythonOfficial => Kind::PythonLibrary,
+        Kind::NodeStream | Kind::NginxStream => Kind::NginxStream,
         _ => Kind::NodeLibrary,
     }
 }
@@ -175,10 +183,14 @@ fn goals(all: &[Series]) -> Vec<Goal> {
     let p50 = |sample: &Sample| sample.p50_ns as f64 / 1e6;
     let added =
         median(Kind::Node, p50).zip(median(Kind::NodeLibrary, p50)).map(|(host, library)| host - library);
+    let python = rate_ratio(Kind::PythonOfficial, Kind::PythonLibrary);
+    add("Python async, calls to the library in a loop", python, 0.4, 0.5, more);
     add("Node.js, p50 above the library, ms", added, 0.4, 0.25, less);
     let node = all.iter().find(|own| own.kind == Kind::Node);
     let cold = node.map(|own| Spread::of(own.cold_starts_ns.iter().map(|ns| *ns as f64 / 1e9)).median);
     add("Node.js, start of the process to the first response, s", cold, 0.45, 0.3, less);
+    let streamed = ratio(all, Kind::NodeStream, Kind::NginxStream, host_us).map(|spread| spread.median);
+    add("streamed bytes, processor time of the host to nginx proxy_pass", streamed, 2.0, 1.3, less);
     goals
 }
 

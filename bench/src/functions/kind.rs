@@ -20,4 +20,8 @@ pub(super) enum Kind {
     PythonLibrary,
     /// Chappe with the vendor's Python worker.
     PythonOfficial,
+    /// A streamed response through Chappe from its own Node.js worker; a call is one MiB.
+    NodeStream,
+    /// A streamed response through nginx from an HTTP server of Node.js; a call is one MiB.
+    NginxStream,
 }

@@ -12,6 +12,7 @@ use super::http::Clients;
 use super::kind::Kind;
 use super::process::{Process, children, processor_time_ns};
 use super::sample::Sample;
+use super::stream::StreamTarget;
 
 /// Requests at once.
 pub(super) const CLIENTS: usize = 32;
@@ -27,6 +28,7 @@ pub(super) enum Target {
     Library(Process),
     Worker(Box<BareGenerator>),
     Http(HttpTarget),
+    Stream(StreamTarget),
 }
 
 pub(super) struct HttpTarget {
@@ -81,6 +83,13 @@ impl Starter {
                 let server = ([127, 0, 0, 1], port).into();
                 Target::Http(HttpTarget { process, server, is_host: false, _folder: None })
             }
+            Kind::NginxStream => {
+                Target::Stream(StreamTarget::nginx(&self.root.join("bench/functions/stream.cjs"))?)
+            }
+            Kind::NodeStream => {
+                let HttpTarget { process, server, _folder, .. } = self.host(kind)?;
+                Target::Stream(StreamTarget::host(process, server, _folder))
+            }
             Kind::Node | Kind::NodeOfficial | Kind::PythonOfficial => {
                 let target = self.host(kind)?;
                 let mut client = Clients::connect(target.server, PATH, 1)?;
@@ -124,16 +133,22 @@ impl Starter {
             return Ok(app);
         }
         let folder = self.root.join("target/bench-functions/node");
+        self.install(&self.root.join("bench/functions/app"), &folder)?;
+        Ok(APP.get_or_init(|| folder))
+    }
+
+    /// Copies a Node.js app, and gives it the library that the tests installed.
+    fn install(&self, app: &Path, folder: &Path) -> anyhow::Result<()> {
         let library = self.root.join("compat/functions-worker/node_modules");
         if !library.exists() {
             bail!("{} is missing; `npm ci` in compat/functions-worker installs it", library.display());
         }
-        copy_files(&self.root.join("bench/functions/app"), &folder)?;
+        copy_files(app, folder)?;
         let link = folder.join("node_modules");
         if !link.exists() {
             std::os::unix::fs::symlink(library, link)?;
         }
-        Ok(APP.get_or_init(|| folder))
+        Ok(())
     }
 
     /// Starts the binary with default logs, which go to a file.
@@ -143,6 +158,11 @@ impl Starter {
             Kind::PythonOfficial => {
                 let app = folder.path().join("app");
                 copy_files(&self.root.join("bench/functions/python-app"), &app)?;
+                app
+            }
+            Kind::NodeStream => {
+                let app = folder.path().join("app");
+                self.install(&self.root.join("bench/functions/stream-app"), &app)?;
                 app
             }
             _ => self.node_app()?.to_owned(),
@@ -201,6 +221,7 @@ impl Target {
                 generator.sample(CLIENTS, length)
             }
             Self::Http(target) => target.sample(length),
+            Self::Stream(target) => target.sample(length),
         }
     }
 }
