@@ -1,6 +1,7 @@
 //! The command line. What it says with `--help` is written here.
 
 mod func;
+mod gateway;
 
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use crate::config::web_address;
 use crate::data_folder::DataPart;
 
 pub(crate) use func::{FuncArgs, FuncFlagError, normalise};
+pub(crate) use gateway::{ExplainArgs, GatewayCommand, GatewayFileArgs};
 
 /// Realtime, functions and documents in the Azure style, in one process, with no account anywhere.
 #[derive(Debug, Parser)]
@@ -41,6 +43,9 @@ pub(crate) enum Command {
     /// Ask the functions host of a running process
     #[command(subcommand)]
     Functions(FunctionsCommand),
+    /// Check the routes of a gateway, list them, or explain which one a request gets
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
     /// Print what happens in the realtime service of a running process: connections, groups, messages, and why connections end
     Tail(TailArgs),
 }

@@ -19,6 +19,7 @@ mod error_code;
 mod error_pages;
 mod error_table;
 mod exit;
+mod gateway_command;
 mod guard;
 mod keys;
 mod plan;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
             return ended(made);
         }
         Command::Trust(trust) => return ended(trust::run(trust)),
+        Command::Gateway(command) => return ended(gateway_command::run(command)),
         Command::Tail(tail) => return ended(tail::run(tail)),
         Command::Functions(FunctionsCommand::Usage(usage)) => return ended(usage::run(usage)),
     };

@@ -14,7 +14,7 @@ mod gateway;
 mod realtime;
 mod row;
 
-pub(crate) use gateway::missing_folder;
+pub(crate) use gateway::{effective_routes, missing_folder};
 #[cfg(test)]
 pub(crate) use row::Drain;
 pub(crate) use row::{

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::matching::Table;
 use crate::{Route, RouteError, RouteTarget};
 
 /// What the gateway does. Unknown keys are refused.
@@ -38,5 +39,26 @@ impl Options {
             targets.push((path, target));
         }
         Ok(targets)
+    }
+
+    /// The route that a path gets, and the rest of the path below it: the longest route on complete segments.
+    pub fn route_of<'a>(&'a self, path: &'a str) -> Option<(&'a Route, &'a str)> {
+        let table = Table::new(self.routes.iter().map(|route| (route.path.clone(), route)));
+        let found = table.find(path)?;
+        Some((*found.target, &path[path.len() - found.rest.len()..]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_gets_the_longest_route_and_the_rest_below_it() {
+        let options = Options { routes: vec![Route::to_service("/", "a"), Route::to_service("/api/", "b")] };
+        let found =
+            |path| options.route_of(path).map(|(route, rest)| (route.service.as_deref(), rest.to_owned()));
+        assert_eq!(found("/api/x"), Some((Some("b"), "/x".to_owned())));
+        assert_eq!(found("/apix"), Some((Some("a"), "/apix".to_owned())));
     }
 }

@@ -36,4 +36,4 @@ pub use decision::{DynamicForward, OcelotDecision, OcelotForward, OcelotRejectio
 pub use header_transform::{HeaderTransforms, TransformContext};
 pub use location::{OcelotLocation, OcelotNotice, OcelotProblem};
 pub use merge::{ConfigurationFile, OcelotReadError};
-pub use router::{IncomingRequest, OcelotRouter, RouteSummary};
+pub use router::{IncomingRequest, NearMiss, OcelotRouter, RouteSummary};

@@ -126,11 +126,8 @@ fn add(merged: &mut Merged, file: &str, name: &str, value: Value, global: bool) 
     };
     match value {
         Value::Array(values) => {
-            list.extend(values.into_iter().enumerate().map(|(index, value)| SectionEntry {
-                file: file.to_owned(),
-                index,
-                value,
-            }))
+            let entries = values.into_iter().enumerate();
+            list.extend(entries.map(|(index, value)| SectionEntry { file: file.to_owned(), index, value }));
         }
         Value::Null => {}
         _ => merged.unread.push(unread(Unread::NotAList)),

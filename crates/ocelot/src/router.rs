@@ -60,6 +60,19 @@ pub struct RouteSummary<'r> {
     pub routes: Vec<&'r ConfiguredRoute>,
 }
 
+/// Why a route whose path matches is not the one that a request gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NearMiss {
+    /// The method is not in `UpstreamHttpMethod`.
+    Method,
+    /// `UpstreamHost` is another host.
+    Host,
+    /// A header that `UpstreamHeaderTemplates` names is missing or different.
+    Headers,
+    /// It matches, but another route comes before it.
+    Later,
+}
+
 #[derive(Debug)]
 struct RouteData {
     route: ConfiguredRoute,
@@ -132,18 +145,48 @@ impl OcelotRouter {
 
     /// The routes in the order of precedence.
     pub fn summaries(&self) -> impl Iterator<Item = RouteSummary<'_>> {
-        self.matchers.iter().map(|matcher| RouteSummary {
-            location: match matcher.aggregate {
-                Some(index) => &self.aggregates[index].location,
-                None => &self.routes[matcher.targets[0].0].route.location,
-            },
+        self.matchers.iter().map(|matcher| self.summary(matcher))
+    }
+
+    fn summary<'r>(&'r self, matcher: &'r Matcher) -> RouteSummary<'r> {
+        let location = match matcher.aggregate {
+            Some(index) => &self.aggregates[index].location,
+            None => &self.routes[matcher.targets[0].0].route.location,
+        };
+        RouteSummary {
+            location,
             template: &matcher.template,
             methods: &matcher.methods,
             host: matcher.host.as_deref(),
             priority: matcher.priority,
             headers: !matcher.headers.is_empty(),
             routes: matcher.targets.iter().map(|(index, _)| &self.routes[*index].route).collect(),
-        })
+        }
+    }
+
+    /// The routes whose path matches although the request gets another one or none, in the order of precedence. For explanations: it
+    /// looks at every route.
+    pub fn near_misses(&self, request: &IncomingRequest<'_>) -> Vec<(RouteSummary<'_>, NearMiss)> {
+        let Ok(path) = request_path::normalise(request.method, request.target, request.host) else {
+            return Vec::new();
+        };
+        let mut found = false;
+        let misses = self.matchers.iter().filter(|matcher| matcher.path.matches(&path.path, path.query));
+        let misses = misses.filter_map(|matcher| {
+            let miss = if !matcher.has_method(request) {
+                NearMiss::Method
+            } else if !matcher.has_host(request) {
+                NearMiss::Host
+            } else if !matcher.has_headers(request) {
+                NearMiss::Headers
+            } else if std::mem::replace(&mut found, true) {
+                NearMiss::Later
+            } else {
+                return None;
+            };
+            Some((self.summary(matcher), miss))
+        });
+        misses.collect()
     }
 
     /// Finds the route of a request, and what goes downstream.
@@ -196,14 +239,24 @@ impl OcelotRouter {
 
 impl Matcher {
     fn matches(&self, request: &IncomingRequest<'_>, path: &RequestPath<'_>) -> bool {
-        (self.methods.is_empty()
-            || self.methods.iter().any(|method| method.eq_ignore_ascii_case(request.method)))
-            && self
-                .host
-                .as_deref()
-                .is_none_or(|host| host == request.host.split(':').next().unwrap_or_default())
+        self.has_method(request)
+            && self.has_host(request)
             && self.path.matches(&path.path, path.query)
-            && self.headers.iter().all(|header| header.matches(request.headers))
+            && self.has_headers(request)
+    }
+
+    fn has_method(&self, request: &IncomingRequest<'_>) -> bool {
+        self.methods.is_empty()
+            || self.methods.iter().any(|method| method.eq_ignore_ascii_case(request.method))
+    }
+
+    fn has_host(&self, request: &IncomingRequest<'_>) -> bool {
+        let without_port = request.host.split(':').next().unwrap_or_default();
+        self.host.as_deref().is_none_or(|host| host == without_port)
+    }
+
+    fn has_headers(&self, request: &IncomingRequest<'_>) -> bool {
+        self.headers.iter().all(|header| header.matches(request.headers))
     }
 
     fn values<'a>(

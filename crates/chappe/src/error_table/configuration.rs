@@ -116,8 +116,8 @@ http_messages::error_table! {
         statuses: [],
         fault: Operator,
         retry: AfterChange,
-        happened: "`chappe check` reports a problem.",
-        why: "The text says what prevents the app from running; [functions](functions.md#functions-in-error) explains functions in error.",
+        happened: "`chappe check` or `chappe gateway` reports a problem.",
+        why: "The text says what prevents the app from running, or what is wrong with the gateway's configuration; [functions](functions.md#functions-in-error) explains functions in error.",
         action: "Correct it, and run the command again.",
     }
 

@@ -9,7 +9,7 @@ use gateway::{Dependencies, Options, Route, UpstreamService};
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::change::Change;
-use crate::config::{Section, SectionOptions};
+use crate::config::{Config, ConfiguredService, Section, SectionOptions};
 use crate::error_table::configuration;
 
 pub(super) static ROW: Row = Row {
@@ -98,6 +98,25 @@ fn about(configured: &Options, starting: &Starting<'_>) -> String {
         (is_first && *target != "chappe" && starting.upstreams.contains_key(*target)).then_some(*path)
     });
     files.into_iter().chain(routes).collect::<Vec<_>>().join(", ")
+}
+
+/// The routes of each gateway of this configuration, by its name, with the default ones.
+pub(crate) fn effective_routes(config: &Config, table: &[&Row]) -> Vec<(String, Options)> {
+    let defaults: Vec<(&'static str, &'static str)> = table
+        .iter()
+        .flat_map(|row| row.routes.iter().filter_map(|path| Some((*path, row.section.target?))))
+        .collect();
+    let runs = |service: &&ConfiguredService| {
+        let row = table.iter().find(|row| row.section.name == service.section.name);
+        row.is_some_and(|row| (row.runs)(config).is_ok())
+    };
+    let running = config.services.iter().filter(runs);
+    let targets: Vec<String> = running.filter_map(ConfiguredService::target).collect();
+    let gateways = config.services.iter().filter_map(|service| {
+        let options = service.options.as_any().downcast_ref::<Options>()?;
+        Some((service.id.to_string(), with_default_routes(options, &defaults, &targets)))
+    });
+    gateways.collect()
 }
 
 /// The configured routes, and the default routes of every gateway whose paths are not configured.

@@ -10,6 +10,7 @@ mod connectors;
 mod data;
 mod drain;
 mod exposure;
+mod gateway_command;
 mod guard;
 mod hostile;
 mod instances;
