@@ -213,27 +213,32 @@ impl OcelotRouter {
         path: &RequestPath<'_>,
     ) -> Result<OcelotDecision<'_>, OcelotRejection> {
         let values = matcher.values(request, path);
-        let mut forwards = Vec::with_capacity(matcher.targets.len());
-        for (index, template) in &matcher.targets {
+        let forward = |(index, template): &(usize, DownstreamTemplate)| {
             let data = &self.routes[*index];
             let method = match &data.method {
                 Some(method) => Cow::Borrowed(method.as_str()),
-                None => Cow::Owned(known_method(request.method)),
+                None => known_method(request.method)
+                    .map_or_else(|| Cow::Owned(request.method.to_owned()), Cow::Borrowed),
             };
-            forwards.push(OcelotForward {
+            Ok(OcelotForward {
                 route: &data.route,
                 method,
                 scheme: &data.scheme,
                 target: template.target(&matcher.names, &values, &path.path, path.query)?,
                 transforms: &data.transforms,
-            });
+            })
+        };
+        match matcher.aggregate {
+            None => matcher
+                .targets
+                .first()
+                .map_or(Err(OcelotRejection::NoRoute), forward)
+                .map(OcelotDecision::Forward),
+            Some(index) => {
+                let forwards = matcher.targets.iter().map(forward).collect::<Result<_, _>>()?;
+                Ok(OcelotDecision::Aggregate { aggregate: &self.aggregates[index], forwards })
+            }
         }
-        Ok(match matcher.aggregate {
-            Some(index) => OcelotDecision::Aggregate { aggregate: &self.aggregates[index], forwards },
-            None => forwards
-                .pop()
-                .map_or(OcelotDecision::Reject(OcelotRejection::NoRoute), OcelotDecision::Forward),
-        })
     }
 }
 
@@ -301,7 +306,10 @@ impl Compiler {
         let scheme = route.downstream_scheme.as_ref().or(global.downstream_scheme.as_ref());
         RouteData {
             route: route.clone(),
-            method: route.downstream_http_method.as_deref().map(known_method),
+            method: route
+                .downstream_http_method
+                .as_deref()
+                .map(|method| known_method(method).unwrap_or(method).to_owned()),
             scheme: scheme.map_or_else(|| "http".to_owned(), |scheme| scheme.to_ascii_lowercase()),
             transforms,
         }
@@ -439,11 +447,10 @@ impl Dynamic {
     }
 }
 
-/// The spelling in which .NET sends a method: known ones in upper case.
-fn known_method(method: &str) -> String {
+/// The spelling in which .NET sends a known method: upper case.
+fn known_method(method: &str) -> Option<&'static str> {
     const KNOWN: [&str; 9] = ["GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", "TRACE", "PATCH", "CONNECT"];
-    let known = KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(method));
-    known.unwrap_or(method).to_owned()
+    KNOWN.into_iter().find(|known| known.eq_ignore_ascii_case(method))
 }
 
 fn upper(methods: &[String]) -> Vec<String> {
