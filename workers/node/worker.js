@@ -15,8 +15,9 @@ const util = require('node:util');
 const { AsyncLocalStorage } = require('node:async_hooks');
 const { AppState, createCoreApi, install } = require('./core-api');
 const { loadApp, explainNoFunctions } = require('./app');
-const { Body, Decoder, VERSION, encode } = require('./frames');
+const { Body, Decoder, VERSION } = require('./frames');
 const { Cancellation, invoke } = require('./invoke');
+const { Outgoing } = require('./outgoing');
 const { stackOf, toError, toException } = require('./errors');
 
 const WORKER_VERSION = '4.0.0';
@@ -53,6 +54,7 @@ function connect(address) {
 class Worker {
     #socket;
     #bytesMax;
+    #outgoing;
     #invocations = new AsyncLocalStorage();
     // The cancellations of active invocations.
     #cancels = new Map();
@@ -65,6 +67,7 @@ class Worker {
     constructor(socket, bytesMax) {
         this.#socket = socket;
         this.#bytesMax = bytesMax;
+        this.#outgoing = new Outgoing(socket, bytesMax);
         install(createCoreApi(this.#app, WORKER_VERSION, (record) => this.#log(record)));
         this.#captureConsole();
         process.on('uncaughtException', (thrown) => this.#crash(thrown));
@@ -73,20 +76,10 @@ class Worker {
     /** Serves the host until the connection or this process ends. */
     run(token, workerId) {
         const decoder = new Decoder(this.#bytesMax);
-        this.#send({ start: { version: VERSION, token, workerId } });
+        this.#outgoing.send({ start: { version: VERSION, token, workerId } });
         this.#socket.on('data', (chunk) => decoder.push(chunk, (head, body) => this.#receive(head, body)));
         // Without a host there is nothing to do, and nobody would stop this process.
         this.#socket.on('close', () => process.exit(0));
-    }
-
-    #send(head, body = new Body(), then = undefined) {
-        const chunks = encode(head, body, this.#bytesMax);
-        const last = chunks.length - 1;
-        if (last > 0) this.#socket.cork();
-        // At once: the next function may block the event loop, or end the process.
-        for (let at = 0; at < last; at += 1) this.#socket.write(chunks[at]);
-        this.#socket.write(chunks[last], then);
-        if (last > 0) this.#socket.uncork();
     }
 
     #log({ level, category, message, invocationId, source }) {
@@ -95,7 +88,7 @@ class Worker {
         const record = { level, logCategory: category, message: text };
         if (invocationId) record.invocationId = invocationId;
         if (source) record.category = source;
-        this.#send({ log: record });
+        this.#outgoing.log(record);
     }
 
     /** Assigns the output of `console` to the invocation that calls it; a line on standard output has no invocation. */
@@ -121,7 +114,8 @@ class Worker {
         // The reason may be that the host is gone.
         setTimeout(end, 1000);
         try {
-            this.#send({ log: record }, new Body(), end);
+            this.#outgoing.flush();
+            this.#outgoing.send({ log: record }, new Body(), end);
         } catch {
             end();
         }
@@ -142,7 +136,7 @@ class Worker {
             case 'cancel':
                 return this.#cancels.get(message.invocationId)?.abort(new Error('The invocation was cancelled.'));
             case 'status':
-                return this.#send({ status: {} });
+                return this.#outgoing.send({ status: {} });
             case 'terminate':
                 return void this.#terminate();
             default:
@@ -173,7 +167,7 @@ class Worker {
             workerBitness: process.arch,
             customProperties: model ? { modelName: String(model.name), modelVersion: String(model.version) } : {},
         };
-        this.#send({ init: { capabilities, workerMetadata, result: { status: 'success' } } });
+        this.#outgoing.send({ init: { capabilities, workerMetadata, result: { status: 'success' } } });
     }
 
     #metadata() {
@@ -183,11 +177,11 @@ class Worker {
             this.#startError = { message, stackTrace: '', type: 'Error', isUserException: false };
         }
         if (this.#startError) {
-            this.#send({ metadata: { functions: [], result: { status: 'failure', exception: this.#startError } } });
+            this.#outgoing.send({ metadata: { functions: [], result: { status: 'failure', exception: this.#startError } } });
             return;
         }
         const functions = [...this.#app.functions.values()].map(({ host }) => host);
-        this.#send({ metadata: { functions, result: { status: 'success' } } });
+        this.#outgoing.send({ metadata: { functions, result: { status: 'success' } } });
     }
 
     #load({ functionId }) {
@@ -198,7 +192,7 @@ class Worker {
             const exception = toException(new Error(`The app registered no function '${functionId}'.`));
             result = { status: 'failure', exception };
         }
-        this.#send({ load: { functionId, result } });
+        this.#outgoing.send({ load: { functionId, result } });
     }
 
     #invoke(request, requestBody) {
@@ -212,10 +206,10 @@ class Worker {
             const answer = await invoke(this.#app, request, requestBody, body, (record) => this.#log(record), cancel);
             this.#cancels.delete(invocationId);
             try {
-                this.#send(answer, body);
+                this.#outgoing.send(answer, body);
             } catch (error) {
                 // The message is larger than a frame may be.
-                this.#send({ invoked: { invocationId, result: { status: 'failure', exception: toException(error) } } });
+                this.#outgoing.send({ invoked: { invocationId, result: { status: 'failure', exception: toException(error) } } });
             }
         });
     }
@@ -228,6 +222,7 @@ class Worker {
         } catch (thrown) {
             this.#log({ level: 'error', category: 'user', message: `An appTerminate hook failed: ${stackOf(toError(thrown))}` });
         }
+        this.#outgoing.flush();
         this.#socket.end(() => process.exit(0));
     }
 }

@@ -6,6 +6,7 @@ const assert = require('node:assert/strict');
 const { test } = require('node:test');
 const { Body, Decoder, decodeValue, encode, encodeValue } = require('../frames');
 const { findFiles } = require('../glob');
+const { Outgoing } = require('../outgoing');
 const { Host, makeApp } = require('./host');
 
 const MODEL = `
@@ -44,6 +45,62 @@ test('large frames are whole between small ones, however the stream is cut', () 
         }
         assert.deepEqual(seen, sizes);
     }
+});
+
+/** A socket that is full after each write until it is drained; and the names of the frames that it got. */
+function fullSocket() {
+    const seen = [];
+    let drain;
+    let parts = Buffer.alloc(0);
+    const decoder = new Decoder(1 << 20);
+    let isCorked = false;
+    const written = () => {
+        decoder.push(parts, (head) => seen.push(head.log ? `${head.log.invocationId ?? '-'} ${head.log.message}` : `${Object.values(head)[0].invocationId} ended`));
+        parts = Buffer.alloc(0);
+        socket.writableNeedDrain = true;
+    };
+    const socket = {
+        writableNeedDrain: false,
+        on: (event, listener) => { drain = listener; },
+        cork() { isCorked = true; },
+        uncork() {
+            isCorked = false;
+            written();
+        },
+        write(bytes) {
+            parts = Buffer.concat([parts, bytes]);
+            if (!isCorked) written();
+        },
+    };
+    const drained = () => { socket.writableNeedDrain = false; drain(); };
+    return { socket, seen, drained };
+}
+
+test('a response passes the waiting log records of other invocations, and follows those of its own', () => {
+    const { socket, seen, drained } = fullSocket();
+    const outgoing = new Outgoing(socket, 1 << 20);
+    for (let number = 0; number < 40; number += 1) outgoing.log({ invocationId: 'a', message: String(number) });
+    outgoing.send({ invoked: { invocationId: 'b' } });
+    outgoing.log({ invocationId: 'c', message: 'of c' });
+    outgoing.send({ invoked: { invocationId: 'c' } });
+    outgoing.send({ invoked: { invocationId: 'a' } });
+    assert.deepEqual(seen, ['a 0', 'b ended']);
+    for (let count = 0; count < 50; count += 1) drained();
+    assert.ok(seen.indexOf('c ended') < 10, `c waits for its turn only: ${seen}`);
+    assert.ok(seen.indexOf('of c') < seen.indexOf('c ended'));
+    const ofA = seen.filter((name) => name.startsWith('a '));
+    assert.deepEqual(ofA, [...Array.from({ length: 40 }, (_, number) => `a ${number}`), 'a ended']);
+    outgoing.log({ message: 'last' });
+    assert.equal(seen.at(-1), '- last', 'nothing waits any more');
+});
+
+test('what waits is written before the process ends', () => {
+    const { socket, seen } = fullSocket();
+    const outgoing = new Outgoing(socket, 1 << 20);
+    for (const message of ['1', '2', '3']) outgoing.log({ invocationId: 'a', message });
+    outgoing.flush();
+    outgoing.send({ log: { message: 'reason' } });
+    assert.deepEqual(seen, ['a 1', 'a 2', 'a 3', '- reason']);
 });
 
 test('frames are the same however the stream is cut', () => {

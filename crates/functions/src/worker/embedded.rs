@@ -10,6 +10,7 @@ const NODE: &[(&str, &str)] = &[
     ("main.js", include_str!("../../../../workers/node/main.js")),
     ("worker.js", include_str!("../../../../workers/node/worker.js")),
     ("frames.js", include_str!("../../../../workers/node/frames.js")),
+    ("outgoing.js", include_str!("../../../../workers/node/outgoing.js")),
     ("errors.js", include_str!("../../../../workers/node/errors.js")),
     ("core-api.js", include_str!("../../../../workers/node/core-api.js")),
     ("app.js", include_str!("../../../../workers/node/app.js")),
