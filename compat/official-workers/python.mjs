@@ -36,8 +36,10 @@ const EXPECTED = {
   'TestOnlyBlueprint::test_only_blueprint': NOT_LOADED,
   'TestGenericFunctions::test_return_processed_last': TABLES,
   'TestGenericFunctions::test_return_not_processed_last': TABLES,
+  'TestGenericFunctions::test_return_types': TABLES,
   'TestGenericFunctionsStein::test_return_processed_last': TABLES,
   'TestGenericFunctionsStein::test_return_not_processed_last': TABLES,
+  'TestGenericFunctionsStein::test_return_types': TABLES,
   'TestCommonLibsHttpFunctions::test_requests': 'the function calls a web site',
   'TestCommonLibsHttpFunctionsStein::test_requests': 'the function calls a web site',
 };
