@@ -301,7 +301,8 @@ fn is_true(value: &Json) -> bool {
     value.as_bool().unwrap_or_else(|| value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
 }
 
-fn check_name(name: &str) -> Result<(), FunctionError> {
+/// Checks the name of a function.
+pub(crate) fn check_name(name: &str) -> Result<(), FunctionError> {
     let mut bytes = name.bytes();
     let valid = bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
         && name.len() <= 128

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use tokio::sync::watch;
-use worker_protocol::{Capabilities, TypedData};
+use worker_protocol::{Capabilities, FunctionMetadata, TypedData};
 
 use crate::app::App;
 use crate::function::Trigger;
@@ -46,6 +46,8 @@ pub(crate) struct Generation {
     pub(crate) functions: Vec<Arc<Function>>,
     /// Functions in error, with the reason.
     pub(crate) errors: Vec<(String, FunctionError)>,
+    /// What the worker said of the functions in error, as far as it named them.
+    pub(crate) metadata_in_error: Vec<FunctionMetadata>,
     /// The settings that the bindings of all functions name.
     pub(crate) settings_used: Vec<SettingUse>,
     pub(crate) routes: RouteTable<Arc<Function>>,

@@ -83,6 +83,7 @@ impl AppStartup {
                 functions
             }
         };
+        let indexed = metadata.clone();
         let registered: Vec<String> = metadata.iter().map(|function| function.name.clone()).collect();
         let settings_used = self.settings_used(&metadata);
         for missing in settings_used.iter().filter(|setting| !setting.is_set) {
@@ -133,6 +134,7 @@ impl AppStartup {
             routes,
             pushes,
             functions,
+            metadata_in_error: of_errors(indexed, &errors),
             errors,
             settings_used,
             invoker: self.invoker.clone(),
@@ -321,6 +323,12 @@ impl AppStartup {
         let found = find_connector(&self.connectors, &binding.spec.kind, direction);
         found.expect("a declaration is only valid if each of its bindings has a connector")
     }
+}
+
+/// The metadata of the functions in error.
+fn of_errors(indexed: Vec<FunctionMetadata>, errors: &[(String, FunctionError)]) -> Vec<FunctionMetadata> {
+    let is_in_error = |metadata: &FunctionMetadata| errors.iter().any(|(name, _)| *name == metadata.name);
+    indexed.into_iter().filter(is_in_error).collect()
 }
 
 /// The warning for an app without functions to run.

@@ -107,6 +107,16 @@ http_messages::error_table! {
         action: "Try again later; make the function faster, or raise the limit.",
     }
 
+    APP_NOT_CHANGED = {
+        code: "functions-app-not-changed",
+        statuses: [INTERNAL_SERVER_ERROR],
+        fault: App,
+        retry: AfterChange,
+        happened: "The files of the app could not be changed, or the change has no effect.",
+        why: "`PUT` or `DELETE /admin/functions/{name}` could not write the folder of the function, or the app has no such function after it. The body of the response says which.",
+        action: "Permit the process to write to the folder of the app, or correct what the body names.",
+    }
+
     KEYS_DAMAGED = {
         code: "functions-keys-damaged",
         statuses: [INTERNAL_SERVER_ERROR],

@@ -1,8 +1,8 @@
 //! `/admin`: status of the host, functions, keys. Requires the master key if keys are enforced.
 
+mod edit;
+mod functions;
 mod keys;
-
-use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, PRAGMA};
 use http::request::Parts;
@@ -12,16 +12,13 @@ use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
 use super::dispatch::Dispatch;
-use super::request::{self, is_json};
+use super::request;
 use super::respond::{error, error_text, json_response, text};
 use crate::error_table::response;
-use crate::function::Trigger;
-use crate::function_error::FunctionError;
 use crate::function_info::in_error;
-use crate::generation::{AppPhase, Generation};
+use crate::generation::AppPhase;
 use crate::host_triggers::WARMUP;
 use crate::host_version::HOST_VERSION;
-use crate::invoke::Function;
 
 /// The admin operation that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,76 +132,6 @@ impl Dispatch {
         }
     }
 
-    async fn functions(&self, target: &AdminTarget, parts: &Parts, body: Body) -> Response<Body> {
-        let running = match self.running().await {
-            Ok(running) => running,
-            Err(why) => return error_text(&response::NOT_RUNNING, &why),
-        };
-        match (target, parts.method.as_str()) {
-            (AdminTarget::Functions, "GET") => json_response(StatusCode::OK, &describe_all(&running, parts)),
-            (AdminTarget::Function(name), "GET") => match running.find(name) {
-                Some(function) => json_response(StatusCode::OK, &describe(&function, &running, parts)),
-                None => error(&response::NOT_FOUND),
-            },
-            (AdminTarget::Function(name), "POST") => self.start_function(&running, name, parts, body).await,
-            (AdminTarget::FunctionStatus(name), "GET") => self.function_status(&running, name),
-            _ => error(&response::NOT_FOUND),
-        }
-    }
-
-    /// Whether a function can run, and why a changed version of it is not in service.
-    fn function_status(&self, running: &Generation, name: &str) -> Response<Body> {
-        let is_named = |(other, _): &&(String, FunctionError)| other.eq_ignore_ascii_case(name);
-        let in_error = running.errors.iter().find(is_named).map(|(_, why)| why.text.clone());
-        if in_error.is_none() && running.find(name).is_none() {
-            return error(&response::NOT_FOUND);
-        }
-        let reload_error = match &*self.phase.borrow() {
-            AppPhase::Running { reload_error, .. } => reload_error.clone(),
-            AppPhase::Starting | AppPhase::Failed(_) => None,
-        };
-        let not_reloaded = reload_error.and_then(|error| error.of_function(name));
-        let errors: Vec<String> = in_error.into_iter().chain(not_reloaded).collect();
-        let status = if errors.is_empty() { json!({}) } else { json!({ "errors": errors }) };
-        json_response(StatusCode::OK, &status)
-    }
-
-    /// Starts a function by its name and does not wait for it.
-    async fn start_function(
-        &self,
-        running: &Generation,
-        name: &str,
-        parts: &Parts,
-        body: Body,
-    ) -> Response<Body> {
-        if !is_json(parts) {
-            return error(&response::NOT_JSON);
-        }
-        let input = match self.read_body(body).await {
-            Ok(input) => input,
-            Err(rejection) => return rejection,
-        };
-        let input = match serde_json::from_slice::<Json>(&input) {
-            Ok(Json::Object(object)) => object.get("input").cloned().unwrap_or(Json::Null),
-            Ok(_) => {
-                return error_text(
-                    &response::INVALID_ADMIN_REQUEST,
-                    "The body must be a JSON object such as {\"input\": \"...\"}.\n",
-                );
-            }
-            Err(error) => {
-                let problem = format!("The body must be JSON such as {{\"input\": \"...\"}}: {error}\n");
-                return error_text(&response::INVALID_ADMIN_REQUEST, &problem);
-            }
-        };
-        let Some(function) = running.find(name) else { return error(&response::NOT_FOUND) };
-        if let Some(why) = running.only_by_http(&function) {
-            return error_text(&response::INVALID_ADMIN_REQUEST, &format!("{why}\n"));
-        }
-        running.start_manually(&function, &input).await;
-        empty(StatusCode::ACCEPTED)
-    }
-
     /// The effective settings of `host.json` that are supported here.
     fn config(&self) -> Response<Body> {
         let settings = self.settings.get();
@@ -314,42 +241,4 @@ fn ping() -> Response<Body> {
 fn base(parts: &Parts) -> String {
     let url = request::absolute_url(parts);
     request::origin(&url).map(|origin| origin.to_string()).unwrap_or_default()
-}
-
-fn describe_all(running: &Generation, parts: &Parts) -> Json {
-    Json::Array(running.functions.iter().map(|function| describe(function, running, parts)).collect())
-}
-
-fn describe(function: &Arc<Function>, running: &Generation, parts: &Parts) -> Json {
-    let declaration = &function.declaration;
-    let name = function.name();
-    let base = base(parts);
-    let bindings: Vec<Json> =
-        declaration.metadata.raw_bindings.iter().filter_map(|raw| serde_json::from_str(raw).ok()).collect();
-    let invoke_url = match &declaration.trigger {
-        Trigger::Http(http) => Json::String(format!("{base}{}", http.template.source())),
-        Trigger::Timer(_) | Trigger::Manual | Trigger::Source | Trigger::Push => Json::Null,
-    };
-    json!({
-        "name": name,
-        "script_root_path_href": null,
-        "script_href": null,
-        "config_href": null,
-        "test_data_href": null,
-        "href": format!("{base}admin/functions/{name}"),
-        "invoke_url_template": invoke_url,
-        "language": running.app.language,
-        "config": {
-            "name": name,
-            "entryPoint": declaration.metadata.entry_point,
-            "scriptFile": declaration.metadata.script_file,
-            "language": running.app.language,
-            "bindings": bindings,
-        },
-        "files": null,
-        "test_data": "",
-        "isDisabled": declaration.is_disabled,
-        "isDirect": false,
-        "isProxy": false,
-    })
 }

@@ -131,8 +131,7 @@ async fn unsupported_parts_of_the_admin_api_are_404() {
         .start()
         .await;
     for request in [
-        "PUT /admin/functions/f",
-        "DELETE /admin/functions/f",
+        "DELETE /admin/functions/g",
         "POST /admin/host/drain",
         "GET /admin/host/restart",
         "POST /admin/host/config",
@@ -144,4 +143,67 @@ async fn unsupported_parts_of_the_admin_api_are_404() {
     }
     let status = host.send("GET /admin/functions/f/status").await;
     assert_eq!((status.status, status.body.as_str()), (200, "{}"));
+}
+
+#[tokio::test]
+async fn admin_shows_a_function_in_error_with_its_declaration() {
+    let unknown = json!({"type": "nopeTrigger", "name": "x", "direction": "in"});
+    let host = Setup::default()
+        .function("good", &http_trigger("good"), |_| async { returned(TypedData::Null) })
+        .function("bad", &[unknown], |_| async { returned(TypedData::Null) })
+        .function("badroute", &http_trigger("{x"), |_| async { returned(TypedData::Null) })
+        .start()
+        .await;
+    let get = async |path: &str| {
+        let response = host.send(&format!("GET {path}\nhost: app.test")).await;
+        (response.status, serde_json::from_str::<serde_json::Value>(&response.body).unwrap_or_default())
+    };
+    let (status, bad) = get("/admin/functions/BAD").await;
+    assert_eq!((status, &bad["name"], &bad["invoke_url_template"]), (200, &json!("bad"), &json!(null)));
+    assert_eq!(bad["config"]["bindings"][0]["type"], "nopeTrigger");
+    let (_, route) = get("/admin/functions/badroute").await;
+    assert_eq!(route["invoke_url_template"], "http://app.test:7071/api/{x");
+    let (_, all) = get("/admin/functions").await;
+    let names: Vec<&str> =
+        all.as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(names, ["bad", "badroute", "good"]);
+    assert_eq!(get("/admin/functions/none").await.0, 404);
+}
+
+#[tokio::test]
+async fn admin_writes_and_deletes_the_folder_of_a_function_and_starts_the_app_again() {
+    let host = Setup::default()
+        .function("f", &http_trigger("f"), |_| async { returned(TypedData::Null) })
+        .start()
+        .await;
+    let put = async |name: &str, body: &str| {
+        let request =
+            format!("PUT /admin/functions/{name}\nhost: app.test\ncontent-type: application/json\n\n{body}");
+        host.send(&request).await
+    };
+    let created = put("f", r#"{"config":{"bindings":[]},"files":{"index.js":"1"}}"#).await;
+    assert_eq!(created.status, 201, "{}", created.body);
+    assert_eq!(created.headers["location"], "http://app.test:7071/admin/functions/f");
+    assert!(created.body.starts_with(r#"{"name":"f","#), "{}", created.body);
+    let folder = host.dir.path().join("f");
+    assert_eq!(std::fs::read_to_string(folder.join("index.js")).expect("written"), "1");
+    assert!(folder.join("function.json").is_file());
+    assert_eq!(put("f", "{}").await.status, 201, "nothing to write");
+    assert_eq!(host.send("PUT /admin/functions/f\n\n{}").await.status, 415);
+    for (name, body, why) in [
+        ("f", r#"{"files":{"../x":""}}"#, "\"../x\" is not the name of a file"),
+        ("f", "[]", "The body must be a JSON object"),
+        ("1f", "{}", "'1f' is not a valid function name"),
+    ] {
+        let refused = put(name, body).await;
+        assert_eq!(refused.status, 400, "{body}");
+        assert!(refused.body.starts_with(why), "{}", refused.body);
+    }
+    // These workers index the same functions whatever the folder has.
+    let other = put("g", r#"{"config":{"bindings":[]}}"#).await;
+    assert_eq!(other.status, 500);
+    assert!(other.body.starts_with("The app has no function 'g' after the change"), "{}", other.body);
+    assert_eq!(host.send("DELETE /admin/functions/f").await.status, 204);
+    assert!(!folder.exists());
+    assert_eq!(host.send("DELETE /admin/functions/none").await.status, 404);
 }
