@@ -60,14 +60,16 @@ impl EngineHandle {
         Self(Arc::new(shared))
     }
 
-    /// Replaces the limits of connections. Rates are for connections that are opened from then on; sizes and counts for all. `options`
-    /// must not differ from those of the start in anything else: shards, timers and limits of hubs.
+    /// Replaces limits and timeouts. Rates are for connections that are opened from then on; sizes and counts for all. Open connections
+    /// use the new timeouts from their next check, at most one old `keep_alive_ms` later; connections above a lower limit stay open.
+    /// Shards, queues and read buffers keep the options of the start.
     ///
     /// # Errors
     ///
     /// If the engine has ended.
-    pub async fn set_limits(&self, options: &Options) -> Result<(), Stopped> {
+    pub async fn set_options(&self, options: &Options) -> Result<(), Stopped> {
         self.0.connections_max.store(options.connections_max, Ordering::Release);
+        self.0.hub_counts.set_options(options);
         let options = Arc::new(options.clone());
         for shard in &self.0.shards {
             shard.send(ShardCommand::SetOptions(Arc::clone(&options))).await?;

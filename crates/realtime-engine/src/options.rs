@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ pub struct Options {
     pub shards: Option<NonZeroU16>,
     /// Maximum number of connections; further clients are refused. Reloads. Default: 100000. Since 0.1.0.
     pub connections_max: u32,
-    /// Maximum number of connections of one hub; further clients are refused. Default: absent, which means no limit. Since 0.1.0.
+    /// Maximum number of connections of one hub; further clients are refused. Reloads. Default: absent, which means no limit. Since 0.1.0.
     pub hub_connections_max: Option<NonZeroU32>,
     /// Maximum number of groups of one connection; joining a further one is refused. Reloads. Default: 1000. Since 0.1.0.
     pub connection_groups_max: NonZeroU32,
@@ -46,7 +47,7 @@ pub struct Options {
     /// app server is closed. Reloads. Default: 536870912. Since 0.1.0.
     pub own_pending_bytes_total: u64,
     /// A connection whose app server was asked to send more slowly, and whose client reads nothing for this long, in milliseconds, is
-    /// closed. Default: 30000. Since 0.1.0.
+    /// closed. Reloads. Default: 30000. Since 0.1.0.
     pub own_stalled_timeout_ms: u64,
     /// Largest message a client may send, in bytes, whether in one frame or many. Reloads. Default: 1048576. Since 0.1.0.
     pub message_bytes_max: u32,
@@ -54,28 +55,28 @@ pub struct Options {
     /// the app's own `MaximumReceiveMessageSize` (32 KiB by default) closes the connection of a client that sends more. App servers whose
     /// SDK does not support parts receive messages of at most `message_bytes_max`. Reloads. Default: 67108864. Since 0.1.0.
     pub forwarded_message_bytes_max: u32,
-    /// Time limit for a client's handshake, in milliseconds. Default: 15000. Since 0.1.0.
+    /// Time limit for a client's handshake, in milliseconds. Reloads. Default: 15000. Since 0.1.0.
     pub handshake_timeout_ms: u64,
-    /// A ping is sent after this time without a message to the client, in milliseconds. Default: 15000. Since 0.1.0.
+    /// A ping is sent after this time without a message to the client, in milliseconds. Reloads. Default: 15000. Since 0.1.0.
     pub keep_alive_ms: u64,
-    /// A connection is closed after this time without a message from the client, in milliseconds. Default: 30000. Since 0.1.0.
+    /// A connection is closed after this time without a message from the client, in milliseconds. Reloads. Default: 30000. Since 0.1.0.
     pub client_timeout_ms: u64,
-    /// A connection is closed after this time without a hub message other than a ping from the client, in milliseconds. Default: absent,
-    /// which means never. Since 0.1.0.
+    /// A connection is closed after this time without a hub message other than a ping from the client, in milliseconds. Reloads. Default:
+    /// absent, which means never. Since 0.1.0.
     pub idle_timeout_ms: Option<NonZeroU64>,
-    /// Whether clients may use stateful reconnect: a new socket replaces a lost one, and no message is lost or duplicated. Default: true.
-    /// Since 0.1.0.
+    /// Whether clients may use stateful reconnect: a new socket replaces a lost one, and no message is lost or duplicated. Reloads.
+    /// Default: true. Since 0.1.0.
     pub stateful_reconnect: bool,
     /// Bytes of messages that are buffered for a stateful client until it acknowledges them; a connection that exceeds this cannot be
     /// resumed after it has lost its socket. For messages that its app server sends to it alone, the app server is slowed down above
     /// this, and the buffer may contain `own_pending_bytes_max`. Reloads. Default: 1048576. Since 0.1.0.
     pub stateful_bytes_max: u32,
-    /// How long a stateful connection stays open without a socket, and a long-polling connection without a poll, in milliseconds.
+    /// How long a stateful connection stays open without a socket, and a long-polling connection without a poll, in milliseconds. Reloads.
     /// Default: 15000. Since 0.1.0.
     pub disconnect_timeout_ms: u64,
-    /// Time limit for a client to respond to a close, in milliseconds; then its socket is dropped. Default: 5000. Since 0.1.0.
+    /// Time limit for a client to respond to a close, in milliseconds; then its socket is dropped. Reloads. Default: 5000. Since 0.1.0.
     pub close_timeout_ms: u64,
-    /// Number of connections that a shard writes to before it handles reads and commands again. Default: 1024. Since 0.1.0.
+    /// Number of connections that a shard writes to before it handles reads and commands again. Reloads. Default: 1024. Since 0.1.0.
     pub flush_chunk: u32,
     /// Size of the read buffer that all connections of a shard share, in bytes. Default: 65536. Since 0.1.0.
     pub read_buffer_bytes: u32,
@@ -84,7 +85,7 @@ pub struct Options {
     pub commands_max: u32,
     /// Maximum number of memberships of users in groups. Reloads. Default: 1000000. Since 0.1.0.
     pub user_groups_max: u32,
-    /// Options of single hubs, by their names in lower case.
+    /// Options of single hubs, by their names in lower case. Reloads.
     pub hubs: BTreeMap<String, HubOptions>,
 }
 
@@ -92,13 +93,13 @@ pub struct Options {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HubOptions {
-    /// As `pending_bytes_max` of the engine. Default: absent. Since 0.1.0.
+    /// As `pending_bytes_max` of the engine. Reloads. Default: absent. Since 0.1.0.
     pub pending_bytes_max: Option<u32>,
-    /// As `slow_consumer` of the engine. Default: absent. Since 0.1.0.
+    /// As `slow_consumer` of the engine. Reloads. Default: absent. Since 0.1.0.
     pub slow_consumer: Option<SlowConsumer>,
-    /// As `hub_connections_max` of the engine. Default: absent. Since 0.1.0.
+    /// As `hub_connections_max` of the engine. Reloads. Default: absent. Since 0.1.0.
     pub connections_max: Option<NonZeroU32>,
-    /// As `idle_timeout_ms` of the engine. Default: absent. Since 0.1.0.
+    /// As `idle_timeout_ms` of the engine. Reloads. Default: absent. Since 0.1.0.
     pub idle_timeout_ms: Option<NonZeroU64>,
 }
 
@@ -158,6 +159,13 @@ impl Options {
     /// Whether any hub has an idle timeout.
     pub(crate) fn limits_idle_time(&self) -> bool {
         self.idle_timeout_ms.is_some() || self.hubs.values().any(|hub| hub.idle_timeout_ms.is_some())
+    }
+
+    /// The shortest timeout or interval of connections, which decides how long a tick of the shards' clocks is.
+    pub(crate) fn shortest_timeout(&self) -> Duration {
+        let rest =
+            [self.keep_alive_ms, self.client_timeout_ms, self.close_timeout_ms, self.disconnect_timeout_ms];
+        Duration::from_millis(rest.into_iter().fold(self.handshake_timeout_ms, u64::min))
     }
 
     /// The number of shards.

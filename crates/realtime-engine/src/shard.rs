@@ -233,29 +233,27 @@ impl ShardSettings {
     }
 }
 
+impl Timeouts {
+    /// The timeouts of the options in ticks.
+    fn of(options: &Options, deadlines: &Deadlines) -> Self {
+        let ticks = |ms| deadlines.ticks(Duration::from_millis(ms));
+        Self {
+            handshake: ticks(options.handshake_timeout_ms),
+            keep_alive: ticks(options.keep_alive_ms),
+            client_timeout: ticks(options.client_timeout_ms),
+            close: ticks(options.close_timeout_ms),
+            disconnect: ticks(options.disconnect_timeout_ms),
+            own_stalled: ticks(options.own_stalled_timeout_ms),
+            soon: deadlines.ticks(SOON),
+        }
+    }
+}
+
 impl Shard {
     pub(crate) fn new(number: u16, poll: Poll, settings: ShardSettings, start: Instant) -> Self {
         let options = &settings.options;
-        let time = Duration::from_millis;
-        let [handshake, keep_alive, client_timeout, close, disconnect] = [
-            options.handshake_timeout_ms,
-            options.keep_alive_ms,
-            options.client_timeout_ms,
-            options.close_timeout_ms,
-            options.disconnect_timeout_ms,
-        ]
-        .map(time);
-        let shortest = handshake.min(keep_alive).min(client_timeout).min(close).min(disconnect);
-        let deadlines = Deadlines::new(start, (shortest / 8).clamp(TICK_MIN, TICK_MAX));
-        let timeouts = Timeouts {
-            handshake: deadlines.ticks(handshake),
-            keep_alive: deadlines.ticks(keep_alive),
-            client_timeout: deadlines.ticks(client_timeout),
-            close: deadlines.ticks(close),
-            disconnect: deadlines.ticks(disconnect),
-            own_stalled: deadlines.ticks(time(options.own_stalled_timeout_ms)),
-            soon: deadlines.ticks(SOON),
-        };
+        let deadlines = Deadlines::new(start, (options.shortest_timeout() / 8).clamp(TICK_MIN, TICK_MAX));
+        let timeouts = Timeouts::of(options, &deadlines);
         Self {
             soon: VecDeque::new(),
             slow_readers: Vec::new(),

@@ -26,7 +26,7 @@ pub struct Options {
     #[serde(skip)]
     pub development_keys: bool,
     /// Whether the audience of a token must name the host of the request. Off by default, because the audience has the host name
-    /// that the issuer knows, and a service may have many. Default: false. Since 0.1.0.
+    /// that the issuer knows, and a service may have many. Reloads. Default: false. Since 0.1.0.
     pub audience_host_strict: bool,
     /// Allowed clock difference when the expiry of a token is checked, in seconds. Default: 5. Since 0.1.0.
     pub token_leeway_s: u64,
@@ -41,7 +41,7 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// How long `:invoke` waits for a client's result, in milliseconds. Reloads. Default: 30000. Since 0.1.0.
     pub invoke_timeout_ms: u64,
-    /// Most callers that watch connections and the live trace at a time; further ones are refused. Default: 100. Since 0.1.0.
+    /// Most callers that watch connections and the live trace at a time; further ones are refused. Reloads. Default: 100. Since 0.1.0.
     pub watchers_max: usize,
     /// Keys for app servers that log in.
     pub dynamic_keys: DynamicKeyOptions,

@@ -8,7 +8,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use state::{Instance, Journal};
 use supervision::{Supervisor, Unit};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use trace::Tracer;
 
@@ -114,7 +113,6 @@ pub async fn start(
     let user_groups = Arc::new(user_groups);
     user_groups.restore(SystemTime::now()).await.map_err(StartError::UserGroups)?;
     let logins = options.openid.clone().map(|openid| Arc::new(Logins::new(openid, egress)));
-    let watchers = Arc::new(Semaphore::new(options.watchers_max.min(Semaphore::MAX_PERMITS)));
     let history_dependencies = history::Dependencies {
         rules: options.history.clone().into(),
         groups_max: options.history_groups_max,
@@ -148,7 +146,7 @@ pub async fn start(
         negotiations: Mutex::new(negotiations),
         sessions: Sessions::default(),
         user_groups,
-        watchers,
+        watchers: Arc::default(),
         upstream,
         dispatcher,
         servers,

@@ -26,8 +26,13 @@ impl Account {
     }
 
     pub(crate) fn with_key(process: &ChildProcess, key: &str) -> Self {
+        Self::with_key_at(process, "documents", key)
+    }
+
+    /// With this key, at a service by its name.
+    pub(crate) fn with_key_at(process: &ChildProcess, service: &str, key: &str) -> Self {
         Self {
-            http: process.http("documents"),
+            http: process.http(service),
             key: MasterKey::parse(key).expect("a key in base64"),
             date: DATE.to_owned(),
         }

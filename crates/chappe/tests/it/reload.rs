@@ -342,6 +342,124 @@ async fn limits_of_the_realtime_service_change_and_other_clients_stay_connected(
     still_receives(&process, &mut first).await;
 }
 
+/// The status of a negotiation for a hub.
+async fn negotiates(http: &Http, hub: &str, key: &str) -> u16 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let (audience, key) =
+        (format!("http://localhost/client/?hub={hub}"), AccessKey::new(key).expect("it is not empty"));
+    let token = identity::sign(&Claims::new(), &audience, now, now + 600, &key, Algorithm::Hs256);
+    let authorization = format!("Bearer {token}");
+    let (path, headers) =
+        (format!("/client/negotiate?hub={hub}"), [("authorization", authorization.as_str())]);
+    http.send("POST", &path, &headers, "").await.expect("it answers").status.as_u16()
+}
+
+#[tokio::test]
+async fn limits_of_hubs_and_watchers_change_and_a_connected_client_counts() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    configure(folder.path(), "");
+    let process = start(folder.path(), &["--no-functions"]).await;
+    let mut client = connect(&process, "chat", None, HubProtocol::Json).await;
+    let realtime = process.http("realtime");
+    assert_eq!(negotiates(&realtime, "chat", DEVELOPMENT_SIGNALR_KEY).await, 200);
+    configure(
+        folder.path(),
+        "[realtime]\nwatchers_max = 0\n[realtime.engine]\nidle_timeout_ms = 3600000\nread_buffer_bytes = 4096\n\
+         [realtime.engine.hubs.chat]\nconnections_max = 1\n",
+    );
+    let (code, report) = reload(&process).await;
+    assert_eq!(code, 200, "{report}");
+    let applied = [
+        "realtime.engine.hubs.chat.connections_max",
+        "realtime.engine.idle_timeout_ms",
+        "realtime.watchers_max",
+    ];
+    assert_eq!(
+        (&report["applied"], &report["restart"]),
+        (&json!(applied), &json!(["realtime.engine.read_buffer_bytes"]))
+    );
+    assert_eq!(negotiates(&realtime, "chat", DEVELOPMENT_SIGNALR_KEY).await, 429, "one client is connected");
+    assert_eq!(negotiates(&realtime, "other", DEVELOPMENT_SIGNALR_KEY).await, 200);
+    let gateway = process.http("gateway");
+    assert_eq!(status(&gateway, "/chappe/api/realtime/tail", &[]).await, 429, "no watcher is allowed");
+    still_receives(&process, &mut client).await;
+    configure(folder.path(), "");
+    assert_eq!(reload(&process).await.0, 200);
+    assert_eq!(negotiates(&realtime, "chat", DEVELOPMENT_SIGNALR_KEY).await, 200);
+}
+
+/// The process ids of the workers of the default functions host.
+async fn workers(process: &ChildProcess) -> Value {
+    let info = process.http("gateway").get("/chappe/api/info").await.expect("it answers");
+    info.json().expect("JSON")["workers"].clone()
+}
+
+/// The status of a read of the document databases that is signed with a key.
+async fn reads_databases(process: &ChildProcess, service: &str, key: &str) -> u16 {
+    let answer = Account::with_key_at(process, service, key).send("GET", "/dbs", None, "").await;
+    answer.expect("it answers").status.as_u16()
+}
+
+/// A path of the realtime service that needs no token.
+const HEALTH: &str = "/api/v1/health";
+
+#[tokio::test]
+async fn options_of_named_services_change_and_those_of_the_default_ones_stay() {
+    let (app, side) = (app(), app_with(
+        "const bindings = { req: { type: 'httpTrigger', direction: 'in', authLevel: 'anonymous', route: 'one' }, $return: res };
+         core.registerFunction({ name: 'one', bindings }, () => ({ string: `${process.pid}` }));
+         core.registerFunction({ name: 'two', bindings: { ...bindings, req: { ...bindings.req, route: 'two' } } }, () => ({ string: 'two' }));",
+    ));
+    let (old, new) = ("b2xkIGtleQ==", "bmV3IGtleQ==");
+    let file = |key: &str, functions: &str, route: &str, hubs: &str| {
+        configure(
+            app.path(),
+            &format!(
+                "[realtime.chat]\nlisten = \"localhost:0\"\nprimary_key = \"{key}\"\n{hubs}\
+                 [documents.archive]\nlisten = \"localhost:0\"\nprimary_key = \"{key}\"\n\
+                 [functions.side]\nlisten = \"localhost:0\"\napp = {:?}\nfunctions = [{functions}]\n\
+                 [gateway.mobile]\nlisten = \"localhost:0\"\n\
+                 [[gateway.mobile.routes]]\npath = \"{route}\"\nservice = \"realtime.chat\"\n",
+                side.path()
+            ),
+        );
+    };
+    file(old, "\"one\"", "/old", "");
+    let process = start(app.path(), &[]).await;
+    let mut client = connect(&process, "chat", None, HubProtocol::Json).await;
+    let (chat, side_host, mobile) =
+        (process.http("realtime.chat"), process.http("functions.side"), process.http("gateway.mobile"));
+    assert_eq!(status(&mobile, HEALTH, &[]).await, 404, "its path leads to functions");
+    let worker = side_host.get("/api/one").await.expect("it answers").text();
+    let default_worker = workers(&process).await;
+    assert_eq!(
+        (negotiates(&chat, "chat", old).await, reads_databases(&process, "documents.archive", old).await),
+        (200, 200)
+    );
+    let hubs = "[realtime.chat.engine.hubs.full]\nconnections_max = 1\n";
+    file(new, "\"one\", \"two\"", HEALTH, hubs);
+    let (code, report) = reload(&process).await;
+    assert_eq!(code, 200, "{report}");
+    let applied = [
+        "documents.archive.primary_key",
+        "functions.side.functions",
+        "gateway.mobile.routes",
+        "realtime.chat.engine.hubs.full.connections_max",
+        "realtime.chat.primary_key",
+    ];
+    assert_eq!((&report["applied"], &report["restart"]), (&json!(applied), &json!([])));
+    for (key, expected) in [(old, 401), (new, 200)] {
+        assert_eq!(negotiates(&chat, "chat", key).await, expected, "{key}");
+        assert_eq!(reads_databases(&process, "documents.archive", key).await, expected, "{key}");
+    }
+    assert_eq!((status(&mobile, HEALTH, &[]).await, status(&mobile, "/api/headers", &[]).await), (200, 200));
+    assert_eq!(status(&side_host, "/api/two", &[]).await, 200);
+    assert_ne!(side_host.get("/api/one").await.expect("it answers").text(), worker, "a new generation");
+    assert_eq!(workers(&process).await, default_worker, "the default host keeps its generation");
+    assert_eq!(negotiates(&process.http("realtime"), "chat", DEVELOPMENT_SIGNALR_KEY).await, 200);
+    still_receives(&process, &mut client).await;
+}
+
 /// An upstream that responds with 200 to every request, and records the paths.
 async fn upstream(notes: mpsc::UnboundedSender<String>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");

@@ -29,8 +29,8 @@ impl Handle {
                 shared.keys.configure(keys).await;
             }
             shared.dispatcher.set_templates(templates);
-            if shared.engine.set_limits(&options.engine).await.is_err() {
-                tracing::debug!("the service is shutting down, so its limits stay as they are");
+            if shared.engine.set_options(&options.engine).await.is_err() {
+                tracing::debug!("the service is shutting down, so its options stay as they are");
             }
             shared.set_options(options);
         })

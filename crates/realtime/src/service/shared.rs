@@ -1,11 +1,11 @@
 //! [`Shared`]: the state of one service, which its requests and its handles share.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use http_messages::Budget;
 use prometheus_client::metrics::gauge::Gauge;
 use state::Instance;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::login::Logins;
@@ -32,8 +32,8 @@ pub(crate) struct Shared {
     pub(crate) negotiations: Mutex<Negotiations>,
     pub(crate) sessions: Sessions,
     pub(crate) user_groups: Arc<UserGroups>,
-    /// One permit for each watcher.
-    pub(crate) watchers: Arc<Semaphore>,
+    /// The number of watchers.
+    pub(crate) watchers: Arc<AtomicUsize>,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) servers: Servers,

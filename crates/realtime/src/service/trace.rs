@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,7 +11,6 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -48,10 +48,30 @@ pub(crate) async fn trace(shared: &Shared, filter: TraceFilter) -> Result<Body, 
     Ok(event_stream(tap, EventFormat::JsonLines, None, permit))
 }
 
+/// One of the watchers that are counted; dropping it ends the count.
+#[derive(Debug)]
+pub(super) struct WatcherPermit(Arc<AtomicUsize>);
+
+impl WatcherPermit {
+    /// Counts one more watcher; `None` if there are `max` already.
+    fn acquire(count: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let more = |count: usize| (count < max).then_some(count + 1);
+        count.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Self(Arc::clone(count)))
+    }
+}
+
+impl Drop for WatcherPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Counts one more watcher while the permit exists.
-pub(super) fn watcher_permit(shared: &Shared) -> Result<OwnedSemaphorePermit, TraceError> {
-    let permit = Arc::clone(&shared.watchers).try_acquire_owned();
-    permit.map_err(|_| TraceError::TooManyWatchers(shared.options().watchers_max))
+pub(super) fn watcher_permit(shared: &Shared) -> Result<WatcherPermit, TraceError> {
+    // Not a semaphore: its size cannot be reduced while permits are in use.
+    let max = shared.options().watchers_max;
+    WatcherPermit::acquire(&shared.watchers, max).ok_or(TraceError::TooManyWatchers(max))
 }
 
 /// The response body for one watcher; it ends at `until`, when the watcher's token expires.
@@ -59,7 +79,7 @@ pub(super) fn event_stream(
     tap: TraceSubscription,
     format: EventFormat,
     until: Option<Instant>,
-    permit: OwnedSemaphorePermit,
+    permit: WatcherPermit,
 ) -> Body {
     let watcher = Watcher { tap, format, until, has_begun: false, missed: None, _permit: permit };
     EventStream { next: Some(Box::pin(watcher.next_part())) }.boxed_unsync()
@@ -73,7 +93,7 @@ struct Watcher {
     has_begun: bool,
     /// The number of missed events to report, and how many older events are written before.
     missed: Option<(u64, usize)>,
-    _permit: OwnedSemaphorePermit,
+    _permit: WatcherPermit,
 }
 
 impl Watcher {

@@ -228,3 +228,36 @@ fn lists_are_sorted_and_paged() {
     assert_eq!(world.shard.execute(&hub(), &in_group, &[close]), 2);
     assert_eq!(world.shard.index.count(), 2);
 }
+
+#[test]
+fn an_idle_timeout_set_at_run_time_closes_a_client_that_was_connected_before_and_only_pings() {
+    let mut world = World::new(Options::default());
+    let mut client = world.join_hub();
+    world.pass(Duration::from_secs(500));
+    client.send(PING);
+    let (slot, now) = (world.slot(&client), world.shard.now);
+    world.turn_until(|shard| shard.connections[slot as usize].last_received_at == now);
+    let own = HubOptions { idle_timeout_ms: Some(20_000.try_into().unwrap()), ..HubOptions::default() };
+    let changed = Options { hubs: [("chat".to_owned(), own)].into(), ..Options::default() };
+    world.command(ShardCommand::SetOptions(Arc::new(changed)));
+    world.pass(Duration::from_secs(15));
+    assert_eq!(world.ends(EndReason::IdleTimeout), 0, "the time before the change does not count");
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.ends(EndReason::IdleTimeout), 1);
+}
+
+#[test]
+fn a_client_timeout_lowered_at_run_time_applies_to_open_connections() {
+    let mut world = World::new(Options::default());
+    let mut client = world.join_hub();
+    client.send(PING);
+    let (slot, now) = (world.slot(&client), world.shard.now);
+    world.turn_until(|shard| {
+        let connection = &shard.connections[slot as usize];
+        connection.has_pinged && connection.last_received_at == now
+    });
+    let changed = Options { client_timeout_ms: 5_000, keep_alive_ms: 2_000, ..Options::default() };
+    world.command(ShardCommand::SetOptions(Arc::new(changed)));
+    world.pass(Duration::from_secs(16));
+    assert_eq!(world.ends(EndReason::ClientTimeout), 1, "30 seconds before the change");
+}
