@@ -10,4 +10,4 @@ pub(crate) mod error_table;
 mod service;
 
 pub(crate) use access::OwnPort;
-pub(crate) use service::{Facts, Handle, Join, Mounted, Reload, start};
+pub(crate) use service::{AdminState, Handle, Join, Mounted, Reload, start};

@@ -47,7 +47,7 @@ pub(crate) struct Process {
     /// The limits of each listener, and whether it closes first.
     limits: Vec<(LiveOptions, bool)>,
     tls: TlsConfig,
-    keys: Arc<keys::MadeKeys>,
+    keys: Arc<keys::GeneratedKeys>,
 }
 
 /// A listener with its service.
@@ -131,7 +131,7 @@ impl Process {
             let prepare = move |config: &Config| {
                 let service = config.services.iter().find(|service| service.id == id);
                 let service = service.ok_or_else(|| format!("{id} is no longer configured"))?;
-                handle.prepare(&*with_made_key(service, &keys))
+                handle.prepare(&*with_generated_key(service, &keys))
             };
             parts.push(part(&service.id.to_string(), Box::new(prepare)));
         }
@@ -156,7 +156,7 @@ pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Proces
     let (tls, authority) = tls(&config.tls, data.path())?;
     let guard = Guard::new(config, &mut metrics);
     let edge_metrics = edge::Metrics::register(&mut metrics);
-    let keys = Arc::new(made_keys(config, table, &data)?);
+    let keys = Arc::new(generated_keys(config, table, &data)?);
     let mut assembly =
         Assembly::new(plan, table, &guard, (&resources, &supervisor), Arc::clone(&keys), &mut metrics);
     assembly.start(Phase::Storage, &data).await?;
@@ -180,14 +180,14 @@ pub(crate) async fn assemble(plan: &Plan, table: Table) -> anyhow::Result<Proces
         shows_https: plan.shows_https,
     };
     if let Some(admin) = &admin {
-        let facts = admin::Facts {
+        let report = admin::AdminState {
             ready_line: ready_line.facts(),
             supervisor: supervisor.clone(),
             tracer: resources.tracer.clone(),
             services: services.iter().map(mounted).collect(),
             off: config.services.iter().filter_map(|service| switched_off(service, table, config)).collect(),
         };
-        admin.open(facts, metrics);
+        admin.open(report, metrics);
     }
     let quotas = quotas(&config.edge, ports.count());
     let listen = |service: &RunningService| {
@@ -259,7 +259,7 @@ struct Assembly<'a> {
     resources: &'a Resources,
     supervisor: &'a Supervisor,
     metrics: &'a mut Registry,
-    keys: Arc<keys::MadeKeys>,
+    keys: Arc<keys::GeneratedKeys>,
     services: Vec<RunningService>,
     parts: Vec<(DataPart, String)>,
     /// The services by their names in routes.
@@ -275,7 +275,7 @@ impl<'a> Assembly<'a> {
         table: Table,
         guard: &'a Guard,
         (resources, supervisor): (&'a Resources, &'a Supervisor),
-        keys: Arc<keys::MadeKeys>,
+        keys: Arc<keys::GeneratedKeys>,
         metrics: &'a mut Registry,
     ) -> Self {
         Self {
@@ -316,7 +316,7 @@ impl<'a> Assembly<'a> {
             .collect();
         let wanted: Vec<_> = self.wanted().filter(|(_, row)| row.phase == phase).collect();
         for (service, row) in wanted {
-            let options = with_made_key(service, &self.keys);
+            let options = with_generated_key(service, &self.keys);
             let label = service.id.to_string();
             let is_default = service.id.is_default();
             let (supervisor, metrics) = if is_default {
@@ -357,8 +357,12 @@ impl<'a> Assembly<'a> {
 }
 
 /// If other machines can connect, generates keys for the services that have none configured.
-fn made_keys(config: &Config, table: Table, data: &OpenData) -> Result<keys::MadeKeys, keys::KeysError> {
-    let Some(exposure) = config.exposure() else { return Ok(keys::MadeKeys::new()) };
+fn generated_keys(
+    config: &Config,
+    table: Table,
+    data: &OpenData,
+) -> Result<keys::GeneratedKeys, keys::KeysError> {
+    let Some(exposure) = config.exposure() else { return Ok(keys::GeneratedKeys::new()) };
     tracing::info!("no development mode, because {exposure}: the emulators' public keys are refused");
     let with_key = config.services.iter().filter_map(|service| {
         let row = services::row(table, service.section);
@@ -368,16 +372,16 @@ fn made_keys(config: &Config, table: Table, data: &OpenData) -> Result<keys::Mad
     let is_missing =
         |service: &ConfiguredService| service.options.clone().primary_key().is_some_and(|key| key.is_none());
     if !with_key.iter().any(|(service, _)| is_missing(service)) {
-        return Ok(keys::MadeKeys::new());
+        return Ok(keys::GeneratedKeys::new());
     }
     let wanted: Vec<_> = with_key.iter().map(|(service, bytes)| (service.id.to_string(), *bytes)).collect();
-    let made = keys::load_or_make(data.path(), &wanted)?;
+    let made = keys::load_or_generate(data.path(), &wanted)?;
     tracing::info!("the keys in use are in {}", data.path().join("keys.json").display());
     Ok(made)
 }
 
 /// The options of a service, with the generated key if none is configured.
-fn with_made_key(service: &ConfiguredService, keys: &keys::MadeKeys) -> Box<dyn SectionOptions> {
+fn with_generated_key(service: &ConfiguredService, keys: &keys::GeneratedKeys) -> Box<dyn SectionOptions> {
     let mut options = service.options.clone();
     if let (Some(key), Some(made)) = (options.primary_key(), keys.get(&service.id.to_string())) {
         key.get_or_insert_with(|| made.clone());

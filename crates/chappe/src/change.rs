@@ -10,11 +10,11 @@ pub(crate) struct Change(Pin<Box<dyn Future<Output = ()> + Send>>);
 impl Change {
     /// A change that `apply` makes.
     pub(crate) fn new(apply: impl FnOnce() + Send + 'static) -> Self {
-        Self::awaited(async move { apply() })
+        Self::from_future(async move { apply() })
     }
 
     /// A change that takes time.
-    pub(crate) fn awaited(apply: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub(crate) fn from_future(apply: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(Box::pin(apply))
     }
 

@@ -20,7 +20,9 @@ pub(crate) use error::{ConfigError, Origin};
 pub(crate) use guard::{GuardSection, HostName, Network, Secret};
 pub(crate) use layers::Layers;
 pub(crate) use listen::Listen;
-pub(crate) use section::{BodyBound, ConnectorSection, Kept, NoOptions, Section, SectionOptions, Sections};
+pub(crate) use section::{
+    BodyBound, BodyStorage, ConnectorSection, NoOptions, Section, SectionOptions, Sections,
+};
 pub(crate) use sections::{
     Config, ConfiguredConnector, ConfiguredService, LogFormat, TelemetrySection, TlsSection,
 };

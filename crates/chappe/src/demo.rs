@@ -67,7 +67,7 @@ pub(crate) fn unpack(folder: &Path, consent: Consent) -> Result<(), PrepareError
     if !empty {
         return Err(PrepareError::NotTheExample { folder: folder.to_owned() });
     }
-    if consent == Consent::Ask && !asked(folder) {
+    if consent == Consent::Ask && !is_confirmed(folder) {
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         return Err(PrepareError::NotAsked { folder });
     }
@@ -85,7 +85,7 @@ pub(crate) fn unpack(folder: &Path, consent: Consent) -> Result<(), PrepareError
 }
 
 /// Asks at the terminal. Without a terminal, and for any response but yes, the result is no.
-fn asked(folder: &Path) -> bool {
+fn is_confirmed(folder: &Path) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return false;
     }

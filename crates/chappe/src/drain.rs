@@ -51,7 +51,7 @@ impl Limit {
     }
 
     /// Waits until the limit is reached.
-    pub(crate) async fn reached(&self) -> Overdue {
+    pub(crate) async fn limit_reached(&self) -> Overdue {
         tokio::time::sleep(self.total).await;
         self.overdue()
     }
@@ -80,10 +80,10 @@ impl Limit {
 
     /// Waits until the runtime should have ended the process.
     async fn passed_by(&self, signals: &mut Signals) {
-        signals.asked_to_end().await;
+        signals.termination_requested().await;
         tokio::select! {
             () = tokio::time::sleep(self.total + GRACE) => {}
-            () = signals.asked_to_end() => tokio::time::sleep(GRACE).await,
+            () = signals.termination_requested() => tokio::time::sleep(GRACE).await,
         }
     }
 

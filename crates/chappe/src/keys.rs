@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// Keys generated on first start, by the service that accepts them; stored in the data folder.
-pub(crate) type MadeKeys = BTreeMap<String, String>;
+pub(crate) type GeneratedKeys = BTreeMap<String, String>;
 
 /// The services whose keys identify a folder. The list is part of the format of the manifest.
 const IN_DIGEST: [&str; 2] = ["realtime", "documents"];
@@ -33,12 +33,15 @@ pub(crate) enum KeysError {
 
 /// Reads the keys in `folder`, and generates missing ones: `wanted` names the services, and how many random bytes each key has.
 /// Only the owner can read the file.
-pub(crate) fn load_or_make(folder: &Path, wanted: &[(String, usize)]) -> Result<MadeKeys, KeysError> {
+pub(crate) fn load_or_generate(
+    folder: &Path,
+    wanted: &[(String, usize)],
+) -> Result<GeneratedKeys, KeysError> {
     let path = folder.join("keys.json");
     let file = path.display().to_string();
-    let mut keys: MadeKeys = match std::fs::read_to_string(&path) {
+    let mut keys: GeneratedKeys = match std::fs::read_to_string(&path) {
         Ok(text) => read(&text).map_err(|what| KeysError::Content { file, what })?,
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => MadeKeys::new(),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => GeneratedKeys::new(),
         Err(cause) => return Err(KeysError::File { file, cause }),
     };
     let before = keys.len();
@@ -52,8 +55,8 @@ pub(crate) fn load_or_make(folder: &Path, wanted: &[(String, usize)]) -> Result<
     Ok(keys)
 }
 
-fn read(text: &str) -> Result<MadeKeys, String> {
-    let keys: MadeKeys = serde_json::from_str(text).map_err(|cause| cause.to_string())?;
+fn read(text: &str) -> Result<GeneratedKeys, String> {
+    let keys: GeneratedKeys = serde_json::from_str(text).map_err(|cause| cause.to_string())?;
     match IN_DIGEST.iter().find(|name| !keys.contains_key(**name)) {
         Some(missing) => Err(format!("the key of {missing} is missing")),
         None => Ok(keys),
@@ -63,7 +66,7 @@ fn read(text: &str) -> Result<MadeKeys, String> {
 /// An id of the generated keys, which differs between folders; `None` if no keys were generated.
 pub(crate) fn digest(folder: &Path) -> Option<String> {
     let text = std::fs::read_to_string(folder.join("keys.json")).ok()?;
-    let keys: MadeKeys = serde_json::from_str(&text).ok()?;
+    let keys: GeneratedKeys = serde_json::from_str(&text).ok()?;
     let keys: Vec<&str> =
         IN_DIGEST.iter().map(|name| keys.get(*name).map(String::as_str)).collect::<Option<_>>()?;
     let digest = ring::digest::digest(&ring::digest::SHA256, keys.join("\n").as_bytes());
@@ -71,7 +74,7 @@ pub(crate) fn digest(folder: &Path) -> Option<String> {
 }
 
 /// Writes the app's master key to a file that the owner of the machine can read. Returns the file.
-pub(crate) fn tell_master_key(folder: &Path, key: &str) -> Result<PathBuf, KeysError> {
+pub(crate) fn write_master_key(folder: &Path, key: &str) -> Result<PathBuf, KeysError> {
     let text = serde_json::json!({ "masterKey": key }).to_string();
     write(folder, "function-keys.json", &text)
 }
@@ -106,15 +109,15 @@ mod tests {
     fn keys_are_generated_once_and_a_new_service_gets_its_own() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let wanted = [("realtime".to_owned(), 32), ("documents".to_owned(), 64)];
-        let made = load_or_make(folder.path(), &wanted).expect("keys can be made");
+        let made = load_or_generate(folder.path(), &wanted).expect("keys can be made");
         let digest_before = digest(folder.path());
         assert!(digest_before.is_some());
         let more = [wanted[0].clone(), wanted[1].clone(), ("queues".to_owned(), 64)];
-        let read = load_or_make(folder.path(), &more).expect("keys can be read");
+        let read = load_or_generate(folder.path(), &more).expect("keys can be read");
         assert_eq!((&made["realtime"], &made["documents"]), (&read["realtime"], &read["documents"]));
         assert!(!read["queues"].is_empty());
         assert_eq!(digest(folder.path()), digest_before, "it is still the same folder");
         std::fs::write(folder.path().join("keys.json"), "{").expect("a file can be written");
-        assert!(matches!(load_or_make(folder.path(), &wanted), Err(KeysError::Content { .. })));
+        assert!(matches!(load_or_generate(folder.path(), &wanted), Err(KeysError::Content { .. })));
     }
 }

@@ -84,17 +84,17 @@ fn main() -> ExitCode {
                     backup.to.display()
                 );
             }
-            return ended(made);
+            return exit_code_of(made);
         }
-        Command::Trust(trust) => return ended(trust::run(trust)),
-        Command::Gateway(command) => return ended(gateway_command::run(command)),
-        Command::Tail(tail) => return ended(tail::run(tail)),
-        Command::Functions(FunctionsCommand::Usage(usage)) => return ended(usage::run(usage)),
+        Command::Trust(trust) => return exit_code_of(trust::run(trust)),
+        Command::Gateway(command) => return exit_code_of(gateway_command::run(command)),
+        Command::Tail(tail) => return exit_code_of(tail::run(tail)),
+        Command::Functions(FunctionsCommand::Usage(usage)) => return exit_code_of(usage::run(usage)),
     };
     let plan = match plan {
         Ok(plan) => plan,
         Err(error) => {
-            complain(&error.into());
+            print_error(&error.into());
             return ExitCode::from(exit::USAGE);
         }
     };
@@ -110,14 +110,14 @@ fn main() -> ExitCode {
         }
         return checked(check::run(plan, services::TABLE));
     }
-    ended(run::run(plan, services::TABLE))
+    exit_code_of(run::run(plan, services::TABLE))
 }
 
 /// Prints the result of a check: each problem as a separate error.
 fn checked(findings: anyhow::Result<services::Findings>) -> ExitCode {
     let findings = match findings {
         Ok(findings) => findings,
-        Err(error) => return ended(Err(error)),
+        Err(error) => return exit_code_of(Err(error)),
     };
     if findings.problems.is_empty() {
         let functions = match findings.functions.len() {
@@ -148,7 +148,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn check_data(folder: &Path) -> ExitCode {
     let complaints = match data_folder::check::check(folder) {
         Ok(complaints) => complaints,
-        Err(error) => return ended(Err(error.into())),
+        Err(error) => return exit_code_of(Err(error.into())),
     };
     if complaints.is_empty() {
         println!("The data folder {} is complete, and everything in it can be read.", folder.display());
@@ -164,17 +164,17 @@ fn check_data(folder: &Path) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn ended(result: anyhow::Result<()>) -> ExitCode {
+fn exit_code_of(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     // Errors of a running process were logged where they occurred.
     if !(error.is::<supervision::Failure>() || error.is::<drain::Overdue>() || error.is::<exit::Logged>()) {
-        complain(&error);
+        print_error(&error);
     }
     ExitCode::from(exit::code(&error))
 }
 
 /// Prints an error: what happened, then its causes and its code, one per line.
-fn complain(error: &anyhow::Error) {
+fn print_error(error: &anyhow::Error) {
     eprintln!("error: {error}");
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");

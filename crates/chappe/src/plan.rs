@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::cli::{FuncArgs, FuncFlagError, SharedArgs};
-use crate::config::{Config, ConfigError, ConfiguredService, Kept, Layers, Listen, Origin, Sections};
+use crate::config::{BodyStorage, Config, ConfigError, ConfiguredService, Layers, Listen, Origin, Sections};
 use crate::data_folder::DataPart;
 use crate::demo;
 
@@ -306,9 +306,9 @@ fn check_bodies(config: &Config) -> Result<(), PlanError> {
     let of_connectors = config.connectors.iter().map(|connector| (connector.path(), &connector.options));
     let of_sections = of_services.chain(of_connectors).flat_map(|(section, options)| {
         options.bodies().into_iter().map(move |body| {
-            let room = match body.kept {
-                Kept::InMemory => memory,
-                Kept::InFiles => disk,
+            let room = match body.storage {
+                BodyStorage::InMemory => memory,
+                BodyStorage::InFiles => disk,
             };
             (format!("{section}.{}", body.key), body.bytes, room)
         })

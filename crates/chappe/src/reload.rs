@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use toml::{Table, Value};
 
 use crate::change::Change;
-use crate::config::schema::Marks;
+use crate::config::schema::OptionAttributes;
 use crate::config::show::{flattened, unnamed};
 use crate::config::{Config, ServiceId};
 use crate::plan::{FileState, Plan, PlanError, Replan, file_state};
@@ -32,7 +32,7 @@ struct Shared {
     current: Mutex<Current>,
     /// The checked files, each with its state when it was last read.
     watched: StdMutex<Vec<(PathBuf, FileState)>>,
-    marks: Marks,
+    marks: OptionAttributes,
     parts: Vec<ReloadPart>,
 }
 
@@ -85,7 +85,7 @@ impl Reloader {
             replan: Arc::clone(&plan.replan),
             current: Mutex::new(Current::of(&plan.config)),
             watched: StdMutex::new(plan.watched.clone()),
-            marks: Marks::of_schema(),
+            marks: OptionAttributes::of_schema(),
             parts,
         }))
     }

@@ -117,11 +117,11 @@ async fn serve(plan: Plan, table: Table, pretty: bool, log: LogHandle) -> anyhow
     tokio::select! {
         () = drain => tracing::info!("drained"),
         () = tokio::time::sleep(FAILED_DRAIN), if failure.is_some() => {}
-        overdue = limit.reached() => {
+        overdue = limit.limit_reached() => {
             tracing::error!(code = process::NOT_DRAINED.code, "{overdue}");
             return Err(overdue.into());
         }
-        () = signals.asked_to_end() => tracing::warn!("asked again: ending at once"),
+        () = signals.termination_requested() => tracing::warn!("asked again: ending at once"),
     }
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
@@ -202,7 +202,7 @@ fn export(supervisor: &Supervisor, exporter: Exporter, stop: watch::Receiver<boo
 /// Waits until the process is asked to end, or cannot continue.
 async fn end_is_due(signals: &mut Signals, supervisor: &Supervisor, limit: &Limit) -> Option<Failure> {
     tokio::select! {
-        () = signals.asked_to_end() => {
+        () = signals.termination_requested() => {
             let limit_s = limit.total().as_secs();
             tracing::info!("asked to end: draining for at most {limit_s} s; ask again to end at once");
             None

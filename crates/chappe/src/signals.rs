@@ -59,7 +59,7 @@ impl Signals {
     }
 
     /// Waits for the next signal.
-    pub(crate) async fn asked_to_end(&mut self) {
+    pub(crate) async fn termination_requested(&mut self) {
         #[cfg(unix)]
         {
             async fn next(signal: &mut Option<signal::unix::Signal>) {

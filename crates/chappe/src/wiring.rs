@@ -8,7 +8,7 @@
 //! | `Connector` for `cosmosDBTrigger`, `cosmosDB` | `functions-contract` | `connect-cosmosdb`, over `documents` or over the network | `cosmosdb.rs` |
 //! | `Connector` for `eventGridTrigger` | `functions-contract` | `connect-eventgrid` | `eventgrid.rs` |
 //! | `Connector` for `redisPubSubTrigger`, `redisListTrigger`, `redisStreamTrigger`, `redis` | `functions-contract` | `connect-redis`, over the network | `redis.rs` |
-//! | whether a connection string names this process | | `Here` | `resolver.rs` |
+//! | whether a connection string names this process | | `LocalServices` | `resolver.rs` |
 //!
 //! To add a connector: a crate with `Options` and an implementation of `Connector`, a file here with its row, and the row's name in
 //! [`CONNECTORS`]. Its section `[connect.<name>]`, the JSON Schema and `docs/configuration.md` follow from the row
@@ -28,7 +28,7 @@ use functions_contract::Connector;
 use http_messages::Budget;
 
 use crate::config::{ConfiguredConnector, ConnectorSection};
-pub(crate) use resolver::{Here, Reachable};
+pub(crate) use resolver::{LocalServices, Reachable};
 pub(crate) use row::Embedded;
 use row::{ConnectorRow, Creating};
 pub(crate) use signalr::connect_triggers;
@@ -45,16 +45,16 @@ pub(crate) fn sections() -> Vec<&'static ConnectorSection> {
 pub(crate) fn connectors(
     configured: &[ConfiguredConnector],
     embedded: &Embedded,
-    here: Here,
+    local_services: LocalServices,
     (egress, bodies): (&egress::Client, &Budget),
     data_dir: &Path,
 ) -> Vec<Arc<dyn Connector>> {
-    let here = Arc::new(here);
+    let local_services = Arc::new(local_services);
     let create = |connector: &ConfiguredConnector| {
         let row = CONNECTORS.iter().find(|row| row.section.name == connector.section.name);
         let row = row.expect("a configured connector has a row, because its section comes from the table");
-        let (options, here) = (&*connector.options, Arc::clone(&here));
-        (row.create)(Creating { options, here, embedded, egress, bodies, data_dir })
+        let (options, local_services) = (&*connector.options, Arc::clone(&local_services));
+        (row.create)(Creating { options, local_services, embedded, egress, bodies, data_dir })
     };
     configured.iter().map(create).collect()
 }

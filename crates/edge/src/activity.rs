@@ -29,7 +29,7 @@ struct State {
     /// On HTTP/2 arriving bytes may be a ping, and do not show that a head arrives.
     multiplexed: bool,
     /// Whether the peer has sent anything.
-    spoke: bool,
+    first_byte_received: bool,
     /// Whether the peer has sent a complete request.
     asked: bool,
     /// Whether a check found that the peer has sent nothing yet. Until then it may have sent bytes that we have not read.
@@ -100,7 +100,7 @@ impl Activity {
         let state = State {
             phase: Phase::Head(at),
             multiplexed: false,
-            spoke: false,
+            first_byte_received: false,
             asked: false,
             listening: false,
             securing: false,
@@ -116,31 +116,31 @@ impl Activity {
     }
 
     /// The peer has sent nothing yet.
-    pub(crate) fn listens(&self) {
+    pub(crate) fn set_listening(&self) {
         self.state().listening = true;
     }
 
     /// The peer has sent its first byte.
-    pub(crate) fn spoke(&self) {
+    pub(crate) fn first_byte_received(&self) {
         let mut state = self.state();
-        state.spoke = true;
+        state.first_byte_received = true;
         state.since = Instant::now();
     }
 
     /// A TLS handshake starts.
-    pub(crate) fn secures(&self) {
+    pub(crate) fn set_securing(&self) {
         self.state().securing = true;
     }
 
     /// The TLS handshake is complete.
-    pub(crate) fn is_secure(&self) {
+    pub(crate) fn set_secure(&self) {
         let mut state = self.state();
         state.securing = false;
         state.since = Instant::now();
     }
 
     /// The peer speaks HTTP/2.
-    pub(crate) fn is_multiplexed(&self) {
+    pub(crate) fn set_multiplexed(&self) {
         let mut state = self.state();
         state.multiplexed = true;
         if let Phase::Head(since) = state.phase {
@@ -166,12 +166,12 @@ impl Activity {
     }
 
     /// The limit that the head of the newest request exceeds.
-    pub(crate) fn take_too_large(&self) -> Option<HeadTooLarge> {
+    pub(crate) fn too_large_head(&self) -> Option<HeadTooLarge> {
         self.state().too_large.take()
     }
 
     /// A head is complete. `None`: too late, the connection is about to be closed.
-    pub(crate) fn request_began(self: &Arc<Self>) -> Option<RunningRequest> {
+    pub(crate) fn start_request(self: &Arc<Self>) -> Option<RunningRequest> {
         self.unread.store(false, Ordering::Release);
         self.body_of.store(0, Ordering::Release);
         let mut state = self.state();
@@ -185,7 +185,7 @@ impl Activity {
     }
 
     /// The running request does not end with its response.
-    pub(crate) fn request_goes_on(self: &Arc<Self>) -> RunningRequest {
+    pub(crate) fn continue_request(self: &Arc<Self>) -> RunningRequest {
         let mut state = self.state();
         state.phase = match state.phase {
             Phase::Evicted => Phase::Evicted,
@@ -196,14 +196,14 @@ impl Activity {
     }
 
     /// A service has the running request's body, which gets a number.
-    pub(crate) fn body_began(&self) -> u64 {
+    pub(crate) fn start_body(&self) -> u64 {
         let number = self.bodies.fetch_add(1, Ordering::Relaxed) + 1;
         self.body_of.store(number, Ordering::Release);
         number
     }
 
     /// The service has read the body with that number to its end, or dropped it, perhaps after a later body arrived.
-    pub(crate) fn body_ended(&self, number: u64) {
+    pub(crate) fn end_body(&self, number: u64) {
         let _ = self.body_of.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
@@ -251,7 +251,7 @@ impl Activity {
 impl Silence {
     fn of(state: &State) -> Option<Self> {
         let (Phase::Head(since) | Phase::Idle(since)) = state.phase else { return None };
-        let (kind, since) = match (state.spoke, state.asked) {
+        let (kind, since) = match (state.first_byte_received, state.asked) {
             (false, _) if !state.listening => return None,
             (false, _) => (SilenceKind::Unspoken, state.since),
             (true, false) => (SilenceKind::Unasked, state.since),
@@ -287,7 +287,7 @@ mod tests {
     fn a_connection_whose_socket_was_not_read_yet_is_not_silent() {
         let activity = Activity::accepted(Instant::now());
         assert_eq!(activity.silence(after(60_000), GRACE), None, "its bytes may be waiting for us");
-        activity.listens();
+        activity.set_listening();
         assert_eq!(activity.silence(after(200), GRACE), None, "it has only come");
         assert!(activity.silence(after(300), GRACE).is_some());
     }
@@ -295,11 +295,11 @@ mod tests {
     #[test]
     fn a_tls_handshake_has_its_own_limit_and_silence_is_counted_again_after_it() {
         let activity = Activity::accepted(Instant::now());
-        activity.spoke();
-        activity.secures();
+        activity.first_byte_received();
+        activity.set_securing();
         assert_eq!(activity.silence(after(4_000), GRACE), None);
         assert!(activity.silence(after(6_000), GRACE).is_some());
-        activity.is_secure();
+        activity.set_secure();
         assert_eq!(activity.silence(after(100), GRACE), None);
         assert!(activity.silence(after(400), GRACE).is_some());
     }
@@ -309,11 +309,11 @@ mod tests {
         let now = Instant::now();
         let [idle, unasked, unspoken] = [(); 3].map(|()| Arc::new(Activity::accepted(now)));
         for activity in [&idle, &unasked, &unspoken] {
-            activity.listens();
+            activity.set_listening();
         }
-        idle.spoke();
-        drop(idle.request_began());
-        unasked.spoke();
+        idle.first_byte_received();
+        drop(idle.start_request());
+        unasked.first_byte_received();
         let silence = |activity: &Activity| activity.silence(after(1_000), GRACE).expect("it is silent");
         assert!(silence(&unspoken) < silence(&unasked) && silence(&unasked) < silence(&idle));
     }
@@ -321,16 +321,16 @@ mod tests {
     #[test]
     fn an_evicted_connection_begins_no_request_and_a_running_request_prevents_eviction() {
         let activity = Arc::new(Activity::accepted(Instant::now()));
-        activity.listens();
+        activity.set_listening();
         let silence = activity.silence(after(1_000), GRACE).expect("it is silent");
-        activity.spoke();
+        activity.first_byte_received();
         assert!(!activity.evict(silence), "it is not as silent as it was");
         let silence = activity.silence(after(1_000), GRACE).expect("it is silent");
-        let running = activity.request_began().expect("it may");
+        let running = activity.start_request().expect("it may");
         assert!(!activity.evict(silence) && activity.silence(after(1_000), GRACE).is_none());
         drop(running);
         let silence = activity.silence(after(1_000), GRACE).expect("it is silent");
         assert!(activity.evict(silence) && !activity.evict(silence));
-        assert!(activity.request_began().is_none());
+        assert!(activity.start_request().is_none());
     }
 }

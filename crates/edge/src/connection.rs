@@ -194,7 +194,7 @@ async fn recognise(
     let peeked = std::future::poll_fn(|context| {
         let peeked = stream.poll_peek(context, &mut buffer);
         if peeked.is_pending() {
-            activity.listens();
+            activity.set_listening();
         }
         peeked
     });
@@ -202,16 +202,16 @@ async fn recognise(
     if length == 0 {
         return Ok(None);
     }
-    activity.spoke();
+    activity.first_byte_received();
     if first[0] == TLS_HANDSHAKE {
         let acceptor = tls.ok_or(ServeError::TlsUnexpected)?.acceptor();
         let limit = milliseconds(options.tls_handshake_timeout_ms);
-        activity.secures();
+        activity.set_securing();
         let stream = tokio::time::timeout(limit, acceptor.accept(stream))
             .await
             .map_err(|_late| ServeError::HandshakeTimeout)?
             .map_err(ServeError::Handshake)?;
-        activity.is_secure();
+        activity.set_secure();
         let version =
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Version::Two } else { Version::One };
         return Ok(Some((Stream::Tls(Box::new(stream)), Bytes::new(), version)));
@@ -265,7 +265,7 @@ where
     S: RequestService,
 {
     let activity = Arc::clone(&recognised.activity);
-    activity.is_multiplexed();
+    activity.set_multiplexed();
     let (options, draining) = (Arc::clone(&shared.options), shared.draining.clone());
     let streams = Http2Streams::new(milliseconds(options.write_timeout_ms), Arc::clone(&shared.metrics));
     let (transport, front) = parts(recognised, shared, Protocol::Two(streams.clone()));
@@ -346,7 +346,7 @@ where
             }
             if let Some(unread) = unread {
                 // Reading from hyper wakes this task again, and hyper continues to read.
-                let _ = unread.poll_rest(context, activity);
+                let _ = unread.poll_discard(context, activity);
             }
             let deadline = activity.deadline(head_timeout, idle_timeout);
             match deadline {

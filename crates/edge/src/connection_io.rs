@@ -185,7 +185,7 @@ impl ConnectionIo {
     }
 
     /// Returns the bytes that come before the stream.
-    fn take_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
+    fn read_ahead(&mut self, buffer: &mut ReadBuf<'_>) {
         let length = self.ahead.len().min(buffer.remaining());
         buffer.put_slice(&self.ahead[..length]);
         self.ahead.advance(length);
@@ -257,7 +257,7 @@ impl AsyncRead for ConnectionIo {
             ready!(this.skip_head(context))?;
         }
         if buffer.filled().len() == before {
-            this.take_ahead(buffer);
+            this.read_ahead(buffer);
         }
         Poll::Ready(Ok(()))
     }

@@ -84,7 +84,7 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let Some(running) = self.activity.request_began() else {
+        let Some(running) = self.activity.start_request() else {
             // Its task is about to be dropped. The client sees a connection that was closed while idle.
             return Box::pin(std::future::pending());
         };
@@ -106,7 +106,7 @@ where
             Protocol::One(unread) => Some((Arc::clone(unread), Arc::clone(&self.activity))),
             Protocol::Two(_) => None,
         };
-        if let Some(found) = self.activity.take_too_large() {
+        if let Some(found) = self.activity.too_large_head() {
             // hyper has only a part of the head, and none of the following bytes: there is no other request on this connection.
             let refusal = self.refuse_head(request.headers(), found);
             drop(request);
@@ -121,7 +121,7 @@ where
             self.make_absolute(&mut request, head_bytes)
         };
         if let Some(mut refusal) = refusal {
-            let_page_read(request.headers(), &mut refusal);
+            allow_page(request.headers(), &mut refusal);
             // The body is dropped first, as when a service responds.
             drop(request);
             return Box::pin(finish(std::future::ready(Ok(refusal)), reader, unread));
@@ -166,7 +166,7 @@ impl<S> ConnectionService<S> {
             unread.reading(request.body(), unasked);
         }
         let number = match &unread {
-            Some((_, activity)) if !http_body::Body::is_end_stream(request.body()) => activity.body_began(),
+            Some((_, activity)) if !http_body::Body::is_end_stream(request.body()) => activity.start_body(),
             _ => 0,
         };
         let mut upgraded = None;
@@ -206,7 +206,7 @@ impl<S> ConnectionService<S> {
             Ok(uri) => *request.uri_mut() = uri,
             Err(error) => return Some(error.description().json_response(&error.to_string())),
         }
-        (!self.client.may_ask(&self.options))
+        (!self.client.may_start_response(&self.options))
             .then(|| self.refuse(RequestRefusalReason::Unsent, TOO_MUCH_UNSENT))
     }
 
@@ -230,7 +230,7 @@ impl<S> ConnectionService<S> {
         };
         let mut refusal = self.refuse(RequestRefusalReason::Head, &text);
         if let Some(origin) = seen.get(header::ORIGIN).cloned().or(found.origin) {
-            let_origin_read(origin, &mut refusal);
+            allow_origin(origin, &mut refusal);
         }
         refusal.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         refusal
@@ -255,13 +255,13 @@ fn head_bytes(request: &Request<Incoming>) -> usize {
 
 /// Lets the page that sent the request read the error: otherwise its browser hides the response (Fetch standard, CORS protocol).
 /// The text contains no secret.
-fn let_page_read(request: &HeaderMap, refusal: &mut Response<Body>) {
+fn allow_page(request: &HeaderMap, refusal: &mut Response<Body>) {
     if let Some(origin) = request.get(header::ORIGIN) {
-        let_origin_read(origin.clone(), refusal);
+        allow_origin(origin.clone(), refusal);
     }
 }
 
-fn let_origin_read(origin: HeaderValue, refusal: &mut Response<Body>) {
+fn allow_origin(origin: HeaderValue, refusal: &mut Response<Body>) {
     let headers = refusal.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -291,7 +291,7 @@ impl http_body::Body for RequestBody {
                 if let Some((unread, activity)) = &this.unread {
                     unread.reading(body, false);
                     if http_body::Body::is_end_stream(body) {
-                        activity.body_ended(this.number);
+                        activity.end_body(this.number);
                     }
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -300,7 +300,7 @@ impl http_body::Body for RequestBody {
                 this.body = None;
                 if let Some((unread, activity)) = &this.unread {
                     unread.ended();
-                    activity.body_ended(this.number);
+                    activity.end_body(this.number);
                 }
                 Poll::Ready(end.map(|frame| frame.map_err(BoxError::from)))
             }
@@ -327,7 +327,7 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         if let (Some(body), Some((unread, activity))) = (self.body.take(), &self.unread) {
             unread.discard(body, self.unasked, activity);
-            activity.body_ended(self.number);
+            activity.end_body(self.number);
         }
     }
 }

@@ -133,7 +133,7 @@ impl DevAuthority {
                 std::fs::create_dir_all(dir).map_err(at(dir))?;
                 let text = create(now, host.filter(|name| is_dns_name(name)))?;
                 // Another process may have been faster; then its authority is used.
-                let text = keep_first(&private_path, &text).map_err(at(&private_path))?;
+                let text = create_or_read(&private_path, &text).map_err(at(&private_path))?;
                 parse(&text).ok_or_else(|| AuthorityError::Damaged { path: private_path.clone() })?
             }
         };
@@ -288,7 +288,7 @@ fn named(common_name: &str) -> DistinguishedName {
 }
 
 /// Writes a private file atomically unless it exists, and returns its content.
-fn keep_first(path: &Path, text: &str) -> io::Result<String> {
+fn create_or_read(path: &Path, text: &str) -> io::Result<String> {
     let draft = path.with_extension(format!("{}.draft", std::process::id()));
     // A killed process with the same process id may have left one.
     let _ = std::fs::remove_file(&draft);

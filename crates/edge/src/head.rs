@@ -164,7 +164,7 @@ impl ForwardedHead {
             if line.len() > room && line != b"\n" {
                 let room = room - usize::from(line[..room].ends_with(b"\r"));
                 self.has_colon |= line[..room].contains(&b':');
-                return HeadProgress::Cut(passed + room, HeadLimit::Bytes, self.end_in_line());
+                return HeadProgress::Cut(passed + room, HeadLimit::Bytes, self.line_completion());
             }
             self.bytes += line.len();
             passed += line.len();
@@ -185,7 +185,7 @@ impl ForwardedHead {
     }
 
     /// The text that completes a head that is cut within a line.
-    fn end_in_line(&self) -> &'static [u8] {
+    fn line_completion(&self) -> &'static [u8] {
         match (self.lines, self.has_colon) {
             (0, _) => b" HTTP/1.1\r\n\r\n",
             (_, false) => b":\r\n\r\n",

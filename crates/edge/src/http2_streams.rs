@@ -64,7 +64,7 @@ where
         match state.next.take() {
             Some(clock) => {
                 let (timeout, metrics) = (self.0.timeout, Arc::clone(&self.0.metrics));
-                state.tasks.spawn(while_taken(stream, clock, timeout, metrics));
+                state.tasks.spawn(run_while_read(stream, clock, timeout, metrics));
             }
             None => {
                 state.tasks.spawn(stream);
@@ -75,8 +75,12 @@ where
 
 /// Runs a stream until it ends, or until its reader has read nothing for too long. Dropping the stream resets it with `CANCEL` and
 /// frees the data that waits for the reader in hyper and in h2.
-async fn while_taken<F>(stream: F, clock: Arc<StreamClock>, timeout: Duration, metrics: Arc<ListenerMetrics>)
-where
+async fn run_while_read<F>(
+    stream: F,
+    clock: Arc<StreamClock>,
+    timeout: Duration,
+    metrics: Arc<ListenerMetrics>,
+) where
     F: Future<Output = ()>,
 {
     let mut stream = pin!(stream);

@@ -114,13 +114,13 @@ impl Quotas {
 
 impl AddressUsage {
     /// Whether another response may be started for this address.
-    pub(crate) fn may_ask(&self, options: &Options) -> bool {
+    pub(crate) fn may_start_response(&self, options: &Options) -> bool {
         self.share.unsent_bytes.load(Ordering::Relaxed) == 0 || self.has_room(0, options)
     }
 
     /// Counts bytes that wait for their reader. If a response is the only one, it passes whatever its size: it exists already, and
     /// could never be sent otherwise.
-    pub(crate) fn hold(
+    pub(crate) fn reserve_unsent(
         self: &Arc<Self>,
         bytes: usize,
         options: &Options,
@@ -208,19 +208,19 @@ mod tests {
         let (quotas, options) = (Quotas::default(), options(1_000, 100, 9));
         let greedy = Arc::new(quotas.client(address("192.0.2.1")));
         // A single response passes, whatever its size.
-        let large = greedy.hold(500, &options).expect("it is alone");
-        assert_eq!(greedy.hold(1, &options).map(drop), Err(TooManyUnsentBytes));
-        assert!(!greedy.may_ask(&options));
+        let large = greedy.reserve_unsent(500, &options).expect("it is alone");
+        assert_eq!(greedy.reserve_unsent(1, &options).map(drop), Err(TooManyUnsentBytes));
+        assert!(!greedy.may_start_response(&options));
         drop(large);
-        let half = greedy.hold(60, &options).expect("there is room");
+        let half = greedy.reserve_unsent(60, &options).expect("there is room");
         // Another connection of the same address has the same share.
         let second = Arc::new(quotas.client(address("192.0.2.1")));
-        assert_eq!(second.hold(41, &options).map(drop), Err(TooManyUnsentBytes));
-        let rest = second.hold(40, &options).expect("there is room");
+        assert_eq!(second.reserve_unsent(41, &options).map(drop), Err(TooManyUnsentBytes));
+        let rest = second.reserve_unsent(40, &options).expect("there is room");
         let other = Arc::new(quotas.client(address("192.0.2.2")));
-        assert!(other.hold(100, &options).is_ok());
+        assert!(other.reserve_unsent(100, &options).is_ok());
         drop((half, rest));
-        assert!(greedy.may_ask(&options) && second.hold(100, &options).is_ok());
+        assert!(greedy.may_start_response(&options) && second.reserve_unsent(100, &options).is_ok());
     }
 
     #[test]
@@ -228,15 +228,19 @@ mod tests {
         let (quotas, options) = (Quotas::default(), options(100, 80, 9));
         let clients: Vec<_> =
             (1..=4).map(|last| Arc::new(quotas.client(IpAddr::from([192, 0, 2, last])))).collect();
-        let held = (clients[0].hold(60, &options), clients[1].hold(39, &options));
+        let held = (clients[0].reserve_unsent(60, &options), clients[1].reserve_unsent(39, &options));
         assert!(held.0.is_ok() && held.1.is_ok());
-        let small = clients[2].hold(20, &options).expect("a part is 25");
-        assert_eq!(clients[0].hold(1, &options).map(drop), Err(TooManyUnsentBytes));
-        assert!(!clients[0].may_ask(&options), "it has more than its part");
-        assert!(clients[2].may_ask(&options) && clients[3].may_ask(&options));
-        assert_eq!(clients[2].hold(6, &options).map(drop), Err(TooManyUnsentBytes), "more than its part");
+        let small = clients[2].reserve_unsent(20, &options).expect("a part is 25");
+        assert_eq!(clients[0].reserve_unsent(1, &options).map(drop), Err(TooManyUnsentBytes));
+        assert!(!clients[0].may_start_response(&options), "it has more than its part");
+        assert!(clients[2].may_start_response(&options) && clients[3].may_start_response(&options));
+        assert_eq!(
+            clients[2].reserve_unsent(6, &options).map(drop),
+            Err(TooManyUnsentBytes),
+            "more than its part"
+        );
         drop((held, small));
-        assert!(clients[0].may_ask(&options));
+        assert!(clients[0].may_start_response(&options));
     }
 
     #[test]

@@ -125,14 +125,14 @@ impl ResponseBody {
         self.divided = self.clock.is_some() || data.len() > small;
         self.copied = data.len() > SHARED_FRAME_BYTES_MAX;
         if data.len() > small {
-            let held = self.client.hold(data.len(), &self.options);
+            let held = self.client.reserve_unsent(data.len(), &self.options);
             self.held = Some(held.inspect_err(|_| self.metrics.response_cut(CutReason::Unsent))?);
         }
         self.rest = data;
         Ok(())
     }
 
-    fn next_piece(&mut self) -> Bytes {
+    fn next_chunk(&mut self) -> Bytes {
         if let Some(clock) = &self.clock {
             clock.handed_out(Instant::now());
         }
@@ -171,7 +171,7 @@ impl http_body::Body for ResponseBody {
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
         }
-        Poll::Ready(Some(Ok(Frame::data(this.next_piece()))))
+        Poll::Ready(Some(Ok(Frame::data(this.next_chunk()))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -59,7 +59,7 @@ impl Socket {
     /// `stream` must be non-blocking.
     pub(crate) fn plain(stream: std::net::TcpStream, leftover: Bytes) -> Self {
         let stream = Stream::Plain(mio::net::TcpStream::from_std(stream));
-        Self { stream, leftover: kept(leftover), descriptor: None }
+        Self { stream, leftover: boxed_leftover(leftover), descriptor: None }
     }
 
     /// `stream` must be non-blocking, and the handshake done.
@@ -71,7 +71,7 @@ impl Socket {
     ) -> Self {
         let stream = mio::net::TcpStream::from_std(stream);
         let stream = TlsStream::new(stream, session, bytes_max);
-        Self { stream: Stream::Tls(Box::new(stream)), leftover: kept(leftover), descriptor: None }
+        Self { stream: Stream::Tls(Box::new(stream)), leftover: boxed_leftover(leftover), descriptor: None }
     }
 
     /// Keeps the connection's descriptor counted for its port until it is closed.
@@ -245,6 +245,6 @@ impl Source for Socket {
     }
 }
 
-fn kept(leftover: Bytes) -> Option<Box<Bytes>> {
+fn boxed_leftover(leftover: Bytes) -> Option<Box<Bytes>> {
     (!leftover.is_empty()).then(|| Box::new(leftover))
 }

@@ -43,14 +43,14 @@ enum State {
         unasked: bool,
     },
     /// The service dropped it; the rest is read and discarded.
-    Discarding(Rest),
+    Discarding(DiscardedBody),
     /// The rest is too long, or did not arrive in time: the connection ends with the response.
     GivenUp,
 }
 
 /// A body that is read and discarded.
 #[derive(Debug)]
-struct Rest {
+struct DiscardedBody {
     body: Incoming,
     /// Bytes that may still come.
     bytes_left: u64,
@@ -95,11 +95,11 @@ impl UnreadBody {
             activity.body_left_unread();
             return;
         }
-        *state = State::Discarding(Rest {
+        *state = State::Discarding(DiscardedBody {
             body,
             bytes_left: rest_bytes.unwrap_or(REST_BYTES_MAX),
             end: Box::pin(tokio::time::sleep(self.timeout)),
-            _running: activity.request_goes_on(),
+            _running: activity.continue_request(),
         });
         drop(state);
         self.driver.wake();
@@ -118,7 +118,7 @@ impl UnreadBody {
             State::Discarding(rest) if rest.body.size_hint().exact().is_some() => return false,
             State::Discarding(_) => {}
         }
-        let read = std::future::poll_fn(|context| self.poll_rest(context, activity));
+        let read = std::future::poll_fn(|context| self.poll_discard(context, activity));
         if tokio::time::timeout(UNKNOWN_WAIT, read).await.is_err() {
             self.give_up(activity);
         }
@@ -126,7 +126,7 @@ impl UnreadBody {
     }
 
     /// Reads the available part of a rest; the driver of the connection calls it whenever it runs. Ready if there is none to read.
-    pub(crate) fn poll_rest(&self, context: &mut Context<'_>, activity: &Activity) -> Poll<()> {
+    pub(crate) fn poll_discard(&self, context: &mut Context<'_>, activity: &Activity) -> Poll<()> {
         self.driver.register(context.waker());
         let mut state = self.state();
         let State::Discarding(rest) = &mut *state else { return Poll::Ready(()) };

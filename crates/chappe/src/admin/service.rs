@@ -36,12 +36,12 @@ pub(crate) struct Join(());
 
 struct State {
     reload: OnceLock<Reload>,
-    facts: Facts,
+    report: AdminState,
     metrics: Registry,
 }
 
 /// What the API reports on, besides the metrics.
-pub(crate) struct Facts {
+pub(crate) struct AdminState {
     pub(crate) ready_line: Value,
     pub(crate) supervisor: Supervisor,
     pub(crate) tracer: Tracer,
@@ -76,9 +76,9 @@ pub(crate) fn start() -> (Service, Handle, Join) {
 
 impl Handle {
     /// Sets the services that the API reports on. Only the first call has an effect.
-    pub(crate) fn open(&self, facts: Facts, metrics: Registry) {
+    pub(crate) fn open(&self, report: AdminState, metrics: Registry) {
         // There is one assembly, and it calls this once.
-        let _ = self.state.set(Arc::new(State { reload: OnceLock::new(), facts, metrics }));
+        let _ = self.state.set(Arc::new(State { reload: OnceLock::new(), report, metrics }));
     }
 }
 
@@ -132,7 +132,7 @@ impl State {
 
     /// The service that has the operations below a path.
     fn operation(&self, path: &str) -> Option<UpstreamService> {
-        let operations = self.facts.services.iter().flat_map(|service| &service.operations);
+        let operations = self.report.services.iter().flat_map(|service| &service.operations);
         let found =
             operations.filter(|(prefix, _)| covers(prefix, path)).max_by_key(|(prefix, _)| prefix.len());
         found.map(|(_, operation)| operation.clone())
@@ -141,13 +141,13 @@ impl State {
     /// Why no service has the operations below a path.
     fn switched_off(&self, path: &str) -> Option<&'static str> {
         let is_below = |prefixes: &[String]| prefixes.iter().any(|prefix| covers(prefix, path));
-        self.facts.off.iter().find(|(prefixes, _)| is_below(prefixes)).map(|(_, why)| *why)
+        self.report.off.iter().find(|(prefixes, _)| is_below(prefixes)).map(|(_, why)| *why)
     }
 
     /// Whether every part of the process is ready, and which parts are not. The reasons name files and settings, so they are sent
     /// only to callers that may read the rest of the API.
     fn readiness(&self, with_reasons: bool) -> Response<Body> {
-        let not_ready = self.facts.supervisor.not_ready();
+        let not_ready = self.report.supervisor.not_ready();
         if not_ready.is_empty() {
             return text(StatusCode::OK, "ready\n");
         }
@@ -178,8 +178,8 @@ impl State {
     }
 
     async fn info(&self) -> Value {
-        let mut info = self.facts.ready_line.clone();
-        for service in &self.facts.services {
+        let mut info = self.report.ready_line.clone();
+        for service in &self.report.services {
             for (key, value) in (service.info)().await {
                 match &service.name {
                     None => info[key] = value,
@@ -201,7 +201,7 @@ impl State {
     fn trace(&self, path: &str) -> Response<Body> {
         let id = path.rsplit('/').next().unwrap_or_default();
         match TraceId::parse(id) {
-            Some(id) => json_response(&json!({ "spans": self.facts.tracer.trace(id) })),
+            Some(id) => json_response(&json!({ "spans": self.report.tracer.trace(id) })),
             None => AdminError::NoTraceId.respond(),
         }
     }

@@ -8,12 +8,12 @@ use serde_json::Value;
 pub(crate) const TEXT: &str = include_str!("schema.json");
 
 /// What the schema says of options, by their paths without the names of services.
-pub(crate) struct Marks {
+pub(crate) struct OptionAttributes {
     secrets: BTreeSet<String>,
     reloadable: BTreeSet<String>,
 }
 
-impl Marks {
+impl OptionAttributes {
     /// Reads the schema.
     pub(crate) fn of_schema() -> Self {
         let schema: Value = serde_json::from_str(TEXT).expect("the schema is JSON");
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_schema_marks_secrets_and_reloadable_keys() {
-        let marks = Marks::of_schema();
+        let marks = OptionAttributes::of_schema();
         for secret in [
             "realtime.primary_key",
             "documents.secondary_key",

@@ -112,12 +112,12 @@ pub(crate) struct BodyBound {
     /// The option, below its section.
     pub(crate) key: &'static str,
     pub(crate) bytes: usize,
-    pub(crate) kept: Kept,
+    pub(crate) storage: BodyStorage,
 }
 
 /// Where a body is kept while it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum BodyStorage {
     InMemory,
     InFiles,
 }

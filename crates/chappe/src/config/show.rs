@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::error::Origin;
 use super::layers::Layers;
-use super::schema::Marks;
+use super::schema::OptionAttributes;
 use super::sections::Config;
 
 /// What stands in the place of a secret.
@@ -22,7 +22,7 @@ pub(crate) struct Setting {
 
 /// All options that have a value, in the order of their paths; those of the top first.
 pub(crate) fn settings(config: &Config, layers: &Layers) -> Vec<Setting> {
-    let marks = Marks::of_schema();
+    let marks = OptionAttributes::of_schema();
     let names: Vec<(String, &str)> = config
         .services
         .iter()
@@ -65,7 +65,7 @@ pub(crate) fn unnamed(names: &[(String, &str)], path: &str) -> String {
     rest.unwrap_or_else(|| path.to_owned())
 }
 
-fn without_secrets(marks: &Marks, path: &str, value: Value) -> Value {
+fn without_secrets(marks: &OptionAttributes, path: &str, value: Value) -> Value {
     match value {
         _ if marks.is_secret(path) => Value::String(HIDDEN.to_owned()),
         Value::Array(items) => {

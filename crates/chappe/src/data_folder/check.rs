@@ -20,7 +20,8 @@ pub(crate) fn check(folder: &Path) -> Result<Vec<String>, DataFolderError> {
     }
     let mut complaints = Vec::new();
     for part in manifest.parts() {
-        let missing = part.witnesses().iter().map(|witness| folder.join(witness)).find(|path| !path.exists());
+        let missing =
+            part.required_files().iter().map(|witness| folder.join(witness)).find(|path| !path.exists());
         complaints.extend(missing.map(|path| {
             format!("{} is missing: the {part} of this folder are lost ({})", path.display(), part.holds())
         }));

@@ -28,10 +28,10 @@ pub(crate) struct Ephemeral {
 impl Ephemeral {
     /// Removes the folders of killed processes, and creates a folder.
     pub(crate) fn make() -> anyhow::Result<Self> {
-        Self::make_in(&std::env::temp_dir())
+        Self::create_in(&std::env::temp_dir())
     }
 
-    fn make_in(parent: &Path) -> anyhow::Result<Self> {
+    fn create_in(parent: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).context(failed(
             "cannot create a temporary folder; set TMPDIR, or name a folder with --data-dir",
         ))?;
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn folders_of_ended_processes_are_removed_and_those_in_use_stay() {
         let parent = tempfile::tempdir().expect("a folder can be made");
-        let living = Ephemeral::make_in(parent.path()).expect("a folder can be made");
+        let living = Ephemeral::create_in(parent.path()).expect("a folder can be made");
         let killed = parent.path().join("chappe-killed");
         let foreign = parent.path().join("chappe-foreign");
         let other = parent.path().join("other");
@@ -96,7 +96,7 @@ mod tests {
         for folder in [&killed, &other] {
             std::fs::write(folder.join(LOCK), "").expect("a file can be written");
         }
-        let next = Ephemeral::make_in(parent.path()).expect("a folder can be made");
+        let next = Ephemeral::create_in(parent.path()).expect("a folder can be made");
         assert!(living.path().exists() && next.path().exists());
         assert!(!killed.exists(), "its process has ended");
         assert!(foreign.exists() && other.exists(), "these are not ours");

@@ -24,7 +24,7 @@ struct Content {
 impl Manifest {
     /// Reads the list. A new folder gets an empty list before anything else, so that a part that is listed and missing was lost; a
     /// folder of an older version gets a list of the parts that every folder had.
-    pub(super) fn read_or_make(folder: &Path) -> Result<Self, DataFolderError> {
+    pub(super) fn read_or_create(folder: &Path) -> Result<Self, DataFolderError> {
         let path = path(folder);
         let failed = |cause| DataFolderError::Manifest(path.clone(), cause);
         match std::fs::read(&path) {

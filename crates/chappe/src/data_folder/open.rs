@@ -72,7 +72,7 @@ impl DataFolder {
     /// See [`DataFolderError`]. Nothing in the folder is changed then.
     pub(super) fn open(path: &Path, accepted: &[DataPart]) -> Result<Self, DataFolderError> {
         make(path)?;
-        let manifest = Manifest::read_or_make(path)?;
+        let manifest = Manifest::read_or_create(path)?;
         let folder = Self { path: path.to_owned(), manifest, accepted: accepted.to_vec() };
         folder.refuse_missing_parts()?;
         Ok(folder)
@@ -85,7 +85,7 @@ impl DataFolder {
 
     fn refuse_missing_parts(&self) -> Result<(), DataFolderError> {
         for part in self.manifest.parts().filter(|part| !self.accepts(part)) {
-            for witness in part.witnesses() {
+            for witness in part.required_files() {
                 let missing = self.path.join(witness);
                 if !missing.exists() {
                     return Err(DataFolderError::Missing {

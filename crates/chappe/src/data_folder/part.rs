@@ -41,7 +41,7 @@ impl DataPart {
     }
 
     /// Files that exist whenever the part exists.
-    pub(super) fn witnesses(&self) -> Vec<PathBuf> {
+    pub(super) fn required_files(&self) -> Vec<PathBuf> {
         match self {
             Self::Journal => vec!["state/format".into(), "state/journal".into()],
             Self::Registry => vec!["state/format".into(), "state/registry.sqlite".into()],

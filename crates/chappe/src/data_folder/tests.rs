@@ -14,15 +14,15 @@ fn ids() -> Vec<(DataPart, String)> {
 fn used() -> tempfile::TempDir {
     let parent = tempfile::tempdir().expect("a folder can be made");
     let mut folder = DataFolder::open(&parent.path().join("data"), &[]).expect("a new folder is taken");
-    make_parts(&parent.path().join("data"));
+    create_parts(&parent.path().join("data"));
     folder.note(&ids()).expect("the parts are noted");
     parent
 }
 
-fn make_parts(folder: &Path) {
+fn create_parts(folder: &Path) {
     for witness in [DataPart::Journal, DataPart::Registry, DataPart::Documents(None)]
         .iter()
-        .flat_map(DataPart::witnesses)
+        .flat_map(DataPart::required_files)
     {
         let path = folder.join(witness);
         std::fs::create_dir_all(path.parent().expect("a witness has a folder"))
@@ -67,7 +67,7 @@ fn an_interrupted_first_start_is_not_reported_as_loss() {
 fn a_folder_without_a_manifest_gets_one_unless_a_part_is_missing() {
     let parent = tempfile::tempdir().expect("a folder can be made");
     let path = parent.path().join("data");
-    make_parts(&path);
+    create_parts(&path);
     let mut folder = DataFolder::open(&path, &[]).expect("all parts are there");
     folder.note(&ids()).expect("the parts are noted");
     std::fs::remove_file(path.join("manifest.json")).expect("it is there");

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_loopback_origins_can_call_what_apps_can_call() {
+    fn pages_of_loopback_origins_have_the_same_access_as_apps() {
         for origin in
             ["http://localhost:3000", "http://127.0.0.1:5173", "http://[::1]:1", "https://dev.example.test"]
         {

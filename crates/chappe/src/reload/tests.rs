@@ -9,7 +9,7 @@ const SECTIONS: [&str; 7] = ["documents", "edge", "functions", "gateway", "guard
 /// An option that is marked as reloadable must be applied, and tested in `tests/it/reload.rs`.
 #[test]
 fn every_option_marked_as_reloadable_belongs_to_a_part() {
-    let marks = Marks::of_schema();
+    let marks = OptionAttributes::of_schema();
     let mut sections: Vec<&str> = marks.reloadable().filter_map(|path| path.split('.').next()).collect();
     sections.dedup();
     let mut expected = SECTIONS.to_vec();

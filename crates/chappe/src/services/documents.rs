@@ -13,7 +13,7 @@ use http_messages::ErrorDescription;
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::change::Change;
-use crate::config::{BodyBound, Kept, Section, SectionOptions};
+use crate::config::{BodyBound, BodyStorage, Section, SectionOptions};
 use crate::data_folder::{self, DataPart, documents_folder};
 use crate::error_table::{configuration, data, process};
 use crate::guard::{GuardAudience, Rules};
@@ -53,7 +53,7 @@ const SIGNATURE_AGE_MAX_S: NonZeroU64 = NonZeroU64::new(15 * 60).expect("not zer
 
 impl SectionOptions for documents::Options {
     fn bodies(&self) -> Vec<BodyBound> {
-        vec![BodyBound { key: "body_bytes_max", bytes: self.body_bytes_max, kept: Kept::InMemory }]
+        vec![BodyBound { key: "body_bytes_max", bytes: self.body_bytes_max, storage: BodyStorage::InMemory }]
     }
 
     fn public_url(&self) -> Option<(&'static str, &str)> {

@@ -17,12 +17,12 @@ use super::row::{
     Drain, Findings, Phase, Problem, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting,
 };
 use crate::change::Change;
-use crate::config::{BodyBound, ConfiguredService, Kept, Section, SectionOptions, ServiceId};
+use crate::config::{BodyBound, BodyStorage, ConfiguredService, Section, SectionOptions, ServiceId};
 use crate::data_folder::{self, named_folder};
 use crate::error_table::configuration;
 use crate::guard::{GuardAudience, Rules};
 use crate::keys;
-use crate::wiring::{self, Here, Reachable};
+use crate::wiring::{self, LocalServices, Reachable};
 use http_messages::error_chain;
 
 pub(super) static ROW: Row = Row {
@@ -53,7 +53,7 @@ const LOAD_MAX: Duration = Duration::from_secs(200);
 
 impl SectionOptions for functions::Options {
     fn bodies(&self) -> Vec<BodyBound> {
-        vec![BodyBound { key: "body_bytes_max", bytes: self.body_bytes_max, kept: Kept::InFiles }]
+        vec![BodyBound { key: "body_bytes_max", bytes: self.body_bytes_max, storage: BodyStorage::InFiles }]
     }
 }
 
@@ -73,7 +73,7 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
     let connectors = wiring::connectors(
         &starting.config.connectors,
         starting.embedded,
-        here(&starting),
+        local_services(&starting),
         (&resources.egress, &resources.bodies),
         &own_dir,
     );
@@ -93,7 +93,7 @@ async fn start(starting: Starting<'_>) -> anyhow::Result<Started> {
         wiring::connect_triggers(starting.embedded, &handle);
     }
     if asks_for_keys {
-        tell_master_key(&handle, &own_dir, development).await?;
+        write_master_key(&handle, &own_dir, development).await?;
     }
     let service = UpstreamService::new(service);
     Ok(Started {
@@ -116,7 +116,7 @@ fn own_folder(id: &ServiceId, data_dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// How connection strings refer to the services of this process.
-fn here(starting: &Starting<'_>) -> Here {
+fn local_services(starting: &Starting<'_>) -> LocalServices {
     let reachable = |service: &ConfiguredService| Reachable {
         id: service.id.clone(),
         // The emulators' ports refer to the default services.
@@ -124,7 +124,7 @@ fn here(starting: &Starting<'_>) -> Here {
         gateways: gateways_to(service, starting),
     };
     let services = starting.config.services.iter().map(reachable).collect();
-    Here::new(services, starting.addresses.clone(), starting.config.public_url.as_deref())
+    LocalServices::new(services, starting.addresses.clone(), starting.config.public_url.as_deref())
 }
 
 /// The gateways that route to a service at the path that its clients expect.
@@ -154,8 +154,8 @@ fn with_client_address(mut request: Request<Body>) -> Request<Body> {
 }
 
 /// If function keys are required, the owner of the machine must be able to read the master key.
-async fn tell_master_key(functions: &Handle, data_dir: &Path, development: bool) -> anyhow::Result<()> {
-    let file = keys::tell_master_key(data_dir, &functions.master_key().await?)?;
+async fn write_master_key(functions: &Handle, data_dir: &Path, development: bool) -> anyhow::Result<()> {
+    let file = keys::write_master_key(data_dir, &functions.master_key().await?)?;
     if !development && functions.has_void_keys().await? {
         tracing::warn!(
             "function, host and master keys of this app that were made in development mode open nothing here; callers need new ones: read them at /admin/host/keys and /admin/functions/<name>/keys with the master key in {}",
@@ -174,7 +174,7 @@ impl ServiceHandle for Handle {
 
     fn prepare(&self, options: &dyn SectionOptions) -> Result<Change, String> {
         let options = options.as_any().downcast_ref().expect("a row has the options of its section");
-        Handle::prepare(self, options).map(Change::awaited).map_err(|error| error.to_string())
+        Handle::prepare(self, options).map(Change::from_future).map_err(|error| error.to_string())
     }
 
     async fn info(&self) -> Map<String, Value> {

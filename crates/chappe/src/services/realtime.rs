@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::row::{Drain, Phase, Row, ServiceHandle, ServiceJoin, Stage, Started, Starting};
 use crate::change::Change;
-use crate::config::{BodyBound, Kept, Section, SectionOptions};
+use crate::config::{BodyBound, BodyStorage, Section, SectionOptions};
 use crate::error_table::{configuration, data, process};
 use crate::guard::{GuardAudience, Rules};
 use http_messages::{ErrorDescription, error_chain};
@@ -75,7 +75,7 @@ impl SectionOptions for realtime::Options {
     }
 
     fn bodies(&self) -> Vec<BodyBound> {
-        let in_memory = |key, bytes| BodyBound { key, bytes, kept: Kept::InMemory };
+        let in_memory = |key, bytes| BodyBound { key, bytes, storage: BodyStorage::InMemory };
         vec![
             in_memory("body_bytes_max", self.body_bytes_max),
             in_memory("engine.message_bytes_max", self.engine.message_bytes_max as usize),
@@ -132,7 +132,7 @@ impl ServiceHandle for realtime::Handle {
 
     fn prepare(&self, options: &dyn SectionOptions) -> Result<Change, String> {
         let options = options.as_any().downcast_ref().expect("a row has the options of its section");
-        self.prepare_options(options).map(Change::awaited).map_err(|error| error_chain(&error))
+        self.prepare_options(options).map(Change::from_future).map_err(|error| error_chain(&error))
     }
 
     async fn info(&self) -> Map<String, Value> {

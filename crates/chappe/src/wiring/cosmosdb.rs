@@ -14,9 +14,9 @@ use identity::master_key::MasterKey;
 use identity::{CosmosConnectionString, Principal};
 use tower::ServiceExt;
 
-use super::resolver::Here;
+use super::resolver::LocalServices;
 use super::row::{ConnectorRow, Creating, Embedded};
-use crate::config::{BodyBound, ConnectorSection, Kept, SectionOptions, ServiceId};
+use crate::config::{BodyBound, BodyStorage, ConnectorSection, SectionOptions, ServiceId};
 
 pub(super) static ROW: ConnectorRow = ConnectorRow {
     section: ConnectorSection::of::<connect_cosmosdb::Options>("cosmosdb"),
@@ -32,7 +32,7 @@ impl SectionOptions for connect_cosmosdb::Options {
         vec![BodyBound {
             key: "response_bytes_max",
             bytes: self.response_bytes_max.get(),
-            kept: Kept::InMemory,
+            storage: BodyStorage::InMemory,
         }]
     }
 }
@@ -41,13 +41,14 @@ fn create(creating: &Creating<'_>) -> CosmosDb {
     let mut options: connect_cosmosdb::Options = creating.options();
     // Survives restarts: a process that was killed finds its own leases again and does not wait for them to expire.
     options.instance = format!("chappe-{}", creating.data_dir.display());
-    let resolver = resolver(Arc::clone(&creating.here), creating.embedded, creating.egress, &options);
+    let resolver =
+        resolver(Arc::clone(&creating.local_services), creating.embedded, creating.egress, &options);
     CosmosDb::new(resolver, options, creating.bodies.clone())
 }
 
 /// Selects the client by the connection string.
 fn resolver(
-    here: Arc<Here>,
+    local_services: Arc<LocalServices>,
     embedded: &Embedded,
     egress: &egress::Client,
     options: &connect_cosmosdb::Options,
@@ -59,7 +60,7 @@ fn resolver(
         embedded.documents.iter().map(in_process).collect();
     let (egress, timeout) = (egress.clone(), options.request_timeout().map(RequestTimeout));
     Arc::new(move |connection: &CosmosConnectionString| {
-        let embedded = here.named_by(&connection.account_endpoint, "documents");
+        let embedded = local_services.named_by(&connection.account_endpoint, "documents");
         if let Some(transport) = embedded.and_then(|id| transports.get(id)) {
             return Ok(transport.clone());
         }

@@ -9,7 +9,7 @@ use crate::ports::Addresses;
 
 /// The addresses by which connection strings can name this process.
 #[derive(Clone, Debug)]
-pub(crate) struct Here {
+pub(crate) struct LocalServices {
     services: Vec<Reachable>,
     addresses: Addresses,
     /// The public address of this process behind a proxy, without a trailing slash.
@@ -26,7 +26,7 @@ pub(crate) struct Reachable {
     pub(crate) gateways: Vec<ServiceId>,
 }
 
-impl Here {
+impl LocalServices {
     pub(crate) fn new(services: Vec<Reachable>, addresses: Addresses, public_url: Option<&str>) -> Self {
         let public_url = public_url.map(|url| url.trim_end_matches('/').to_owned());
         Self { services, addresses, public_url }
@@ -102,7 +102,7 @@ mod tests {
 
     const REALTIME: ServiceId = ServiceId::unnamed("realtime");
 
-    fn here(public_url: Option<&str>) -> Here {
+    fn local_services(public_url: Option<&str>) -> LocalServices {
         let ports = [("gateway", 9080), ("functions", 9071), ("realtime", 9888), ("documents", 9081)];
         let address =
             |(service, port)| (ServiceId::unnamed(service), SocketAddr::from(([127, 0, 0, 1], port)));
@@ -114,13 +114,13 @@ mod tests {
             emulator_port: Some(port),
             gateways,
         });
-        Here::new(services.to_vec(), addresses, public_url)
+        LocalServices::new(services.to_vec(), addresses, public_url)
     }
 
     #[test]
     fn a_connection_string_with_a_local_name_and_port_resolves_to_this_process() {
-        let here = here(Some("https://live.example.org"));
-        let realtime = |endpoint| here.named_by(endpoint, "realtime") == Some(&REALTIME);
+        let local_services = local_services(Some("https://live.example.org"));
+        let realtime = |endpoint| local_services.named_by(endpoint, "realtime") == Some(&REALTIME);
         assert!(
             realtime("http://localhost:9888")
                 && realtime("http://127.0.0.1:9888/")
@@ -130,8 +130,8 @@ mod tests {
         assert!(realtime("https://live.example.org") && realtime("http://localhost:9080"));
         assert!(!realtime("http://localhost:7777") && !realtime("https://mine.service.signalr.net"));
         assert!(!realtime("http://192.168.1.9:8888") && !realtime("nonsense"));
-        assert!(here.named_by("http://localhost:8081/", "documents").is_some());
-        assert!(here.named_by("http://localhost:9080/", "documents").is_none());
+        assert!(local_services.named_by("http://localhost:8081/", "documents").is_some());
+        assert!(local_services.named_by("http://localhost:9080/", "documents").is_none());
     }
 
     #[test]
@@ -153,12 +153,14 @@ mod tests {
             reachable(REALTIME, Some(8888), vec![ServiceId::unnamed("gateway")]),
             reachable(chat.clone(), None, vec![mobile]),
         ];
-        let here = Here::new(services.clone(), addresses.clone().into_iter().collect(), None);
-        let named_by = |endpoint| here.named_by(endpoint, "realtime").map(ToString::to_string);
+        let local_services =
+            LocalServices::new(services.clone(), addresses.clone().into_iter().collect(), None);
+        let named_by = |endpoint| local_services.named_by(endpoint, "realtime").map(ToString::to_string);
         assert_eq!(named_by("http://localhost:9889").as_deref(), Some("realtime.chat"));
         assert_eq!(named_by("http://localhost:9090").as_deref(), Some("realtime.chat"));
         assert_eq!(named_by("http://localhost:9080").as_deref(), Some("realtime"));
-        let base = |id, origin: &str| here.client_base(id, origin.parse().ok().as_ref(), "http://c/");
+        let base =
+            |id, origin: &str| local_services.client_base(id, origin.parse().ok().as_ref(), "http://c/");
         assert_eq!(base(&chat, "http://localhost:9071"), "http://localhost:9889");
         assert_eq!(
             base(&chat, "http://localhost:9080"),
@@ -166,7 +168,8 @@ mod tests {
             "that gateway leads elsewhere"
         );
         assert_eq!(base(&chat, "http://localhost:9090"), "http://localhost:9090");
-        let public = Here::new(services, addresses.into_iter().collect(), Some("https://live.example.org"));
+        let public =
+            LocalServices::new(services, addresses.into_iter().collect(), Some("https://live.example.org"));
         assert_eq!(public.client_base(&chat, None, "http://c/"), "http://c");
         assert_eq!(public.client_base(&REALTIME, None, "http://c/"), "https://live.example.org");
     }
@@ -174,13 +177,16 @@ mod tests {
     #[test]
     fn clients_are_redirected_to_the_origin_they_used() {
         let base = |origin: &str| {
-            here(None).client_base(&REALTIME, origin.parse().ok().as_ref(), "http://configured/")
+            local_services(None).client_base(&REALTIME, origin.parse().ok().as_ref(), "http://configured/")
         };
         assert_eq!(base("http://localhost:9080/"), "http://localhost:9080");
         assert_eq!(base("http://127.0.0.1:9071/"), "http://127.0.0.1:9888");
         assert_eq!(base("https://live.example.org/"), "https://live.example.org");
-        assert_eq!(here(None).client_base(&REALTIME, None, "http://configured/"), "http://configured");
-        let public = here(Some("https://live.example.org/"));
+        assert_eq!(
+            local_services(None).client_base(&REALTIME, None, "http://configured/"),
+            "http://configured"
+        );
+        let public = local_services(Some("https://live.example.org/"));
         let origin = "http://localhost:9080/".parse().ok();
         let found = public.client_base(&REALTIME, origin.as_ref(), "http://configured/");
         assert_eq!(found, "https://live.example.org");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use functions_contract::Connector;
 use http_messages::Budget;
 
-use super::resolver::Here;
+use super::resolver::LocalServices;
 use crate::config::{ConnectorSection, SectionOptions, ServiceId};
 
 /// A connector of this process. A new connector needs one crate and one row.
@@ -22,7 +22,7 @@ pub(crate) struct Creating<'a> {
     /// Its options, as configured.
     pub(crate) options: &'a dyn SectionOptions,
     /// Determines which connection strings name a service of this process.
-    pub(crate) here: Arc<Here>,
+    pub(crate) local_services: Arc<LocalServices>,
     pub(crate) embedded: &'a Embedded,
     /// Sends requests to services of other processes.
     pub(crate) egress: &'a egress::Client,

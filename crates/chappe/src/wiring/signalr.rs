@@ -22,14 +22,14 @@ use trace::TraceContext;
 use crate::config::{ConnectorSection, SectionOptions, ServiceId};
 use http_messages::error_chain;
 
-use super::resolver::Here;
+use super::resolver::LocalServices;
 use super::row::{ConnectorRow, Embedded};
 
 pub(super) static ROW: ConnectorRow = ConnectorRow {
     section: ConnectorSection::of::<connect_signalr::Options>("signalr"),
     create: |creating| {
         let (realtime, options) = (creating.embedded.realtime.clone(), creating.options());
-        Arc::new(signalr_connector(creating.here, realtime, creating.egress.clone(), options))
+        Arc::new(signalr_connector(creating.local_services, realtime, creating.egress.clone(), options))
     },
 };
 
@@ -41,16 +41,20 @@ impl SectionOptions for connect_signalr::Options {
 
 /// The connector, with the resolver that selects the service by the connection string.
 fn signalr_connector(
-    here: Arc<Here>,
+    local_services: Arc<LocalServices>,
     realtime: BTreeMap<ServiceId, realtime::Handle>,
     egress: egress::Client,
     options: connect_signalr::Options,
 ) -> SignalR {
     let in_process: InProcess = Arc::new(move |connection: &SignalRConnectionString| {
-        let id = here.named_by(&connection.server_url(), "realtime")?;
-        let (realtime, here) = (realtime.get(id)?.clone(), Arc::clone(&here));
-        let service: Arc<dyn SignalRService> =
-            Arc::new(EmbeddedSignalR { id: id.clone(), realtime, here, client_url: connection.client_url() });
+        let id = local_services.named_by(&connection.server_url(), "realtime")?;
+        let (realtime, local_services) = (realtime.get(id)?.clone(), Arc::clone(&local_services));
+        let service: Arc<dyn SignalRService> = Arc::new(EmbeddedSignalR {
+            id: id.clone(),
+            realtime,
+            local_services,
+            client_url: connection.client_url(),
+        });
         Some(service)
     });
     SignalR::new(in_process, egress, options)
@@ -95,7 +99,7 @@ impl InProcessUpstream for EmbeddedFunctions {
 struct EmbeddedSignalR {
     id: ServiceId,
     realtime: realtime::Handle,
-    here: Arc<Here>,
+    local_services: Arc<LocalServices>,
     /// The client endpoint in the connection string, for invocations without an HTTP request.
     client_url: String,
 }
@@ -114,7 +118,7 @@ impl SignalRService for EmbeddedSignalR {
         lifetime: Duration,
         origin: Option<&Uri>,
     ) -> Result<NegotiationInfo, BindingError> {
-        let base = self.here.client_base(&self.id, origin, &self.client_url);
+        let base = self.local_services.client_base(&self.id, origin, &self.client_url);
         let access = self
             .realtime
             .client_access(hub, user, claims, lifetime, &base)

@@ -130,7 +130,7 @@ async fn start(folder: &Path, upstream: &Upstream) -> ChildProcess {
 }
 
 /// Connects and disconnects until the process is killed.
-async fn come_and_go(authority: String, may_stay: bool, chance: Chance) {
+async fn connect_and_disconnect(authority: String, may_stay: bool, chance: Chance) {
     loop {
         let token = token("http://localhost/client/?hub=chat", Some("ada"));
         let path = format!("{CLIENT_PATH}?hub=chat&access_token={token}");
@@ -148,7 +148,7 @@ async fn come_and_go(authority: String, may_stay: bool, chance: Chance) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_told_of_a_connection_is_told_of_its_end_after_kills() {
+async fn an_upstream_that_received_connected_receives_disconnected_after_kills() {
     let kills: u32 = match std::env::var("CHAPPE_SOAK_KILLS") {
         Ok(kills) => kills.parse().expect("CHAPPE_SOAK_KILLS is a number"),
         Err(_) => 4,
@@ -160,7 +160,9 @@ async fn an_upstream_told_of_a_connection_is_told_of_its_end_after_kills() {
         let process = start(folder.path(), &upstream).await;
         let authority = process.http("realtime").authority().to_owned();
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| tokio::spawn(come_and_go(authority.clone(), number % 2 == 0, chance.clone())))
+            .map(|number| {
+                tokio::spawn(connect_and_disconnect(authority.clone(), number % 2 == 0, chance.clone()))
+            })
             .collect();
         for _ in 0..1 + chance.below(200) {
             upstream.hear().await;

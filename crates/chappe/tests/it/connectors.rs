@@ -93,7 +93,7 @@ async fn connectors_without_options_behave_as_the_azure_extensions() {
 }
 
 #[tokio::test]
-async fn options_of_connectors_change_what_functions_do() {
+async fn connector_options_apply_to_functions() {
     let configuration = "[connect.signalr]\nclient_token_lifetime_s = 120\nretries_max = 1\nretry_delay_ms = 1\n\
                          [connect.cosmosdb]\nquery_rows_max = 1\n";
     let (_app, process) = start(configuration, &busy_service().await).await;

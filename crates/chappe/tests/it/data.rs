@@ -255,7 +255,7 @@ async fn the_folder_of_a_killed_ephemeral_process_is_removed_by_the_next_start()
 
 /// Writers continue while the copy is made; writes acknowledged before it started are in the copy.
 #[tokio::test]
-async fn a_backup_of_a_running_process_holds_what_was_acknowledged_before_and_can_be_restored() {
+async fn a_backup_of_a_running_process_contains_acknowledged_data_and_can_be_restored() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = ChildProcess::start(BINARY, folder.path(), &ARGUMENTS).await.expect("it starts");
     let account = Account::of(&process);

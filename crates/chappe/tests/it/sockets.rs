@@ -39,7 +39,7 @@ async fn upgraded(process: &ChildProcess) -> TcpStream {
 }
 
 /// What the service sends before it closes.
-async fn last_words(stream: &mut TcpStream) -> String {
+async fn read_until_close(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it closes").expect("no reset");
     String::from_utf8_lossy(&bytes).into_owned()
@@ -62,13 +62,13 @@ async fn broken_frames_close_their_connection_with_the_reason() {
     for (frame, words) in broken {
         let mut stream = upgraded(&process).await;
         stream.write_all(frame).await.expect("the frame is taken");
-        let said = last_words(&mut stream).await;
+        let said = read_until_close(&mut stream).await;
         assert!(said.contains(words), "{frame:?} should be told {words:?}: {said}");
     }
     let mut stream = upgraded(&process).await;
     stream.write_all(HANDSHAKE).await.expect("the frame is taken");
     stream.write_all(b"\x81\x89\0\0\0\0nonsense\x1e").await.expect("the frame is taken");
-    let said = last_words(&mut stream).await;
+    let said = read_until_close(&mut stream).await;
     assert!(said.contains("\"type\":7") && said.contains("\"error\""), "{said}");
 }
 
@@ -77,7 +77,7 @@ async fn a_connection_without_a_handshake_is_closed() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let process = start(folder.path(), &["realtime.engine.handshake_timeout_ms=200"]).await;
     let mut silent = upgraded(&process).await;
-    assert!(last_words(&mut silent).await.contains("no handshake request was received in time"));
+    assert!(read_until_close(&mut silent).await.contains("no handshake request was received in time"));
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_request_with_an_unfinished_head_is_closed() {
     let process = start(folder.path(), &["edge.head_timeout_ms=200"]).await;
     let mut half = TcpStream::connect(process.http("realtime").authority()).await.expect("it listens");
     half.write_all(b"GET /client/ HTTP/1.1\r\nupgrade: webs").await.expect("the part is taken");
-    assert_eq!(last_words(&mut half).await, "");
+    assert_eq!(read_until_close(&mut half).await, "");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ fn answer(frames: &[usize], clock: Option<Arc<StreamClock>>, quotas: &Quotas) ->
         client: Arc::new(quotas.client([192, 0, 2, 1].into())),
         options: Arc::new(Options::default()),
         metrics: Metrics::default().of("test"),
-        running: activity.request_began().expect("nobody needs its place"),
+        running: activity.start_request().expect("nobody needs its place"),
         slot: None,
     };
     ResponseBody::new(body, reader)

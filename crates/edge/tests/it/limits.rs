@@ -113,7 +113,7 @@ async fn a_page_of_another_origin_can_read_a_431_response() {
 }
 
 #[tokio::test]
-async fn body_bytes_read_after_the_response_are_not_taken_for_a_head() {
+async fn body_bytes_read_after_the_response_are_not_parsed_as_a_head() {
     let options = Options { head_timeout_ms: milliseconds(200), ..Options::default() };
     let mut server = Server::start_with(options, |listener| listener);
     let mut stream = TcpStream::connect(server.address).await.expect("connected");
@@ -139,7 +139,7 @@ async fn body_bytes_read_after_the_response_are_not_taken_for_a_head() {
 }
 
 #[tokio::test]
-async fn a_large_head_in_pieces_or_over_tls_is_answered_with_431() {
+async fn a_large_head_in_parts_or_over_tls_is_answered_with_431() {
     let folder = tempfile::tempdir().expect("a folder");
     let authority = edge::DevAuthority::load_or_create(folder.path()).expect("an authority");
     let tls = authority.tls_config().expect("a certificate");
@@ -232,7 +232,7 @@ async fn an_idle_connection_outlives_the_head_timeout_but_not_its_own() {
 }
 
 #[tokio::test]
-async fn an_idle_http2_connection_is_ended() {
+async fn an_idle_http2_connection_is_closed() {
     let options = Options {
         head_timeout_ms: milliseconds(200),
         idle_timeout_ms: milliseconds(50),

@@ -67,17 +67,17 @@ impl Bench {
         Self { realtime, address, client: Mutex::new((client, Vec::new())), _store: store, _stop: stop }
     }
 
-    fn here(&self) -> Arc<Here> {
+    fn local_services(&self) -> Arc<LocalServices> {
         let reachable = Reachable { id: ID, emulator_port: None, gateways: Vec::new() };
-        Arc::new(Here::new(vec![reachable], [(ID, self.address)].into_iter().collect(), None))
+        Arc::new(LocalServices::new(vec![reachable], [(ID, self.address)].into_iter().collect(), None))
     }
 
-    fn signalr(&self, here: Arc<Here>) -> SignalR {
+    fn signalr(&self, local_services: Arc<LocalServices>) -> SignalR {
         let metrics = egress::Metrics::register(&mut Registry::default());
         let egress =
             egress::Client::new(&egress::Options::default(), &metrics).expect("the options are valid");
         signalr_connector(
-            here,
+            local_services,
             BTreeMap::from([(ID, self.realtime.clone())]),
             egress,
             connect_signalr::Options::default(),
@@ -127,13 +127,13 @@ fn properties() -> Map<String, Json> {
 
 struct Output {
     bench: Bench,
-    here: Arc<Here>,
+    local_services: Arc<LocalServices>,
 }
 
 #[async_trait::async_trait]
 impl SinkFactory for Output {
     async fn sink(&self) -> Arc<dyn Sink> {
-        let signalr = self.bench.signalr(Arc::clone(&self.here));
+        let signalr = self.bench.signalr(Arc::clone(&self.local_services));
         let sink = signalr.sink(&spec("signalR", Direction::Out), &self.bench.settings()).await;
         sink.expect("the binding is valid")
     }
@@ -174,24 +174,24 @@ impl SinkFactory for Output {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_output_keeps_the_contract_of_sinks() {
     let bench = Bench::start().await;
-    let here = bench.here();
-    check_sink(&Output { bench, here }).await;
+    let local_services = bench.local_services();
+    check_sink(&Output { bench, local_services }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_remote_output_keeps_the_contract_of_sinks() {
     let bench = Bench::start().await;
     // No address of this process is known, so the connection string names another host.
-    let here = Arc::new(Here::new(Vec::new(), Addresses::default(), None));
-    check_sink(&Output { bench, here }).await;
+    let local_services = Arc::new(LocalServices::new(Vec::new(), Addresses::default(), None));
+    check_sink(&Output { bench, local_services }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_connects_with_connection_info_embedded_and_remote() {
     let bench = Bench::start().await;
-    let nowhere = Arc::new(Here::new(Vec::new(), Addresses::default(), None));
-    for here in [bench.here(), nowhere] {
-        let signalr = bench.signalr(here);
+    let nowhere = Arc::new(LocalServices::new(Vec::new(), Addresses::default(), None));
+    for local_services in [bench.local_services(), nowhere] {
+        let signalr = bench.signalr(local_services);
         let reader = signalr.reader(&spec("signalRConnectionInfo", Direction::In), &bench.settings()).await;
         let reader = reader.expect("the binding is valid");
         let (properties, data) = (properties(), Map::new());
@@ -238,10 +238,10 @@ impl AppSettings for Named {
 async fn write(
     bench: &Bench,
     settings: &dyn AppSettings,
-    here: Arc<Here>,
+    local_services: Arc<LocalServices>,
     item: Json,
 ) -> Result<(), BindingError> {
-    let sink = bench.signalr(here).sink(&spec("signalR", Direction::Out), settings).await?;
+    let sink = bench.signalr(local_services).sink(&spec("signalR", Direction::Out), settings).await?;
     let (properties, data) = (properties(), Map::new());
     let trace = TraceContext::root();
     let context = BindingContext {
@@ -267,11 +267,13 @@ async fn an_identity_based_connection_to_this_process_needs_no_token() {
     let mut settings: Vec<Named> =
         strings.into_iter().map(|string| Named(vec![(DEFAULT_SETTING, string)])).collect();
     settings.push(Named(vec![("AzureSignalRConnectionString__serviceUri", endpoint)]));
-    let nowhere = || Arc::new(Here::new(Vec::new(), Addresses::default(), None));
+    let nowhere = || Arc::new(LocalServices::new(Vec::new(), Addresses::default(), None));
     let count = settings.len();
     for (number, settings) in settings.iter().enumerate() {
         let item = json!({ "target": "number", "userId": "ada", "arguments": [number] });
-        write(&bench, settings, bench.here(), item.clone()).await.expect("the service is in this process");
+        write(&bench, settings, bench.local_services(), item.clone())
+            .await
+            .expect("the service is in this process");
         let error =
             write(&bench, settings, nowhere(), item).await.expect_err("a remote service needs an access key");
         assert!(error.to_string().contains("AccessKey"), "{error}");
@@ -285,21 +287,21 @@ async fn an_identity_based_connection_to_this_process_needs_no_token() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_added_to_a_group_is_a_member_with_later_connections() {
     let bench = Bench::start().await;
-    let (settings, here) = (bench.settings(), || bench.here());
+    let (settings, local_services) = (bench.settings(), || bench.local_services());
     let join = json!({ "userId": "bob", "groupName": "g", "action": "add" });
-    write(&bench, &settings, here(), join).await.expect("the group has capacity");
+    write(&bench, &settings, local_services(), join).await.expect("the group has capacity");
     // The user connects afterwards.
     let base = format!("http://{}", bench.address);
     let access = bench.realtime.client_access(HUB, Some("bob"), &Claims::new(), TOKEN_LIFETIME, &base);
     let access = access.expect("the hub name is valid");
     let mut bob = connect(&access.url, &access.access_token).await;
     let to_group = json!({ "target": "news", "groupName": "g", "arguments": [1] });
-    write(&bench, &settings, here(), to_group.clone()).await.expect("it is sent");
+    write(&bench, &settings, local_services(), to_group.clone()).await.expect("it is sent");
     assert_eq!(bob.arguments_of("news").await.expect("a message"), json!([1]));
     let leave = json!({ "userId": "bob", "groupName": "g", "action": "remove" });
-    write(&bench, &settings, here(), leave).await.expect("the change is stored");
-    write(&bench, &settings, here(), to_group).await.expect("it is sent");
+    write(&bench, &settings, local_services(), leave).await.expect("the change is stored");
+    write(&bench, &settings, local_services(), to_group).await.expect("it is sent");
     let to_all = json!({ "target": "end", "arguments": [] });
-    write(&bench, &settings, here(), to_all).await.expect("it is sent");
+    write(&bench, &settings, local_services(), to_all).await.expect("it is sent");
     assert_eq!(bob.next_json().await.expect("a message")["target"], "end");
 }
