@@ -9,7 +9,7 @@ use crate::error::OpenDatabaseError;
 use crate::files::{mark_path, sync};
 use crate::find::{Found, check_format, find};
 use crate::health::Damage;
-use crate::layout::{AtLoss, Layout};
+use crate::layout::{Layout, LossPolicy};
 use crate::mark::Mark;
 use crate::vfs;
 
@@ -22,7 +22,7 @@ use crate::vfs;
 pub fn backup(layout: &Layout<'_>, to: &Path) -> Result<(), OpenDatabaseError> {
     let failed = |cause| OpenDatabaseError::from_sqlite(layout.path, layout.part, cause);
     vfs::register().map_err(failed)?;
-    if !matches!(find(layout, AtLoss::Refuse)?, Found::Checked) {
+    if !matches!(find(layout, LossPolicy::Refuse)?, Found::Checked) {
         let what = "it has no checksums yet; start this version once with this data folder";
         return Err(OpenDatabaseError::Io(layout.path.to_owned(), std::io::Error::other(what)));
     }

@@ -18,7 +18,7 @@ use crate::error::OpenDatabaseError;
 use crate::files::{mark_path, sync, with_ending};
 use crate::find::{Found, check_format, find, mark};
 use crate::health::{Damage, Health};
-use crate::layout::{AtLoss, Layout};
+use crate::layout::{Layout, LossPolicy};
 use crate::mark::Mark;
 use crate::store_id::StoreId;
 use crate::vfs;
@@ -48,10 +48,10 @@ impl CheckedDatabase {
     /// # Errors
     ///
     /// If it cannot be read, or a file shows that it is not the same database as before. Then nothing is changed.
-    pub fn open(layout: &Layout<'_>, at_loss: AtLoss) -> Result<Self, OpenDatabaseError> {
+    pub fn open(layout: &Layout<'_>, loss_policy: LossPolicy) -> Result<Self, OpenDatabaseError> {
         let failed = |cause| OpenDatabaseError::from_sqlite(layout.path, layout.part, cause);
         vfs::register().map_err(failed)?;
-        match find(layout, at_loss)? {
+        match find(layout, loss_policy)? {
             Found::Nothing => create(layout)?,
             Found::WithoutChecksums => add_checksums(layout)?,
             Found::Checked => {}
@@ -68,10 +68,10 @@ impl CheckedDatabase {
         connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(failed)?;
         check_format(&connection, layout)?;
         let (id, sequence) = identity(&connection).map_err(failed)?;
-        let (mark, damage) = mark(layout, id, sequence, at_loss)?;
+        let (mark, damage) = mark(layout, id, sequence, loss_policy)?;
         let health = Health::default();
         let lost_end = damage.is_some();
-        if let Some(damage) = damage.filter(|_| at_loss == AtLoss::Refuse) {
+        if let Some(damage) = damage.filter(|_| loss_policy == LossPolicy::Refuse) {
             health.set_damaged(damage);
             connection.pragma_update(None, "query_only", true).map_err(failed)?;
         } else {

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use crate::error::OpenDatabaseError;
 use crate::files::{mark_path, set_aside, with_ending};
 use crate::health::Damage;
-use crate::layout::{AtLoss, Layout};
+use crate::layout::{Layout, LossPolicy};
 use crate::mark::{Mark, MarkError};
 use crate::page::{FORMAT_AT, RESERVED_AT, RESERVED_BYTES};
 use crate::store_id::StoreId;
@@ -22,7 +22,7 @@ pub(crate) enum Found {
 
 /// Looks at the files of a database. If it is missing or empty and another file shows that it existed, it is not opened: SQLite
 /// would remove the other files.
-pub(crate) fn find(layout: &Layout<'_>, at_loss: AtLoss) -> Result<Found, OpenDatabaseError> {
+pub(crate) fn find(layout: &Layout<'_>, loss_policy: LossPolicy) -> Result<Found, OpenDatabaseError> {
     let path = layout.path;
     let io = |cause| OpenDatabaseError::Io(path.to_owned(), cause);
     let mut start = [0; 100];
@@ -43,7 +43,7 @@ pub(crate) fn find(layout: &Layout<'_>, at_loss: AtLoss) -> Result<Found, OpenDa
         if !has_log && !has_mark {
             return Ok(Found::Nothing);
         }
-        if at_loss == AtLoss::Accept {
+        if loss_policy == LossPolicy::Accept {
             set_aside(&[path, &log, &with_ending(path, "-shm"), &mark_path(path)])?;
             return Ok(Found::Nothing);
         }
@@ -83,14 +83,14 @@ pub(crate) fn mark(
     layout: &Layout<'_>,
     id: StoreId,
     sequence: u64,
-    at_loss: AtLoss,
+    loss_policy: LossPolicy,
 ) -> Result<(Mark, Option<Damage>), OpenDatabaseError> {
     let path = mark_path(layout.path);
     let mark = match Mark::open(&path) {
         Ok(mark) => mark,
         // Nothing was ever acknowledged, or the operator accepts that this cannot be known.
         Err(MarkError::Missing(_)) if sequence == 0 => return Ok((Mark::create(&path, id, 0)?, None)),
-        Err(MarkError::Missing(_) | MarkError::Damaged(_)) if at_loss == AtLoss::Accept => {
+        Err(MarkError::Missing(_) | MarkError::Damaged(_)) if loss_policy == LossPolicy::Accept => {
             return Ok((Mark::create(&path, id, sequence)?, None));
         }
         Err(cause) => {
@@ -109,7 +109,7 @@ pub(crate) fn mark(
         acknowledged: mark.sequence(),
         part: layout.part,
     };
-    if at_loss == AtLoss::Refuse {
+    if loss_policy == LossPolicy::Refuse {
         return Ok((mark, Some(damage)));
     }
     tracing::warn!("accepted: {damage}");

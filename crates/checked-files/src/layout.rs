@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// What to do if acknowledged data is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AtLoss {
+pub enum LossPolicy {
     /// Fail, or open read-only if something can be read.
     Refuse,
     /// Continue with the remaining data.

@@ -29,7 +29,7 @@ pub use connection::open_reader;
 pub use database::CheckedDatabase;
 pub use error::OpenDatabaseError;
 pub use health::{Damage, Health, is_damage};
-pub use layout::{AtLoss, Layout};
+pub use layout::{Layout, LossPolicy};
 pub use mark::{Mark, MarkError};
 pub use store_id::StoreId;
 pub use verify::verify;

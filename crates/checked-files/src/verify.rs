@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use crate::connection::{connect, identity, integrity};
 use crate::error::OpenDatabaseError;
 use crate::find::{Found, check_format, find, mark};
-use crate::layout::{AtLoss, Layout};
+use crate::layout::{Layout, LossPolicy};
 use crate::page::{self, PAGE_BYTES};
 use crate::{health, vfs};
 
@@ -22,7 +22,7 @@ use crate::{health, vfs};
 pub fn verify(layout: &Layout<'_>) -> Result<Vec<String>, OpenDatabaseError> {
     let failed = |cause| OpenDatabaseError::from_sqlite(layout.path, layout.part, cause);
     vfs::register().map_err(failed)?;
-    match find(layout, AtLoss::Refuse)? {
+    match find(layout, LossPolicy::Refuse)? {
         Found::Nothing => return Ok(Vec::new()),
         Found::WithoutChecksums => {
             let connection =
@@ -35,7 +35,7 @@ pub fn verify(layout: &Layout<'_>) -> Result<Vec<String>, OpenDatabaseError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
     check_format(&connection, layout)?;
     let (id, sequence) = identity(&connection).map_err(failed)?;
-    let (_, damage) = mark(layout, id, sequence, AtLoss::Refuse)?;
+    let (_, damage) = mark(layout, id, sequence, LossPolicy::Refuse)?;
     let mut findings = match integrity(&connection) {
         Ok(findings) => findings,
         // A damaged page ends SQLite's check; the others are read without SQLite.

@@ -142,7 +142,7 @@ impl DocumentRequest {
         Self {
             address,
             origin: format!("{scheme}://{authority}/"),
-            in_process: is_vouched_for(&head.extensions),
+            in_process: is_from_this_process(&head.extensions),
             method: head.method,
             headers: head.headers,
             body,
@@ -182,7 +182,7 @@ impl DocumentRequest {
         self.flag("x-ms-cosmos-is-batch-request")
     }
 
-    pub(crate) fn wants_no_body(&self) -> bool {
+    pub(crate) fn prefers_minimal_response(&self) -> bool {
         self.header("prefer").is_some_and(|prefer| prefer.eq_ignore_ascii_case("return=minimal"))
     }
 
@@ -354,7 +354,7 @@ impl DocumentRequest {
 }
 
 /// Whether the caller is in this process. Other principals (a client of a hub) have no access to documents.
-pub(crate) fn is_vouched_for(extensions: &Extensions) -> bool {
+pub(crate) fn is_from_this_process(extensions: &Extensions) -> bool {
     matches!(extensions.get(), Some(identity::Principal::InProcess { .. }))
 }
 

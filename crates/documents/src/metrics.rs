@@ -101,7 +101,7 @@ impl Metrics {
         self.query_rows.inc_by(rows);
     }
 
-    pub(crate) fn query_page_cut(&self) {
+    pub(crate) fn count_cut_query_page(&self) {
         self.query_pages_cut.inc();
     }
 

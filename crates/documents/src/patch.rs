@@ -49,7 +49,7 @@ impl Condition {
     pub(crate) fn holds_for(&self, item: &Value, now_ts: i64) -> Result<bool, RequestFailure> {
         let meter = Meter::of_steps(QueryBudget { rows: 1, steps: CONDITION_STEPS_MAX });
         let holds = meter.next_row(0)? && query::holds(&self.0, item, now_ts, &meter);
-        Ok(meter.row_is_whole()? && holds)
+        Ok(meter.row_is_complete()? && holds)
     }
 }
 
@@ -160,10 +160,10 @@ impl Operation {
                 *existing(item, &self.path)? = self.value.clone();
                 Ok(())
             }
-            Verb::Remove => take(item, &self.path).map(drop),
+            Verb::Remove => remove_value(item, &self.path).map(drop),
             Verb::Increment => increment(item, &self.path, &self.value),
             Verb::Move => {
-                let value = take(item, &self.from)?;
+                let value = remove_value(item, &self.from)?;
                 put(item, &self.path, value, true)
             }
         }
@@ -226,7 +226,7 @@ fn put(item: &mut Value, path: &[String], value: Value, insert: bool) -> Result<
     }
 }
 
-fn take(item: &mut Value, path: &[String]) -> Result<Value, RequestFailure> {
+fn remove_value(item: &mut Value, path: &[String]) -> Result<Value, RequestFailure> {
     let (last, parents) = path.split_last().expect("a parsed pointer has at least one name");
     let taken = match existing(item, parents)? {
         // The order of the other properties is preserved.

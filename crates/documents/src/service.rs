@@ -26,7 +26,7 @@ use crate::catalog::Container;
 use crate::clock::Clock;
 use crate::error::{RequestFailure, SUBSTATUS_STALE_CONTAINER, sentence};
 use crate::error_table;
-use crate::from_protocol::{Address, ContainerAddress, DocumentRequest, ScriptKind, is_vouched_for};
+use crate::from_protocol::{Address, ContainerAddress, DocumentRequest, ScriptKind, is_from_this_process};
 use crate::metrics::Metrics;
 use crate::store::DocumentStore;
 use crate::to_protocol::{self, Reply};
@@ -171,7 +171,7 @@ impl Service {
 
     /// Verifies the signature, unless the caller is in this process.
     fn authenticate(&self, head: &http::request::Parts) -> Result<(), RequestFailure> {
-        if is_vouched_for(&head.extensions) {
+        if is_from_this_process(&head.extensions) {
             return Ok(());
         }
         let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
@@ -233,12 +233,16 @@ impl Service {
                 ("partition_delete", self.delete_partition(call, owner).await)
             }
             (_, Address::Offers | Address::Offer(_)) => ("offer", self.offers(call).await),
-            (_, address) => ("other", self.elsewhere(call, address)),
+            (_, address) => ("other", self.unsupported_resource(call, address)),
         }
     }
 
     /// Resources that are not supported, or always empty.
-    fn elsewhere(&self, call: &DocumentRequest, address: &Address) -> Result<Reply, RequestFailure> {
+    fn unsupported_resource(
+        &self,
+        call: &DocumentRequest,
+        address: &Address,
+    ) -> Result<Reply, RequestFailure> {
         let reads = call.method == Method::GET || call.is_query();
         match address {
             Address::Scripts(owner, kind, false) if reads => {

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_keeps_what_is_encoded_and_encodes_the_rest() {
+    fn encoded_characters_of_a_path_stay_encoded_and_others_are_encoded() {
         assert_eq!(encode_path("/a%2fb/{x} €%zz#"), "/a%2fb/%7Bx%7D%20%E2%82%AC%25zz%23");
         assert!(matches!(encode_path("/a/b;c=d"), Cow::Borrowed(_)));
     }

@@ -46,7 +46,7 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 use slab::Slab;
-use supervision::{Turned, Turns, Unit, Wait};
+use supervision::{TurnOutcome, Turns, Unit, Wait};
 use tokio::sync::{mpsc, oneshot};
 
 use self::deadlines::{Deadlines, Tick};
@@ -175,14 +175,14 @@ impl ShardTurns {
         Self { shard, inbox, events: Events::with_capacity(EVENTS_MAX), left: TurnResult::Idle, _done: done }
     }
 
-    fn end(&mut self) -> Turned {
+    fn end(&mut self) -> TurnOutcome {
         self.shard.end_all();
-        Turned::Ended
+        TurnOutcome::Ended
     }
 }
 
 impl Turns for ShardTurns {
-    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> TurnOutcome {
         let Self { shard, inbox, events, left, .. } = self;
         let now = Instant::now();
         if shard.has_ended(now) {
@@ -194,7 +194,7 @@ impl Turns for ShardTurns {
         };
         match shard.poll.poll(events, timeout) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Turned::Idle,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return TurnOutcome::Idle,
             Err(error) => {
                 // A shard cannot serve its connections without its poll.
                 tracing::error!(%error, "a shard's poll failed");
@@ -208,7 +208,7 @@ impl Turns for ShardTurns {
         let ready = ready.chain(edge::simulation::take_ready(&shard.poll).into_iter().map(Ready::simulated));
         *left = shard.turn(ready, inbox, began);
         shard.metrics.end_turn(began.elapsed(), shard.pending_bytes);
-        if *left == TurnResult::MoreWork { Turned::Worked } else { Turned::Idle }
+        if *left == TurnResult::MoreWork { TurnOutcome::Worked } else { TurnOutcome::Idle }
     }
 }
 

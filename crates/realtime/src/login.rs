@@ -131,22 +131,22 @@ impl Logins {
     async fn keys(&self, stale: Option<UnixSeconds>, now: UnixSeconds) -> Result<Keys, Rejection> {
         let fresh_s = self.options.refresh_s.get();
         let usable = |keys: &Keys| now.saturating_sub(keys.read_at) < fresh_s && Some(keys.read_at) != stale;
-        if let Some(keys) = self.at_hand(now).filter(usable) {
+        if let Some(keys) = self.cached_keys(now).filter(usable) {
             return Ok(keys);
         }
-        let mut tried = match (self.reading.try_lock(), self.at_hand(now)) {
+        let mut tried = match (self.reading.try_lock(), self.cached_keys(now)) {
             (Ok(tried), _) => tried,
             // Another task reads them, which may take long: the cached keys are used until then.
             (Err(_), Some(keys)) => return Ok(keys),
             (Err(_), None) => self.reading.lock().await,
         };
         // Another task may have read them meanwhile, or failed a moment ago.
-        let at_hand = self.at_hand(now);
-        if let Some(keys) = at_hand.clone().filter(usable) {
+        let cached_keys = self.cached_keys(now);
+        if let Some(keys) = cached_keys.clone().filter(usable) {
             return Ok(keys);
         }
         if tried.is_some_and(|tried| now.saturating_sub(tried) < PAUSE_S) {
-            return at_hand.ok_or_else(unavailable);
+            return cached_keys.ok_or_else(unavailable);
         }
         *tried = Some(now);
         match self.read().await {
@@ -162,12 +162,12 @@ impl Logins {
                     issuer = self.options.issuer,
                     "the keys of the login provider could not be read"
                 );
-                at_hand.ok_or_else(unavailable)
+                cached_keys.ok_or_else(unavailable)
             }
         }
     }
 
-    fn at_hand(&self, now: UnixSeconds) -> Option<Keys> {
+    fn cached_keys(&self, now: UnixSeconds) -> Option<Keys> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
         let longest_s = self.options.refresh_s.get().saturating_mul(STALE_FACTOR);
         keys.filter(|keys| now.saturating_sub(keys.read_at) < longest_s)

@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use supervision::{Turned, simulation};
+use supervision::{TurnOutcome, simulation};
 
 use self::model::{Follower, Items};
 use self::process::{Answer, DocumentProcess, Reply};
@@ -193,7 +193,7 @@ impl<'a> Documents<'a> {
     /// One turn of one of the service's threads.
     fn turn(&mut self) {
         let number = self.chance.below(simulation::threads());
-        if simulation::turn(number) == Turned::Worked {
+        if simulation::turn(number) == TurnOutcome::Worked {
             self.events.add(format_args!("thread {number} worked"));
         }
     }

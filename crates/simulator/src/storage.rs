@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail, ensure};
 use state::{Durability, Epoch, Expect, JournalReadError, Offset, Position};
 use state_embedded::{AcceptLoss, JournalOptions, Options, Store};
-use supervision::{Supervisor, Turned, simulation};
+use supervision::{Supervisor, TurnOutcome, simulation};
 
 use self::calls::{Call, id_of};
 use self::journals::{JournalModel, Loss};
@@ -204,7 +204,7 @@ impl<'a> Storage<'a> {
         if threads > 0 {
             let number = self.chance.below(threads);
             let turned = simulation::turn(number);
-            if turned == Turned::Worked {
+            if turned == TurnOutcome::Worked {
                 self.events.add(format_args!("thread {number} worked"));
             }
         }

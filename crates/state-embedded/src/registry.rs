@@ -23,7 +23,7 @@ use std::thread::Builder;
 use std::time::Duration;
 
 use bytes::Bytes;
-use checked_files::{AtLoss, CheckedDatabase, Health, StoreId};
+use checked_files::{CheckedDatabase, Health, LossPolicy, StoreId};
 use state::{Durability, Expect, Instance, Key, KeyEntry, RegistryError, Version, Watch};
 use supervision::{Supervisor, Thread};
 use tokio::sync::oneshot;
@@ -60,11 +60,11 @@ impl RegistryHandle {
         options: &RegistryOptions,
         clock: Clock,
         metrics: Metrics,
-        at_loss: AtLoss,
+        loss_policy: LossPolicy,
         supervisor: &Supervisor,
     ) -> Result<(Self, RegistryThreads), OpenStoreError> {
         let failed = |cause| OpenStoreError::from_database(file, cause);
-        let database = CheckedDatabase::open(&tables::layout(file), at_loss)
+        let database = CheckedDatabase::open(&tables::layout(file), loss_policy)
             .map_err(|cause| OpenStoreError::from_checked(file, cause))?;
         let health = database.health.clone();
         let id = database.id();

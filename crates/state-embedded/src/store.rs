@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use checked_files::AtLoss;
+use checked_files::LossPolicy;
 use supervision::Supervisor;
 use tempfile::TempDir;
 
@@ -124,12 +124,18 @@ impl Store {
         let recovery_options = journal::RecoveryOptions {
             store: format.store,
             has_no_mark: format.is_new || format.version < 2,
-            at_loss: at_loss(options.accept_loss.journal),
+            loss_policy: loss_policy(options.accept_loss.journal),
         };
         let recovery = journal::Recovery::read(&log, recovery_options)?;
-        let at_loss = at_loss(options.accept_loss.registry);
-        let (registry, registry_threads) =
-            RegistryHandle::open(&database, &options.registry, clock, metrics.clone(), at_loss, supervisor)?;
+        let loss_policy = loss_policy(options.accept_loss.registry);
+        let (registry, registry_threads) = RegistryHandle::open(
+            &database,
+            &options.registry,
+            clock,
+            metrics.clone(),
+            loss_policy,
+            supervisor,
+        )?;
         let found = format;
         format.version = format::VERSION;
         format.is_new = false;
@@ -268,7 +274,7 @@ pub fn verify(directory: &Path) -> Result<Vec<String>, OpenStoreError> {
     check_parts(&format, &database, &log, AcceptLoss::default())?;
     let has_no_mark = format.is_new || format.version < 2;
     let recovery_options =
-        journal::RecoveryOptions { store: format.store, has_no_mark, at_loss: AtLoss::Refuse };
+        journal::RecoveryOptions { store: format.store, has_no_mark, loss_policy: LossPolicy::Refuse };
     // Damage to one part does not stop the check of the other.
     let log = journal::Recovery::read(&log, recovery_options).map(|recovery| recovery.verify());
     let parts = [log, registry::verify(&database)];
@@ -309,8 +315,8 @@ fn check_parts(
     Ok(())
 }
 
-const fn at_loss(is_accepted: bool) -> AtLoss {
-    if is_accepted { AtLoss::Accept } else { AtLoss::Refuse }
+const fn loss_policy(is_accepted: bool) -> LossPolicy {
+    if is_accepted { LossPolicy::Accept } else { LossPolicy::Refuse }
 }
 
 fn create_directory(directory: &Path) -> Result<(), OpenStoreError> {

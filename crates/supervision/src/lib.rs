@@ -32,4 +32,4 @@ pub use supervisor::{Failure, Supervisor};
 pub use thread::Thread;
 pub use turns::Turns;
 pub use unit::Unit;
-pub use wait::{Turned, Wait};
+pub use wait::{TurnOutcome, Wait};

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use crate::wait::{Turned, Wait};
+use crate::wait::{TurnOutcome, Wait};
 
 /// Turns that one join may take: work that has not ended by then never does.
 const JOIN_TURNS_MAX: usize = 100_000;
@@ -12,7 +12,7 @@ const JOIN_TURNS_MAX: usize = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number(usize);
 
-type Work = Box<dyn FnMut(Wait) -> Turned>;
+type Work = Box<dyn FnMut(Wait) -> TurnOutcome>;
 
 thread_local! {
     /// What is to be run; empty where it has ended or is being run.
@@ -47,11 +47,11 @@ pub fn has_ended(number: usize) -> bool {
 }
 
 /// Runs one turn of a thread, by the order in which they were started.
-pub fn turn(number: usize) -> Turned {
+pub fn turn(number: usize) -> TurnOutcome {
     let work = WORK.with_borrow_mut(|all| all.get_mut(number).and_then(Option::take));
-    let Some(mut work) = work else { return Turned::Ended };
+    let Some(mut work) = work else { return TurnOutcome::Ended };
     let turned = work(Wait::Never);
-    if turned != Turned::Ended {
+    if turned != TurnOutcome::Ended {
         WORK.with_borrow_mut(|all| {
             // It may have been forgotten by what it did itself.
             if let Some(place) = all.get_mut(number) {
@@ -65,7 +65,7 @@ pub fn turn(number: usize) -> Turned {
 /// Runs a thread to its end.
 pub(crate) fn join(number: Number) {
     for _ in 0..JOIN_TURNS_MAX {
-        if turn(number.0) == Turned::Ended {
+        if turn(number.0) == TurnOutcome::Ended {
             return;
         }
     }

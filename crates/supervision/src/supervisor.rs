@@ -18,7 +18,7 @@ use crate::restart::Pauses;
 use crate::thread::{Thread, Threads};
 use crate::turns::Turns;
 use crate::unit::Unit;
-use crate::wait::{Turned, Wait};
+use crate::wait::{TurnOutcome, Wait};
 
 /// Knows every thread and task that is to run as long as the process. Cheap to clone; clones are one supervisor.
 #[derive(Clone, Debug, Default)]
@@ -161,11 +161,11 @@ impl Supervisor {
                     if let Some(make) = make.take() {
                         work = Some(make());
                     }
-                    work.as_mut().map_or(Turned::Ended, |work| work.turn(&unit, wait))
+                    work.as_mut().map_or(TurnOutcome::Ended, |work| work.turn(&unit, wait))
                 }));
                 let end = match turned {
-                    Ok(Turned::Ended) if unit.is_released() => None,
-                    Ok(Turned::Ended) => Some(End::Returned),
+                    Ok(TurnOutcome::Ended) if unit.is_released() => None,
+                    Ok(TurnOutcome::Ended) => Some(End::Returned),
                     Err(panic) => Some(End::Panicked(catch::text(&*panic))),
                     Ok(turned) => return turned,
                 };
@@ -174,7 +174,7 @@ impl Supervisor {
                     supervisor.fail(&unit.name, &end);
                 }
                 drop(work.take());
-                Turned::Ended
+                TurnOutcome::Ended
             }
         })
     }
@@ -208,7 +208,7 @@ impl Supervisor {
                 supervisor.restart(&component, &unit.name, &catch::text(&*panic));
                 thread::sleep(if wait == Wait::Never { Duration::ZERO } else { pause });
                 began = None;
-                Turned::Worked
+                TurnOutcome::Worked
             }
         })
     }

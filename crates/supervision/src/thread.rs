@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 #[cfg(feature = "simulation")]
 use crate::simulation;
-use crate::wait::{Turned, Wait};
+use crate::wait::{TurnOutcome, Wait};
 
 /// A supervised thread.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) enum Threads {
 
 impl Threads {
     /// Starts a thread that calls what `make` makes until it answers false.
-    pub(crate) fn start<F: FnMut(Wait) -> Turned + 'static>(
+    pub(crate) fn start<F: FnMut(Wait) -> TurnOutcome + 'static>(
         self,
         builder: thread::Builder,
         make: impl FnOnce() -> F + Send + 'static,
@@ -39,7 +39,7 @@ impl Threads {
         let inner = match self {
             Self::Own => Inner::Own(builder.spawn(move || {
                 let mut turn = make();
-                while turn(Wait::ForWork) != Turned::Ended {}
+                while turn(Wait::ForWork) != TurnOutcome::Ended {}
             })?),
             #[cfg(feature = "simulation")]
             Self::Simulated => Inner::Simulated(simulation::add(Box::new(make()))),

@@ -13,7 +13,7 @@ pub enum Wait {
 
 /// What came of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turned {
+pub enum TurnOutcome {
     /// Something was done.
     Worked,
     /// There was nothing to do.

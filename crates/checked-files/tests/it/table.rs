@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use checked_files::{AtLoss, CheckedDatabase, Layout, OpenDatabaseError};
+use checked_files::{CheckedDatabase, Layout, LossPolicy, OpenDatabaseError};
 use rusqlite::{Connection, params};
 
 /// The tables of format 1 and of today.
@@ -20,11 +20,11 @@ pub(crate) fn file(folder: &Path) -> PathBuf {
 }
 
 pub(crate) fn open(folder: &Path) -> Result<CheckedDatabase, OpenDatabaseError> {
-    CheckedDatabase::open(&layout(&file(folder)), AtLoss::Refuse)
+    CheckedDatabase::open(&layout(&file(folder)), LossPolicy::Refuse)
 }
 
 pub(crate) fn open_accepting(folder: &Path) -> Result<CheckedDatabase, OpenDatabaseError> {
-    CheckedDatabase::open(&layout(&file(folder)), AtLoss::Accept)
+    CheckedDatabase::open(&layout(&file(folder)), LossPolicy::Accept)
 }
 
 pub(crate) fn body(number: i64) -> String {

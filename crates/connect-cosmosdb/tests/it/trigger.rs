@@ -160,7 +160,7 @@ async fn a_start_from_now_keeps_its_position_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_batch_that_was_not_completed_comes_again() {
+async fn a_batch_that_was_not_completed_is_delivered_again() {
     let fake = account();
     fake.put("demo", "cards", json!({"id": "a"}));
     let host = connector(&fake, "one");

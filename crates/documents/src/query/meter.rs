@@ -118,7 +118,7 @@ impl<'a> Meter<'a> {
 
     /// Whether the current row was evaluated completely. If not, the page ends before it. A row that exceeds the budget of a whole page
     /// is an error, because the next page would not get further.
-    pub(crate) fn row_is_whole(&self) -> Result<bool, RequestFailure> {
+    pub(crate) fn row_is_complete(&self) -> Result<bool, RequestFailure> {
         match self.stop.get() {
             None => Ok(true),
             Some(Stop::CallerGone) => Err(RequestFailure::caller_gone()),
@@ -209,7 +209,7 @@ mod tests {
         let meter = meter(&|| true, &|| false);
         assert_eq!(meter.next_row(0), Ok(true));
         assert!(meter.step());
-        assert_eq!(meter.row_is_whole(), Ok(true));
+        assert_eq!(meter.row_is_complete(), Ok(true));
         assert_eq!((meter.next_row(0), meter.was_cut(), meter.rows()), (Ok(false), true, 1));
     }
 
@@ -220,13 +220,13 @@ mod tests {
         assert_eq!((taken, rows.was_cut()), (3, true));
         let steps = meter(&|| false, &|| false);
         assert_eq!(steps.next_row(16 * 900), Ok(true));
-        assert_eq!((steps.row_is_whole(), steps.next_row(16 * 200)), (Ok(true), Ok(true)));
+        assert_eq!((steps.row_is_complete(), steps.next_row(16 * 200)), (Ok(true), Ok(true)));
         assert!(!steps.step(), "the second row is too much for what is left");
-        assert_eq!((steps.row_is_whole(), steps.was_cut()), (Ok(false), true));
+        assert_eq!((steps.row_is_complete(), steps.was_cut()), (Ok(false), true));
         let large = meter(&|| false, &|| false);
         assert_eq!(large.next_row(16 * 1001), Ok(true));
         assert!(!large.step());
-        assert!(large.row_is_whole().is_err(), "the next page would get no further");
+        assert!(large.row_is_complete().is_err(), "the next page would get no further");
     }
 
     #[test]
@@ -238,12 +238,12 @@ mod tests {
         assert_eq!(meter.next_row(0), Ok(true));
         gone.set(true);
         assert!(!(0..=LOOK_EVERY).all(|_| meter.step()));
-        assert!(meter.row_is_whole().is_err());
+        assert!(meter.row_is_complete().is_err());
         gone.set(false);
         assert!(meter.next_row(0).is_err(), "it is not begun again");
         let meter = Meter::new(QueryBudget { rows: 9, steps: 1_000_000_000 }, watch);
         assert_eq!(meter.next_row(0), Ok(true));
         assert!(meter.build(ROW_BYTES_MAX) && !meter.build(1));
-        assert!(meter.row_is_whole().is_err());
+        assert!(meter.row_is_complete().is_err());
     }
 }

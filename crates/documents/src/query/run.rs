@@ -178,7 +178,7 @@ impl Run<'_> {
         }
         let ended = self.rows.each(resume.number, self.meter, &mut |number, row| {
             let text = if self.keeps(&row) { self.shown(&self.scope(&row)) } else { None };
-            if !self.meter.row_is_whole()? {
+            if !self.meter.row_is_complete()? {
                 return Ok(RowResult::Unfinished);
             }
             let Some(text) = text else { return Ok(RowResult::Continue) };
@@ -242,7 +242,7 @@ impl Run<'_> {
                 let Some(row) = self.rows.one(number)? else { continue };
                 let allowed = again.meter.next_row(weight(&row))?;
                 let key = again.sort_key(number, &row, after.as_ref());
-                if !allowed || !again.meter.row_is_whole()? {
+                if !allowed || !again.meter.row_is_complete()? {
                     return Err(RequestFailure::bad_request(
                         "ORDER BY over items of this size needs more steps than a request may take (query_steps_max). Request smaller pages, or filter the items.",
                     ));
@@ -256,7 +256,7 @@ impl Run<'_> {
         }
         self.rows.each(scanned, self.meter, &mut |number, row| {
             let key = self.sort_key(number, &row, after.as_ref());
-            if !self.meter.row_is_whole()? {
+            if !self.meter.row_is_complete()? {
                 return Ok(RowResult::Unfinished);
             }
             if let Some(key) = key {
@@ -303,7 +303,7 @@ impl Run<'_> {
             let Some(row) = self.rows.one(key.1)? else { continue };
             let allowed = showing.meter.next_row(weight(&row))?;
             let text = if allowed { showing.shown(&showing.scope(&row)) } else { None };
-            if !allowed || !showing.meter.row_is_whole()? {
+            if !allowed || !showing.meter.row_is_complete()? {
                 more = true;
                 break;
             }
@@ -328,7 +328,7 @@ impl Run<'_> {
             let scope = self.scope(&row);
             let of = if self.keeps(&row) { self.query.aggregates.as_slice() } else { &[] };
             let values: Vec<_> = of.iter().map(|(_, of)| evaluate(of, &scope)).collect();
-            if !self.meter.row_is_whole()? {
+            if !self.meter.row_is_complete()? {
                 return Ok(RowResult::Unfinished);
             }
             for ((sum, (aggregate, _)), value) in sums.iter_mut().zip(of).zip(&values) {
@@ -343,7 +343,7 @@ impl Run<'_> {
         })?;
         if let ScanEnd::Interrupted(last) = ended {
             resume.number = last;
-            resume.keep_sums(&sums);
+            resume.save_sums(&sums);
             return Ok(ResultPage { rows: Vec::new(), continuation: Some(resume.encode()?) });
         }
         let pairs = sums.into_iter().zip(&self.query.aggregates);
@@ -353,7 +353,7 @@ impl Run<'_> {
             EvaluationScope { root: None, aggregates: &aggregates, now_ts: self.now_ts, meter: &showing };
         let wanted = self.query.offset == 0 && self.query.limit != Some(0);
         let row = if wanted { self.shown(&scope) } else { None };
-        showing.row_is_whole()?;
+        showing.row_is_complete()?;
         Ok(ResultPage { rows: row.into_iter().collect(), continuation: None })
     }
 }

@@ -131,7 +131,7 @@ impl Service {
                 let result = read(connection, meter);
                 metrics.query_rows(meter.rows());
                 if meter.was_cut() {
-                    metrics.query_page_cut();
+                    metrics.count_cut_query_page();
                 }
                 result
             })

@@ -224,6 +224,10 @@ fn write_reply(call: &DocumentRequest, container: &Container, outcome: &ItemResu
         return Reply::empty(StatusCode::NO_CONTENT).of_container(container, lsn);
     };
     let status = if outcome.created { StatusCode::CREATED } else { StatusCode::OK };
-    let body = if call.wants_no_body() { String::new() } else { to_protocol::item(container, item, false) };
+    let body = if call.prefers_minimal_response() {
+        String::new()
+    } else {
+        to_protocol::item(container, item, false)
+    };
     Reply::new(status, body).with("etag", item_etag(container.number, item.lsn)).of_container(container, lsn)
 }

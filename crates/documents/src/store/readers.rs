@@ -17,7 +17,7 @@ use super::schema;
 use crate::error::RequestFailure;
 use crate::metrics::{Metrics, ReadPool};
 use crate::{Error, Options};
-use supervision::{Supervisor, Thread, Turned, Turns, Unit, Wait};
+use supervision::{Supervisor, Thread, TurnOutcome, Turns, Unit, Wait};
 
 /// Operations of SQLite's virtual machine between two checks for cancellation.
 const OPERATIONS_PER_LOOK: i32 = 10_000;
@@ -172,7 +172,7 @@ struct ReaderTurns {
 
 impl Turns for ReaderTurns {
     /// Executes one read. Ends when the queue is closed and empty.
-    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> TurnOutcome {
         let job = {
             let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
             match wait {
@@ -183,10 +183,10 @@ impl Turns for ReaderTurns {
         match job {
             Ok(job) => {
                 self.reader.execute(job, unit);
-                Turned::Worked
+                TurnOutcome::Worked
             }
-            Err(TryRecvError::Empty) => Turned::Idle,
-            Err(TryRecvError::Disconnected) => Turned::Ended,
+            Err(TryRecvError::Empty) => TurnOutcome::Idle,
+            Err(TryRecvError::Disconnected) => TurnOutcome::Ended,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
-use checked_files::{AtLoss, CheckedDatabase, Health, Layout};
+use checked_files::{CheckedDatabase, Health, Layout, LossPolicy};
 use rusqlite::Connection;
 
 use crate::{Error, Options};
@@ -75,8 +75,8 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
 /// Opens the file for writing; creates it if it does not exist.
 pub(super) fn open(options: &Options, path: &Path) -> Result<CheckedDatabase, Error> {
     let layout = Layout { part: PART, path, format: FORMAT, tables: TABLES, cache_kib: 8192 };
-    let at_loss = if options.accept_loss { AtLoss::Accept } else { AtLoss::Refuse };
-    let database = CheckedDatabase::open(&layout, at_loss)?;
+    let loss_policy = if options.accept_loss { LossPolicy::Accept } else { LossPolicy::Refuse };
+    let database = CheckedDatabase::open(&layout, loss_policy)?;
     if let Some(bytes_max) = options.database_bytes_max {
         let failed = |cause| Error::Database { path: path.to_owned(), cause };
         let connection = &database.connection;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use checked_files::CheckedDatabase;
 use rusqlite::TransactionBehavior;
-use supervision::{Supervisor, Thread, Turned, Turns, Unit, Wait, is_mutated};
+use supervision::{Supervisor, Thread, TurnOutcome, Turns, Unit, Wait, is_mutated};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::reserve::DiskReserve;
@@ -148,16 +148,16 @@ struct WriterTurns {
 
 impl Turns for WriterTurns {
     /// Writes one group. Ends when the queue is closed and empty.
-    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> TurnOutcome {
         let turned = match self.next_job(wait) {
             Ok(first) => {
                 unit.fault_point();
                 let group = self.group(first);
                 commit_group(&mut self.context, group);
-                Turned::Worked
+                TurnOutcome::Worked
             }
-            Err(RecvTimeoutError::Timeout) => Turned::Idle,
-            Err(RecvTimeoutError::Disconnected) => return Turned::Ended,
+            Err(RecvTimeoutError::Timeout) => TurnOutcome::Idle,
+            Err(RecvTimeoutError::Disconnected) => return TurnOutcome::Ended,
         };
         if Instant::now() >= self.sweep_due {
             sweep(&self.context, self.limits.sweep_items_max);

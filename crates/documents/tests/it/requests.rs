@@ -248,7 +248,7 @@ async fn unsupported_features_are_rejected_by_name() {
 }
 
 #[tokio::test]
-async fn a_client_in_direct_mode_is_told_to_use_gateway_mode() {
+async fn a_client_in_direct_mode_is_refused_with_a_hint_at_gateway_mode() {
     let client = Client::with_container(CONTAINER).await;
     // The request of .NET, which signs it for the item that it will read.
     let question = "/addresses/?$resolveFor=dbs%2fd%2fcolls%2fc%2fdocs&$filter=protocol%20eq%20rntbd&$partitionKeyRangeIds=0";
@@ -318,7 +318,7 @@ async fn both_account_keys_are_accepted() {
 }
 
 /// A body memory budget that is used up while the second value exists.
-async fn without_room() -> (Budget, Vec<BufferedBody>) {
+async fn exhausted_budget() -> (Budget, Vec<BufferedBody>) {
     let options = http_messages::Options {
         memory_bytes_max: 1024 * 1024,
         wait_ms: 20,
@@ -335,7 +335,7 @@ async fn without_room() -> (Budget, Vec<BufferedBody>) {
 
 #[tokio::test]
 async fn a_body_that_exceeds_the_memory_budget_is_throttled() {
-    let (bodies, held) = without_room().await;
+    let (bodies, held) = exhausted_budget().await;
     let client = Client::new().with_bodies(bodies);
     let refused = client.send("POST /dbs", r#"{"id":"d"}"#).await;
     // SDKs wait this long and try again.

@@ -49,7 +49,7 @@ fn the_first_matching_route_is_chosen() {
 }
 
 #[test]
-fn a_trailing_slash_is_kept_only_in_a_catch_all() {
+fn a_trailing_slash_is_preserved_only_in_a_catch_all() {
     check("a/b", "GET /a/b/", expect!["a/b {}"]);
     check("a/b", "GET /a/b//", expect!["not found"]);
     check("a/b", "GET //a/b", expect!["not found"]);

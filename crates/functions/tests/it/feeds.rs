@@ -109,7 +109,7 @@ async fn a_function_that_throws_does_not_stop_the_feed() {
 }
 
 #[tokio::test]
-async fn a_batch_whose_worker_dies_comes_again() {
+async fn a_batch_whose_worker_dies_is_delivered_again() {
     let feed = Feed::default();
     let texts = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&texts);
@@ -189,7 +189,7 @@ async fn deliveries_of_different_keys_run_in_parallel_and_those_of_one_key_in_or
 }
 
 #[tokio::test]
-async fn a_failed_delivery_is_dead_lettered_with_the_error_if_its_source_says_so() {
+async fn a_failed_delivery_is_dead_lettered_with_the_error_if_its_source_requests_it() {
     let feed = Feed::default();
     feed.set_after_failure(AfterFailure::DeadLetter);
     let host = Setup::default()
@@ -215,7 +215,7 @@ async fn a_failed_delivery_is_dead_lettered_with_the_error_if_its_source_says_so
 }
 
 #[tokio::test]
-async fn a_failed_delivery_comes_again_if_its_source_says_so() {
+async fn a_failed_delivery_is_repeated_if_its_source_requests_it() {
     let feed = Feed::default();
     feed.set_after_failure(AfterFailure::Abandon);
     let calls = Arc::new(AtomicUsize::new(0));

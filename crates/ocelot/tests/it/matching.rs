@@ -77,7 +77,7 @@ fn services_are_found_by_name_with_the_path_of_each_request() {
 }
 
 #[test]
-fn an_expression_with_a_back_reference_works_and_one_that_is_none_is_refused() {
+fn an_expression_with_a_back_reference_matches_and_an_invalid_one_is_refused() {
     let router = router(&json!({"Routes": [route("/v1/([a-z])-\\1", "/x")]}));
     assert_eq!(target(&router, "/v1/a-a", &[]).as_deref(), Ok("/x"));
     assert_eq!(target(&router, "/v1/a-b", &[]), Err(404));
@@ -104,7 +104,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn the_index_finds_the_route_that_comes_first(
+    fn the_index_returns_the_first_matching_route(
         templates in proptest::collection::vec("(/(a|b|A|\\{x\\}|\\{y\\}|a\\{z\\}|a\\.b)){1,3}/?", 1..8),
         path in "(/(a|b|B|ab|aXb|)){1,4}",
     ) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::EngineHandle;
-use super::wake::{Reserved, When, reserve};
+use super::wake::{Reserved, WakeTime, reserve};
 use crate::command::ShardCommand;
 use crate::publish::PublishJob;
 use crate::send_span::SendSpan;
@@ -80,7 +80,7 @@ impl EngineHandle {
 
     async fn send(&self, publish: Publish, recorded_position: Option<StreamPosition>) -> Result<(), Stopped> {
         let shards = self.shards_of(&publish.target);
-        let permits = reserve(shards, When::Soon).await?;
+        let permits = reserve(shards, WakeTime::Soon).await?;
         self.distribute(publish, recorded_position, permits);
         Ok(())
     }

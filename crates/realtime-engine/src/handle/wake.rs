@@ -2,7 +2,7 @@
 //!
 //! Putting a command into the queue and waking the shard is one call ([`ShardSender::send`], [`Reserved::send`]). [`WakeState`]
 //! decides whether a call wakes the shard's thread: once for all commands that the shard has not read yet, and for published
-//! messages once for all that are published while the runtime runs the tasks that are ready ([`When::Soon`]).
+//! messages once for all that are published while the runtime runs the tasks that are ready ([`WakeTime::Soon`]).
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -27,12 +27,12 @@ pub(crate) struct ShardSender {
 pub(super) struct Reserved<'a> {
     permit: mpsc::Permit<'a, ShardCommand>,
     waker: &'a Arc<ShardWaker>,
-    when: When,
+    when: WakeTime,
 }
 
 /// When a shard is woken for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
+pub(super) enum WakeTime {
     /// At once.
     Now,
     /// When the runtime has run the tasks that are ready now; outside a runtime at once. Requests that arrive together wake the
@@ -74,7 +74,7 @@ impl WakeState {
     }
 
     /// A promise is due. Returns whether to wake the shard, because it has not read its queue since the promise.
-    fn keep_promise(&self) -> bool {
+    fn wake_if_promised(&self) -> bool {
         self.0.load(Ordering::Acquire) & PROMISED != 0 && self.wake_now()
     }
 
@@ -96,15 +96,15 @@ impl ShardWaker {
         self.state.reset();
     }
 
-    fn wake(self: &Arc<Self>, when: When) {
+    fn wake(self: &Arc<Self>, when: WakeTime) {
         match when {
-            When::Now if self.state.wake_now() => self.wake_thread(),
-            When::Soon if self.state.wake_soon() => {
+            WakeTime::Now if self.state.wake_now() => self.wake_thread(),
+            WakeTime::Soon if self.state.wake_soon() => {
                 let promise = Arc::new(DeferredWake(Arc::clone(self))).into();
                 // Passes the promise to the runtime; nothing waits here. Outside a runtime it is woken at once.
                 let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&promise));
             }
-            When::Now | When::Soon => {}
+            WakeTime::Now | WakeTime::Soon => {}
         }
     }
 
@@ -121,7 +121,7 @@ impl Wake for DeferredWake {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.0.state.keep_promise() {
+        if self.0.state.wake_if_promised() {
             self.0.wake_thread();
         }
     }
@@ -134,7 +134,7 @@ impl ShardSender {
 
     /// Sends a command and wakes the shard. Waits while the queue is full.
     pub(super) async fn send(&self, command: ShardCommand) -> Result<(), Stopped> {
-        self.reserve(When::Now).await?.send(command);
+        self.reserve(WakeTime::Now).await?.send(command);
         Ok(())
     }
 
@@ -147,16 +147,16 @@ impl ShardSender {
     /// A permit for a command that wakes the shard at once.
     pub(super) fn try_reserve(&self) -> Result<Reserved<'_>, TrySendError<()>> {
         let permit = self.commands.try_reserve()?;
-        Ok(Reserved { permit, waker: &self.waker, when: When::Now })
+        Ok(Reserved { permit, waker: &self.waker, when: WakeTime::Now })
     }
 
-    async fn reserve(&self, when: When) -> Result<Reserved<'_>, Stopped> {
+    async fn reserve(&self, when: WakeTime) -> Result<Reserved<'_>, Stopped> {
         let mut permit = pin!(self.commands.reserve());
         let wake_and_poll = |context: &mut Context<'_>| {
             let polled = Pin::as_mut(&mut permit).poll(context);
             if polled.is_pending() {
                 // With a full queue, do not wait for a promise whose runtime may have ended.
-                self.waker.wake(When::Now);
+                self.waker.wake(WakeTime::Now);
             }
             polled
         };
@@ -174,7 +174,7 @@ impl Reserved<'_> {
 }
 
 /// A permit in the queue of each shard, so that a message reaches all of them or none.
-pub(super) async fn reserve(shards: &[ShardSender], when: When) -> Result<Vec<Reserved<'_>>, Stopped> {
+pub(super) async fn reserve(shards: &[ShardSender], when: WakeTime) -> Result<Vec<Reserved<'_>>, Stopped> {
     let mut reserved = Vec::with_capacity(shards.len());
     for shard in shards {
         reserved.push(shard.reserve(when).await?);
@@ -223,14 +223,14 @@ mod tests {
     ];
 
     #[test]
-    fn each_operation_wakes_or_promises_as_in_the_table() {
+    fn each_operation_wakes_the_shard_or_defers_the_wake() {
         for (name, steps) in CASES {
             let state = WakeState::default();
             for (number, step) in steps.iter().enumerate() {
                 let (expected, actual) = match *step {
                     Now(expected) => (expected, state.wake_now()),
                     Soon(expected) => (expected, state.wake_soon()),
-                    Due(expected) => (expected, state.keep_promise()),
+                    Due(expected) => (expected, state.wake_if_promised()),
                     Look => (false, {
                         state.reset();
                         false
@@ -257,8 +257,8 @@ mod tests {
     async fn messages_sent_together_wake_the_shard_once_no_other_task_is_ready() {
         let mut poll = mio::Poll::new().unwrap();
         let (shard, _queue) = shard(&poll);
-        shard.waker.wake(When::Soon);
-        shard.waker.wake(When::Soon);
+        shard.waker.wake(WakeTime::Soon);
+        shard.waker.wake(WakeTime::Soon);
         assert!(!is_woken(&mut poll));
         tokio::task::yield_now().await;
         assert!(is_woken(&mut poll));
@@ -268,7 +268,7 @@ mod tests {
     fn outside_a_runtime_the_shard_is_woken_at_once() {
         let mut poll = mio::Poll::new().unwrap();
         let (shard, _queue) = shard(&poll);
-        shard.waker.wake(When::Soon);
+        shard.waker.wake(WakeTime::Soon);
         assert!(is_woken(&mut poll));
     }
 
@@ -278,10 +278,10 @@ mod tests {
         let (shard, mut queue) = shard(&poll);
         let forget = || ShardCommand::Drain { cut_after: Duration::ZERO };
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime().block_on(async { shard.reserve(When::Soon).await.unwrap().send(forget()) });
+        runtime().block_on(async { shard.reserve(WakeTime::Soon).await.unwrap().send(forget()) });
         assert!(!is_woken(&mut poll), "this runtime has ended before it was out of tasks");
         runtime().block_on(async {
-            let mut next = pin!(shard.reserve(When::Soon));
+            let mut next = pin!(shard.reserve(WakeTime::Soon));
             let polled = std::future::poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
             assert!(polled.is_pending());
             assert!(is_woken(&mut poll));

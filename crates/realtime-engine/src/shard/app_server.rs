@@ -187,9 +187,9 @@ impl Shard {
 /// Whether a handshake response of an app server accepts the client: it has no error.
 fn is_accepted(answer: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
-    struct Wire {
+    struct ErrorField {
         error: Option<serde::de::IgnoredAny>,
     }
     let record = answer.split(|byte| *byte == signalr_protocol::RECORD_SEPARATOR).next().unwrap_or_default();
-    serde_json::from_slice::<Wire>(record).is_ok_and(|wire| wire.error.is_none())
+    serde_json::from_slice::<ErrorField>(record).is_ok_and(|wire| wire.error.is_none())
 }

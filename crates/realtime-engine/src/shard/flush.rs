@@ -109,7 +109,7 @@ impl Shard {
                 }
                 self.metrics.turn.frames += u64::from(frame_list.frames());
                 if connection.is_closing() {
-                    self.shut(slot);
+                    self.shut_down_writing(slot);
                 }
             }
             // The buffered frames are sent on a new socket.
@@ -165,7 +165,7 @@ impl Shard {
             connection.last_sent_at = self.now;
         }
         match outcome {
-            Outcome::Written if connection.is_closing() => self.shut(slot),
+            Outcome::Written if connection.is_closing() => self.shut_down_writing(slot),
             Outcome::Written => {}
             Outcome::Blocked => turn.blocked_writes += 1,
             Outcome::Lost => self.lose_socket(slot),
@@ -173,7 +173,7 @@ impl Shard {
     }
 
     /// The last byte was written: shuts down our side; the client or the deadline ends the connection.
-    fn shut(&mut self, slot: Slot) {
+    fn shut_down_writing(&mut self, slot: Slot) {
         let connection = &mut self.connections[slot as usize];
         if !matches!(connection.state, ConnectionState::Closing { shut: false }) {
             return;

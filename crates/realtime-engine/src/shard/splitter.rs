@@ -16,12 +16,12 @@ pub(crate) struct MessageSplitter {
     bytes_max: usize,
     /// The start of a message that is collected.
     collected: Vec<u8>,
-    long: Option<Long>,
+    long: Option<LongMessage>,
 }
 
 /// A long message of which parts were returned.
 #[derive(Debug)]
-struct Long {
+struct LongMessage {
     /// The number of missing bytes, if the framing has the length.
     left: Option<usize>,
     bytes: usize,
@@ -71,7 +71,7 @@ impl MessageSplitter {
     ) -> Result<(), E> {
         while !input.is_empty() {
             let used = if self.long.is_some() {
-                self.continue_long(input, &mut each)?
+                self.continue_long_message(input, &mut each)?
             } else if self.collected.is_empty() {
                 self.begin(input, &mut each)?
             } else {
@@ -93,7 +93,7 @@ impl MessageSplitter {
             return Ok(used);
         }
         if input.len() > COLLECTED_BYTES_MAX {
-            self.start_long(input, each)?;
+            self.start_long_message(input, each)?;
         } else {
             self.collected.extend_from_slice(input);
         }
@@ -130,12 +130,12 @@ impl MessageSplitter {
             }
         } else if self.collected.len() > COLLECTED_BYTES_MAX {
             let beginning = std::mem::take(&mut self.collected);
-            self.start_long(&beginning, each)?;
+            self.start_long_message(&beginning, each)?;
         }
         Ok(used)
     }
 
-    fn start_long<E: From<FramingError>>(
+    fn start_long_message<E: From<FramingError>>(
         &mut self,
         bytes: &[u8],
         each: &mut impl FnMut(SplitPart<'_>) -> Result<(), E>,
@@ -148,12 +148,12 @@ impl MessageSplitter {
             },
         };
         let is_sequenced = prefix_is_sequenced(self.protocol, &bytes[prefix..]);
-        self.long = Some(Long { left, bytes: bytes.len() });
+        self.long = Some(LongMessage { left, bytes: bytes.len() });
         each(SplitPart::LongStart { bytes, is_sequenced })
     }
 
     /// In the middle of a long message.
-    fn continue_long<E: From<FramingError>>(
+    fn continue_long_message<E: From<FramingError>>(
         &mut self,
         input: &[u8],
         each: &mut impl FnMut(SplitPart<'_>) -> Result<(), E>,

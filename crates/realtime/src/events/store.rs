@@ -77,7 +77,10 @@ impl Records {
     }
 
     /// The records of earlier processes, at most `records_max`.
-    pub(crate) async fn left_over(&self, records_max: usize) -> Result<Vec<RecordKey>, RegistryError> {
+    pub(crate) async fn records_of_earlier_processes(
+        &self,
+        records_max: usize,
+    ) -> Result<Vec<RecordKey>, RegistryError> {
         let prefix = RecordKey::prefix(self.node);
         let (mut record_keys, mut after) = (Vec::new(), None);
         loop {

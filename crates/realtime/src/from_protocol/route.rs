@@ -128,7 +128,7 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Routed, Rejection> {
             ("", vec![(Method::GET, Operation::AccessKey)])
         }
         [hubs, hub, rest @ ..] if is(hubs, "hubs") && rest.iter().all(|segment| !segment.is_empty()) => {
-            (*hub, table(&with_plain_words(rest)))
+            (*hub, table(&with_canonical_case(rest)))
         }
         _ => return Err(unknown(path)),
     };
@@ -175,7 +175,7 @@ const WORDS: [&str; 12] = [
 
 /// The segments, with the fixed ones spelled as in the table: their case is ignored, as in ASP.NET Core. The case of names is
 /// not.
-fn with_plain_words<'a>(segments: &[&'a str]) -> Vec<&'a str> {
+fn with_canonical_case<'a>(segments: &[&'a str]) -> Vec<&'a str> {
     let plain = |(place, segment): (usize, &&'a str)| {
         let word = WORDS.iter().find(|word| place % 2 == 0 && word.eq_ignore_ascii_case(segment));
         *word.unwrap_or(segment)

@@ -50,7 +50,7 @@ pub(super) struct Forwarding {
 
 /// The bytes that were held back when a client migrates.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct HeldBack {
+pub(super) struct BufferedBytes {
     /// The bytes for the new app server.
     pub(super) bytes: Vec<u8>,
     /// Whether the last message is incomplete.
@@ -143,12 +143,12 @@ impl Forwarding {
     }
 
     /// The client has another app server: returns the bytes for it, and opens again.
-    pub(super) fn move_on(&mut self, protocol: HubProtocol) -> HeldBack {
+    pub(super) fn move_on(&mut self, protocol: HubProtocol) -> BufferedBytes {
         let mut unanswered: Vec<_> = self.pending.drain().collect();
         unanswered.sort_unstable();
         self.forwarded = 0;
         let bytes = self.reopen(protocol);
-        HeldBack { bytes, is_partial: self.is_incomplete(), unanswered }
+        BufferedBytes { bytes, is_partial: self.is_incomplete(), unanswered }
     }
 
     /// The client stays with its app server: returns the bytes that were not forwarded, and whether the last message is incomplete. Opens again.

@@ -97,9 +97,10 @@ impl Dispatcher {
             // `run` is called once.
             let _ = self.0.methods.set(methods);
         }
-        let left_over = self.0.records.left_over(self.0.event_options.parked_max.get()).await?;
+        let records_of_earlier_processes =
+            self.0.records.records_of_earlier_processes(self.0.event_options.parked_max.get()).await?;
         let (stop, stopped) = oneshot::channel();
-        let scheduler = Scheduler::new(Arc::clone(&self.0), clients, left_over);
+        let scheduler = Scheduler::new(Arc::clone(&self.0), clients, records_of_earlier_processes);
         let supervisor = supervisor.clone();
         let scheduler = tokio::spawn(async move {
             // The supervisor already knows that it ended.

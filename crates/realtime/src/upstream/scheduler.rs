@@ -63,7 +63,11 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    pub(crate) fn new(shared: Arc<Shared>, clients: Arc<dyn Clients>, left_over: Vec<RecordKey>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        clients: Arc<dyn Clients>,
+        records_of_earlier_processes: Vec<RecordKey>,
+    ) -> Self {
         let now = Instant::now();
         let queues = ConnectionQueues::new(shared.limits(), Retries::new(&shared.event_options));
         // The seed only spreads retries; it differs between processes.
@@ -76,7 +80,7 @@ impl Scheduler {
             connection_progress: HashMap::new(),
             streamed_responses: StreamedResponses::default(),
             undelivered: HashMap::new(),
-            parked: left_over.into(),
+            parked: records_of_earlier_processes.into(),
             loading: 0,
             load_again_at: now,
             trim_at: now,

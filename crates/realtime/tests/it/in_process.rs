@@ -136,7 +136,7 @@ async fn a_connection_event_is_delivered_again_until_the_upstream_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_nobody_wants_after_all_is_no_dead_letter() {
+async fn an_event_that_no_listener_accepts_is_not_a_dead_letter() {
     let mut stage = Stage::start(options()).await;
     let mut ada = connect(&stage.listening, HubProtocol::Json, &[]).await;
     assert!(stage.next().await.answer.send(Ok(None)).is_ok());

@@ -168,7 +168,7 @@ async fn a_user_is_in_a_group_without_being_connected() {
 }
 
 /// A memory budget that is used up while the second value exists.
-async fn without_room() -> (Budget, Vec<BufferedBody>) {
+async fn exhausted_budget() -> (Budget, Vec<BufferedBody>) {
     let options = http_messages::Options {
         memory_bytes_max: 1024 * 1024,
         wait_ms: 20,
@@ -185,7 +185,7 @@ async fn without_room() -> (Budget, Vec<BufferedBody>) {
 
 #[tokio::test]
 async fn a_body_without_capacity_gets_503_with_retry_after() {
-    let (bodies, held) = without_room().await;
+    let (bodies, held) = exhausted_budget().await;
     let folder = tempfile::tempdir().expect("a folder");
     let fixture = Fixture::start_with(options(), folder.path(), bodies).await;
     check(&fixture, "POST /api/v1/hubs/chat", MESSAGE, &expect![[r#"

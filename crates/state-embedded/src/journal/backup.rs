@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use checked_files::AtLoss;
+use checked_files::LossPolicy;
 
 use super::recovery::{Recovery, RecoveryOptions};
 use crate::error::OpenStoreError;
@@ -21,7 +21,7 @@ pub(crate) fn backup(directory: &Path, to: &Path, store: u32) -> Result<(), Open
     loop {
         tries += 1;
         let copied = copy(directory, to).map_err(|cause| OpenStoreError::from_io(directory, cause));
-        let options = RecoveryOptions { store, has_no_mark: false, at_loss: AtLoss::Refuse };
+        let options = RecoveryOptions { store, has_no_mark: false, loss_policy: LossPolicy::Refuse };
         let read = copied.and_then(|()| Recovery::read(to, options));
         match read {
             Ok(recovery) if recovery.verify().is_empty() => return Ok(()),

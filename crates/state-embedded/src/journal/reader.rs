@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use checked_files::{Damage, Health};
 use state::{Entry, Epoch, JournalReadError, Offset, Position};
-use supervision::{Turned, Turns, Unit, Wait};
+use supervision::{TurnOutcome, Turns, Unit, Wait};
 use tokio::sync::oneshot;
 
 use super::frame::{self, FrameKind, HEADER_BYTES};
@@ -58,13 +58,13 @@ pub(super) struct JournalReaderTurns {
 
 impl Turns for JournalReaderTurns {
     /// Answers the waiting requests. Ends when the queue is closed and empty.
-    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> TurnOutcome {
         // Dropped by a panic, so that the callers learn of it.
         let mut reads = Vec::new();
         match self.queues[self.number].pop_all(&mut reads, wait.until(None)) {
             Popped::Items => {}
-            Popped::Deadline => return Turned::Idle,
-            Popped::Closed => return Turned::Ended,
+            Popped::Deadline => return TurnOutcome::Idle,
+            Popped::Closed => return TurnOutcome::Ended,
         }
         unit.fault_point();
         for read in reads {
@@ -73,7 +73,7 @@ impl Turns for JournalReaderTurns {
             // The caller may no longer wait for it.
             drop(read.reply.send(entries));
         }
-        Turned::Worked
+        TurnOutcome::Worked
     }
 }
 

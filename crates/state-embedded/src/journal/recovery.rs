@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use checked_files::{AtLoss, Mark, MarkError, StoreId};
+use checked_files::{LossPolicy, Mark, MarkError, StoreId};
 
 use super::reader;
 use super::recover::{self, Recovered};
@@ -21,7 +21,7 @@ pub(crate) struct RecoveryOptions {
     /// Whether the log is new or of a version that wrote no mark.
     pub(crate) has_no_mark: bool,
     /// What to do if acknowledged records are missing.
-    pub(crate) at_loss: AtLoss,
+    pub(crate) loss_policy: LossPolicy,
 }
 
 /// A log that was read and can be opened.
@@ -45,7 +45,7 @@ impl Recovery {
     ///
     /// If it is damaged, or if acknowledged records are missing.
     pub(crate) fn read(directory: &Path, options: RecoveryOptions) -> Result<Self, OpenStoreError> {
-        let is_accepted = options.at_loss == AtLoss::Accept;
+        let is_accepted = options.loss_policy == LossPolicy::Accept;
         let failed = |cause| OpenStoreError::from_io(directory, cause);
         if !directory.try_exists().map_err(failed)? {
             let marked = Mark::open(&mark_path(directory)).ok().filter(|mark| mark.sequence() > 0);

@@ -14,7 +14,7 @@ use bytes::{Buf, BufMut};
 
 use super::index::FrameRun;
 use crate::platform;
-use supervision::{Supervisor, Thread, Turned, Turns, Unit, Wait};
+use supervision::{Supervisor, Thread, TurnOutcome, Turns, Unit, Wait};
 
 /// Zeros are written in chunks of this size, so that they do not fill the device's queue.
 const ZEROS_BYTES: usize = 256 << 10;
@@ -241,7 +241,7 @@ impl SpareShared {
 }
 
 impl Turns for SpareTurns {
-    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> TurnOutcome {
         unit.fault_point();
         let shared = &self.0;
         let mut state = shared.lock();
@@ -249,10 +249,10 @@ impl Turns for SpareTurns {
             match *state {
                 SpareState::Closed => {
                     unit.release();
-                    return Turned::Ended;
+                    return TurnOutcome::Ended;
                 }
                 SpareState::Requested(bytes) => break bytes,
-                _ if wait == Wait::Never => return Turned::Idle,
+                _ if wait == Wait::Never => return TurnOutcome::Idle,
                 _ => state = shared.changed.wait(state).expect("no thread panics with the spare's lock"),
             }
         };
@@ -271,7 +271,7 @@ impl Turns for SpareTurns {
             };
         }
         shared.changed.notify_all();
-        Turned::Worked
+        TurnOutcome::Worked
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::BufMut;
 use checked_files::{Damage, Health, Mark};
 use state::{Epoch, Offset, Position, Record};
-use supervision::{Turned, Turns, Unit, Wait};
+use supervision::{TurnOutcome, Turns, Unit, Wait};
 
 pub(super) use self::command::JournalCommand;
 use self::command::{JournalOutcome, WriteFailure};
@@ -86,14 +86,14 @@ impl JournalWriterTurns {
 
 impl Turns for JournalWriterTurns {
     /// Executes the waiting commands. Ends when the queue is closed and empty.
-    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> TurnOutcome {
         let Self { writer, queue, commands } = self;
         match queue.pop_all(commands, wait.until(None)) {
             Popped::Items => {}
-            Popped::Deadline => return Turned::Idle,
+            Popped::Deadline => return TurnOutcome::Idle,
             Popped::Closed => {
                 writer.shared.end();
-                return Turned::Ended;
+                return TurnOutcome::Ended;
             }
         }
         unit.fault_point();
@@ -102,7 +102,7 @@ impl Turns for JournalWriterTurns {
             let group = writer.split_group(commands);
             writer.commit(group);
         }
-        Turned::Worked
+        TurnOutcome::Worked
     }
 }
 

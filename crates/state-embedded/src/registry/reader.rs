@@ -6,7 +6,7 @@ use std::sync::Arc;
 use checked_files::Health;
 use rusqlite::Connection;
 use state::{Instance, Key, KeyEntry, RegistryError};
-use supervision::{Turned, Turns, Unit, Wait};
+use supervision::{TurnOutcome, Turns, Unit, Wait};
 
 use super::read::{KeyPage, PageRange, RegistryRead};
 use super::session::{InstanceKey, SessionKeys, Shared};
@@ -28,19 +28,19 @@ pub(super) struct RegistryReaderTurns {
 
 impl Turns for RegistryReaderTurns {
     /// Answers the waiting requests. Ends when the queue is closed and empty.
-    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> TurnOutcome {
         // Dropped by a panic, so that the callers learn of it.
         let mut reads = Vec::new();
         match self.queue.pop_all(&mut reads, wait.until(None)) {
             Popped::Items => {}
-            Popped::Deadline => return Turned::Idle,
-            Popped::Closed => return Turned::Ended,
+            Popped::Deadline => return TurnOutcome::Idle,
+            Popped::Closed => return TurnOutcome::Ended,
         }
         unit.fault_point();
         for read in reads {
             self.reader.execute(read);
         }
-        Turned::Worked
+        TurnOutcome::Worked
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use checked_files::CheckedDatabase;
 use state::Version;
-use supervision::{Turned, Turns, Unit, Wait};
+use supervision::{TurnOutcome, Turns, Unit, Wait};
 
 use super::command::{BatchFailed, RegistryCommand};
 use super::session::Shared;
@@ -48,13 +48,13 @@ impl RegistryWriterTurns {
 
 impl Turns for RegistryWriterTurns {
     /// Executes the waiting commands, and removes expired keys. Ends when the queue is closed and empty.
-    fn turn(&mut self, unit: &Unit, wait: Wait) -> Turned {
+    fn turn(&mut self, unit: &Unit, wait: Wait) -> TurnOutcome {
         let Self { writer, queue, commands, swept } = self;
         let expires = writer.state.has_expiring || !writer.state.session_expiry.is_empty();
         let popped = queue.pop_all(commands, wait.until(expires.then(|| *swept + SWEEP_EVERY)));
         if popped == Popped::Closed {
             writer.shared.close_watches();
-            return Turned::Ended;
+            return TurnOutcome::Ended;
         }
         unit.fault_point();
         writer.execute(commands);
@@ -62,7 +62,7 @@ impl Turns for RegistryWriterTurns {
             writer.sweep();
             *swept = Instant::now();
         }
-        if popped == Popped::Items { Turned::Worked } else { Turned::Idle }
+        if popped == Popped::Items { TurnOutcome::Worked } else { TurnOutcome::Idle }
     }
 }
 

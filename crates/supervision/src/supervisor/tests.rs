@@ -121,10 +121,10 @@ fn components_say_whether_they_are_ready() {
 struct Three(u32);
 
 impl Turns for Three {
-    fn turn(&mut self, unit: &Unit, _wait: Wait) -> Turned {
+    fn turn(&mut self, unit: &Unit, _wait: Wait) -> TurnOutcome {
         unit.fault_point();
         self.0 += 1;
-        if self.0 < 3 { Turned::Worked } else { Turned::Ended }
+        if self.0 < 3 { TurnOutcome::Worked } else { TurnOutcome::Ended }
     }
 }
 
@@ -152,10 +152,10 @@ fn a_simulated_thread_runs_when_its_turn_is_called_and_continues_after_a_restart
     let thread = supervisor.restarting_turns(thread::Builder::new(), "reader", Three(0));
     let thread = thread.expect("nothing is started");
     supervisor.panic_next("reader");
-    assert_eq!(crate::simulation::turn(0), Turned::Worked, "it panics and starts again");
-    assert_eq!(crate::simulation::turn(0), Turned::Worked);
+    assert_eq!(crate::simulation::turn(0), TurnOutcome::Worked, "it panics and starts again");
+    assert_eq!(crate::simulation::turn(0), TurnOutcome::Worked);
     thread.join().expect("nothing panics");
-    assert_eq!(crate::simulation::turn(0), Turned::Ended);
+    assert_eq!(crate::simulation::turn(0), TurnOutcome::Ended);
     crate::simulation::forget();
     assert_eq!(crate::simulation::threads(), 0);
 }

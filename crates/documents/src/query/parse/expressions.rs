@@ -39,7 +39,7 @@ impl Parser<'_> {
             if negated && COMPARISON >= least {
                 self.at += 1;
             }
-            let Some(infix) = self.infix()?.filter(|infix| infix.strength() >= least) else { break };
+            let Some(infix) = self.infix()?.filter(|infix| infix.precedence() >= least) else { break };
             if !matches!(infix, Infix::And | Infix::Or) {
                 chain += 1;
                 self.check_chain(chain)?;
@@ -59,7 +59,7 @@ impl Parser<'_> {
     }
 
     fn after_infix(&mut self, left: Expression, infix: Infix) -> Result<Expression, SqlError> {
-        let strength = infix.strength();
+        let precedence = infix.precedence();
         self.at += 1;
         Ok(match infix {
             Infix::Or => {
@@ -67,7 +67,7 @@ impl Parser<'_> {
                 if self.ors > LOGICAL_MAX {
                     return Err(self.too_many("'OR' operators", LOGICAL_MAX));
                 }
-                let right = self.climb(strength + 1)?;
+                let right = self.climb(precedence + 1)?;
                 match left {
                     Expression::Or(mut parts) => {
                         parts.push(right);
@@ -81,7 +81,7 @@ impl Parser<'_> {
                 if self.ands > LOGICAL_MAX {
                     return Err(self.too_many("'AND' operators", LOGICAL_MAX));
                 }
-                let right = self.climb(strength + 1)?;
+                let right = self.climb(precedence + 1)?;
                 match left {
                     Expression::And(mut parts) => {
                         parts.push(right);
@@ -91,7 +91,7 @@ impl Parser<'_> {
                 }
             }
             Infix::Binary(operator, _) => {
-                let right = self.climb(strength + 1)?;
+                let right = self.climb(precedence + 1)?;
                 Expression::Binary(operator, Box::new(left), Box::new(right))
             }
             Infix::In => {
@@ -113,7 +113,7 @@ impl Parser<'_> {
 
     /// The infix operator at the current token, without consuming it.
     fn infix(&self) -> Result<Option<Infix>, SqlError> {
-        let binary = |operator, strength| Ok(Some(Infix::Binary(operator, strength)));
+        let binary = |operator, precedence| Ok(Some(Infix::Binary(operator, precedence)));
         match &self.peek().kind {
             SqlTokenKind::Word(word) => match word.to_ascii_uppercase().as_str() {
                 "OR" => Ok(Some(Infix::Or)),
@@ -359,12 +359,12 @@ impl Parser<'_> {
 }
 
 impl Infix {
-    fn strength(self) -> u8 {
+    fn precedence(self) -> u8 {
         match self {
             Self::Or => OR,
             Self::And => AND,
             Self::In | Self::Between => COMPARISON,
-            Self::Binary(_, strength) => strength,
+            Self::Binary(_, precedence) => precedence,
         }
     }
 }

@@ -102,7 +102,7 @@ impl Continuation {
         self.sums.iter().map(Accumulator::restored).collect()
     }
 
-    pub(super) fn keep_sums(&mut self, sums: &[Accumulator]) {
+    pub(super) fn save_sums(&mut self, sums: &[Accumulator]) {
         self.sums = sums.iter().map(Accumulator::saved).collect();
     }
 

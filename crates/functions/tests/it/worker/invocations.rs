@@ -59,7 +59,7 @@ async fn stored_bytes_are_read_in_parts_between_other_messages() {
 }
 
 #[tokio::test]
-async fn the_environment_is_the_given_one_without_variables_that_mislead_workers() {
+async fn the_environment_is_passed_on_without_variables_that_mislead_workers() {
     let given = [("MINE", "yes"), ("CONTAINER_NAME", "c"), ("WEBSITE_INSTANCE_ID", "i")];
     let running = start_loaded(&given, PoolOptions::default()).await;
     let TypedData::Json(json) = returned(running.call("environment").await.expect("answered")) else {

@@ -147,22 +147,22 @@ mod tests {
     /// Accepts the number of bytes that its script says, would block, or fails.
     #[derive(Default)]
     struct Script {
-        takes: VecDeque<Take>,
+        takes: VecDeque<WriteStep>,
         taken: Vec<u8>,
     }
 
     #[derive(Clone, Copy, Debug)]
-    enum Take {
+    enum WriteStep {
         Bytes(usize),
         Block,
         Break,
     }
-    use Take::{Block, Break};
+    use WriteStep::{Block, Break};
 
     impl Script {
         fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
             match self.takes.pop_front().expect("the script has a line for each write") {
-                Take::Bytes(most) => {
+                WriteStep::Bytes(most) => {
                     let length = most.min(bytes.len());
                     self.taken.extend_from_slice(&bytes[..length]);
                     Ok(length)
@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    const ALL: Take = Take::Bytes(usize::MAX);
+    const ALL: WriteStep = WriteStep::Bytes(usize::MAX);
 
     fn frame(text: &str, class: Class) -> Frame {
         Frame::new(Bytes::copy_from_slice(text.as_bytes()), class, 0)
@@ -202,12 +202,12 @@ mod tests {
 
     /// Name, what the socket accepts of the frames `ab`, `cd`, `ef` (6 bytes), the report (outcome, writes, bytes, frames), and
     /// what is left.
-    type WriteCase = (&'static str, &'static [Take], (Outcome, u64, usize, u64), &'static str);
+    type WriteCase = (&'static str, &'static [WriteStep], (Outcome, u64, usize, u64), &'static str);
 
     #[rustfmt::skip]
     const RUNS: &[WriteCase] = &[
         ("everything is accepted", &[ALL], (Outcome::Written, 1, 6, 3), ""),
-        ("a part is accepted: the rest is pending, and frames count when complete", &[Take::Bytes(3)], (Outcome::Blocked, 1, 3, 0), "def"),
+        ("a part is accepted: the rest is pending, and frames count when complete", &[WriteStep::Bytes(3)], (Outcome::Blocked, 1, 3, 0), "def"),
         ("nothing is accepted: everything is pending", &[Block], (Outcome::Blocked, 1, 0, 0), "abcdef"),
         ("the socket is broken: nothing is pending", &[Break], (Outcome::Lost, 1, 0, 0), ""),
     ];
@@ -215,10 +215,10 @@ mod tests {
     #[rustfmt::skip]
     const BACKLOGS: &[WriteCase] = &[
         ("everything is accepted in one write", &[ALL], (Outcome::Written, 1, 6, 3), ""),
-        ("writes continue until the socket blocks", &[Take::Bytes(3), Take::Bytes(2), Block], (Outcome::Blocked, 3, 5, 2), "f"),
-        ("short writes continue to the end", &[Take::Bytes(5), ALL], (Outcome::Written, 2, 6, 3), ""),
+        ("writes continue until the socket blocks", &[WriteStep::Bytes(3), WriteStep::Bytes(2), Block], (Outcome::Blocked, 3, 5, 2), "f"),
+        ("short writes continue to the end", &[WriteStep::Bytes(5), ALL], (Outcome::Written, 2, 6, 3), ""),
         ("nothing is accepted", &[Block], (Outcome::Blocked, 1, 0, 0), "abcdef"),
-        ("the socket breaks after a part", &[Take::Bytes(2), Break], (Outcome::Lost, 2, 2, 1), "cdef"),
+        ("the socket breaks after a part", &[WriteStep::Bytes(2), Break], (Outcome::Lost, 2, 2, 1), "cdef"),
     ];
 
     fn rest(backlog: Option<Backlog>) -> String {

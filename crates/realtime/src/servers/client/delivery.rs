@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_in_parts_of_any_size_are_delivered_whole() {
+    fn messages_in_parts_of_any_size_are_delivered_complete() {
         check(
             HubProtocol::Json,
             &[b"{", b"}\x1e", b"{\"a\":1}\x1e{\"type\":2", b",\"invocationId\":\"1\",\"item\":1", b"}\x1e"],

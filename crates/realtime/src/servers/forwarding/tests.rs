@@ -45,7 +45,7 @@ fn while_draining_new_invocations_are_held_until_the_old_ones_complete() {
     let held_back = forwarding.move_on(JSON);
     assert_eq!(
         held_back,
-        HeldBack { bytes: call("2").into_bytes(), is_partial: false, unanswered: Vec::new() }
+        BufferedBytes { bytes: call("2").into_bytes(), is_partial: false, unanswered: Vec::new() }
     );
     // The held invocation runs on the new server now.
     assert!(!forwarding.is_drained());
@@ -96,7 +96,7 @@ fn while_draining_a_message_that_was_forwarded_in_part_is_forwarded_to_its_end()
 }
 
 #[test]
-fn a_partial_message_goes_whole_to_a_new_server_and_its_rest_to_the_old_one() {
+fn a_partial_message_is_repeated_to_a_new_server_and_continued_to_the_old_one() {
     let (first, second) = (call("1"), call("2"));
     let (begin, end) = first.split_at(10);
     let both = first.clone() + &second;

@@ -72,14 +72,14 @@ pub(super) async fn access_key(shared: &Arc<Shared>, head: &Parts) -> Result<Res
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Rotate {
-    renew: Vec<Which>,
+    renew: Vec<KeyName>,
     primary: Option<String>,
     secondary: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Which {
+enum KeyName {
     Primary,
     Secondary,
 }
@@ -96,10 +96,10 @@ async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Respon
     let rotate: Rotate = serde_json::from_slice(&body).map_err(|error| {
         Rejection::new(&error_table::INVALID_BODY, format!("the body is invalid: {error}"))
     })?;
-    let change = |which: Which, given: Option<&String>| match given {
+    let change = |which: KeyName, given: Option<&String>| match given {
         Some(key) if !rotate.renew.contains(&which) => {
             AccessKey::new(key.as_str()).map(KeyChange::Set).map_err(|error| {
-                let name = if which == Which::Primary { "primary" } else { "secondary" };
+                let name = if which == KeyName::Primary { "primary" } else { "secondary" };
                 Rejection::new(&error_table::INVALID_KEY, error.to_string()).about(name)
             })
         }
@@ -111,8 +111,8 @@ async fn rotate(shared: &Arc<Shared>, head: &Parts, body: Body) -> Result<Respon
         None => Ok(KeyChange::Keep),
     };
     let rotation = KeyRotation {
-        primary: change(Which::Primary, rotate.primary.as_ref())?,
-        secondary: change(Which::Secondary, rotate.secondary.as_ref())?,
+        primary: change(KeyName::Primary, rotate.primary.as_ref())?,
+        secondary: change(KeyName::Secondary, rotate.secondary.as_ref())?,
     };
     let keys = shared.keys.rotate(rotation).await.map_err(|error| match error {
         KeyError::Public(which) => Rejection::new(&error_table::INVALID_KEY, error.to_string()).about(which),

@@ -21,7 +21,7 @@ use realtime_engine::{
 };
 
 /// Bytes of stream items that are passed to a client at a time.
-const PIECE_BYTES: usize = 64 * 1024;
+const ITEM_BATCH_BYTES: usize = 64 * 1024;
 
 /// How long one request waits for a client that reads slowly.
 const STREAM_PATIENCE: Duration = Duration::from_secs(10);
@@ -79,11 +79,11 @@ impl RestRequest<'_> {
         let of = StreamOf { hub: &self.hub, connection, stream };
         let (count, mut sent) = (items.len(), 0);
         let deadline = Instant::now() + STREAM_PATIENCE;
-        for piece in pieces(items, end) {
-            let length = piece.messages.len();
+        for batch in batches(items, end) {
+            let length = batch.messages.len();
             let patience = deadline.saturating_duration_since(Instant::now());
             let engine = &self.shared.engine;
-            let state = engine.send_in_stream(of, piece.messages, piece.is_end, self.trace(), patience);
+            let state = engine.send_in_stream(of, batch.messages, batch.is_end, self.trace(), patience);
             match state.await? {
                 StreamState::Sent { .. } => sent += length,
                 StreamState::NoConnection => return Err(no_connection()),
@@ -186,17 +186,17 @@ fn truth(text: &str) -> Result<bool, ()> {
 }
 
 /// A part of the items that a request sends in a stream.
-struct Piece {
+struct ItemBatch {
     messages: Vec<OutgoingMessage>,
     is_end: bool,
 }
 
-/// Splits items into parts of [`PIECE_BYTES`]; the last part also has the end.
-fn pieces(items: Vec<OutgoingMessage>, end: Option<OutgoingMessage>) -> Vec<Piece> {
-    let (mut pieces, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
+/// Splits items into parts of [`ITEM_BATCH_BYTES`]; the last part also has the end.
+fn batches(items: Vec<OutgoingMessage>, end: Option<OutgoingMessage>) -> Vec<ItemBatch> {
+    let (mut batches, mut messages, mut bytes) = (Vec::new(), Vec::new(), 0);
     for item in items {
-        if bytes > 0 && bytes + item.bytes() > PIECE_BYTES {
-            pieces.push(Piece { messages: std::mem::take(&mut messages), is_end: false });
+        if bytes > 0 && bytes + item.bytes() > ITEM_BATCH_BYTES {
+            batches.push(ItemBatch { messages: std::mem::take(&mut messages), is_end: false });
             bytes = 0;
         }
         // Bytes that a frame adds to an item.
@@ -205,8 +205,8 @@ fn pieces(items: Vec<OutgoingMessage>, end: Option<OutgoingMessage>) -> Vec<Piec
     }
     let is_end = end.is_some();
     messages.extend(end);
-    pieces.push(Piece { messages, is_end });
-    pieces
+    batches.push(ItemBatch { messages, is_end });
+    batches
 }
 
 fn end_of(stream: &str, reason: Option<&str>) -> OutgoingMessage {

@@ -295,14 +295,14 @@ async fn an_expired_token_is_refused_everywhere() {
     let key = AccessKey::new(KEY).unwrap();
     // Outside the leeway for clocks.
     let ended = identity::sign(&Claims::new(), AUDIENCE, now() - 600, now() - 10, &key, Algorithm::Hs256);
-    let told = refusal_in_words(&listening, &ended).await;
+    let told = refusal_text(&listening, &ended).await;
     assert!(told.starts_with(&format!("401 the token expired at {}", now() - 10).as_str()[..30]), "{told}");
     let within = identity::sign(&Claims::new(), AUDIENCE, now() - 600, now() - 1, &key, Algorithm::Hs512);
-    assert!(refusal_in_words(&listening, &within).await.starts_with("200 "));
+    assert!(refusal_text(&listening, &within).await.starts_with("200 "));
     listening.stop().await;
 }
 
-async fn refusal_in_words(listening: &Listening, token: &str) -> String {
+async fn refusal_text(listening: &Listening, token: &str) -> String {
     let path = format!("/client/negotiate?hub=chat&access_token={token}");
     let answer = Http::new(&listening.authority).send("POST", &path, &[], "").await.unwrap();
     format!("{} {}", answer.status.as_u16(), answer.text())

@@ -15,13 +15,13 @@ const HANDSHAKE: &str = "{\"protocol\":\"json\",\"version\":1}\u{1e}";
 
 /// A client that has negotiated and violates the protocol.
 #[derive(Clone)]
-struct Rogue {
+struct MisbehavingClient {
     http: Http,
     id: String,
     authorization: String,
 }
 
-impl Rogue {
+impl MisbehavingClient {
     async fn negotiate(listening: &Listening, claims: &[(&str, &str)]) -> Self {
         let http = Http::new(&listening.authority);
         let authorization = format!("Bearer {}", client_token("chat", claims));
@@ -124,7 +124,7 @@ async fn requests_without_a_connection_are_refused() {
     let answer = http.send("POST", &long, &[("authorization", &authorization)], "").await.unwrap();
     assert_eq!(answer.status, 404);
     // Negotiated, but not open: a POST is stored until the first GET, and a DELETE is refused.
-    let rogue = Rogue::negotiate(&listening, &[]).await;
+    let rogue = MisbehavingClient::negotiate(&listening, &[]).await;
     rogue.check("POST", HANDSHAKE, &expect!["200"]).await;
     let answer = rogue.send("DELETE", &[], "").await;
     assert_eq!((answer.status.as_u16(), answer.text().as_str()), (404, unknown));
@@ -135,7 +135,7 @@ async fn requests_without_a_connection_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_token_is_refused_for_another_user() {
     let listening = Fixture::start(options()).await.listen();
-    let ada = Rogue::negotiate(&listening, &[("sub", "ada")]).await;
+    let ada = MisbehavingClient::negotiate(&listening, &[("sub", "ada")]).await;
     ada.check("GET", "", &expect!["200"]).await;
     let mut thief = ada.clone();
     for authorization in [
@@ -162,7 +162,7 @@ async fn a_connection_token_is_refused_for_another_user() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cannot_change_its_transport_or_have_two_readers() {
     let listening = Fixture::start(options()).await.listen();
-    let rogue = Rogue::negotiate(&listening, &[]).await;
+    let rogue = MisbehavingClient::negotiate(&listening, &[]).await;
     let events = rogue.streaming(&listening).await;
     let accept = [("accept", "text/event-stream")];
     let twice = rogue.send("GET", &accept, "").await;
@@ -181,7 +181,7 @@ async fn a_connection_cannot_change_its_transport_or_have_two_readers() {
     let (_, head) = RawSocket::upgrade(&listening.authority, &path, "").await.unwrap();
     assert!(head.starts_with("HTTP/1.1 400 ") || head.starts_with("HTTP/1.1 409 "), "{head}");
     drop(events);
-    let polling = Rogue::polling(&listening).await;
+    let polling = MisbehavingClient::polling(&listening).await;
     assert_eq!(polling.send("GET", &accept, "").await.status, 400);
     polling.check("DELETE", "", &expect!["202"]).await;
     assert_eq!(polling.send("DELETE", &[], "").await.status, 404, "twice");
@@ -195,7 +195,7 @@ async fn a_connection_cannot_change_its_transport_or_have_two_readers() {
 async fn messagepack_over_server_sent_events_is_refused() {
     let listening = Fixture::start(options()).await.listen();
     for protocol in ["messagepack", "blazorpack"] {
-        let rogue = Rogue::negotiate(&listening, &[]).await;
+        let rogue = MisbehavingClient::negotiate(&listening, &[]).await;
         let mut events = rogue.streaming(&listening).await;
         let record = format!("{{\"protocol\":\"{protocol}\",\"version\":1}}\u{1e}");
         assert_eq!(rogue.send("POST", &[], record).await.status, 200);
@@ -210,7 +210,7 @@ async fn messagepack_over_server_sent_events_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_handshake_is_reported_to_a_later_poll() {
     let listening = Fixture::start(options()).await.listen();
-    let rogue = Rogue::negotiate(&listening, &[]).await;
+    let rogue = MisbehavingClient::negotiate(&listening, &[]).await;
     rogue.check("GET", "", &expect!["200"]).await;
     rogue.check("POST", "nonsense\u{1e}", &expect!["200"]).await;
     let told = rogue.send("GET", &[], "").await.text();
@@ -222,7 +222,7 @@ async fn a_refused_handshake_is_reported_to_a_later_poll() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_with_the_token_of_a_websocket_are_refused() {
     let listening = Fixture::start(options()).await.listen();
-    let rogue = Rogue::negotiate(&listening, &[]).await;
+    let rogue = MisbehavingClient::negotiate(&listening, &[]).await;
     let field = format!("authorization: {}\r\n", rogue.authorization);
     let (mut socket, head) = RawSocket::upgrade(&listening.authority, &rogue.path(), &field).await.unwrap();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
@@ -245,7 +245,7 @@ async fn bodies_have_the_size_limits_of_frames() {
     let listening = Fixture::start(Options { engine, ..options() }).await.listen();
     for (body, status) in [(vec![b' '; 10_009], 413), (vec![b' '; 60_000], 413), (vec![b' '; 1_000_000], 413)]
     {
-        let rogue = Rogue::polling(&listening).await;
+        let rogue = MisbehavingClient::polling(&listening).await;
         let answer = rogue.send("POST", &[], body).await;
         assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
         // The connection stays open: the refused body never reached it.
@@ -259,7 +259,7 @@ async fn bodies_have_the_size_limits_of_frames() {
         assert!(rogue.send("GET", &[], "").await.text().contains("\"invocationId\":\"1\""));
     }
     // Parts below the limit, of a message above it.
-    let rogue = Rogue::polling(&listening).await;
+    let rogue = MisbehavingClient::polling(&listening).await;
     rogue.check("POST", &"x".repeat(9_000), &expect!["200"]).await;
     rogue.check("POST", &"x".repeat(9_000), &expect!["200"]).await;
     let text = rogue.send("GET", &[], "").await.text();
@@ -267,7 +267,7 @@ async fn bodies_have_the_size_limits_of_frames() {
         text,
         "{\"type\":7,\"error\":\"a message of more than 10000 bytes is not allowed\",\"allowReconnect\":true}\u{1e}"
     );
-    let rogue = Rogue::polling(&listening).await;
+    let rogue = MisbehavingClient::polling(&listening).await;
     for encoding in ["gzip", "br"] {
         let answer = rogue.send("POST", &[("content-encoding", encoding)], "\u{1f}").await;
         assert_eq!(answer.status, 415, "{}", answer.text());
@@ -285,7 +285,7 @@ async fn invalid_messages_over_http_transports_close_with_the_reason() {
         (b"{\"type\":1,\"target\":\"x\",\"arguments\":[\"\xff\"]}\x1e", "Error reading JSON."),
         (b"{}\x1e", "Missing required property 'type'."),
     ] {
-        let rogue = Rogue::polling(&listening).await;
+        let rogue = MisbehavingClient::polling(&listening).await;
         assert_eq!(rogue.send("POST", &[], bytes).await.status, 200);
         let poll = rogue.send("GET", &[], "").await;
         let close = format!("{{\"type\":7,\"error\":\"{expected}\",\"allowReconnect\":true}}\u{1e}");
@@ -296,7 +296,7 @@ async fn invalid_messages_over_http_transports_close_with_the_reason() {
         );
     }
     // The same before the handshake.
-    let rogue = Rogue::negotiate(&listening, &[]).await;
+    let rogue = MisbehavingClient::negotiate(&listening, &[]).await;
     rogue.check("GET", "", &expect!["200"]).await;
     let nonsense = rogue.send("POST", &[], "nonsense\u{1e}");
     let (told, posted) = tokio::join!(rogue.send("GET", &[], ""), nonsense);
@@ -311,7 +311,7 @@ async fn invalid_messages_over_http_transports_close_with_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_concurrent_polls_only_the_newest_receives_messages() {
     let listening = Fixture::start(Options { poll_interval_ms: 60_000, ..options() }).await.listen();
-    let rogue = Rogue::polling(&listening).await;
+    let rogue = MisbehavingClient::polling(&listening).await;
     let mut polls = JoinSet::new();
     for _ in 0..200 {
         let rogue = rogue.clone();
@@ -342,8 +342,8 @@ async fn a_client_that_stops_polling_is_closed() {
     };
     let listening = Fixture::start(Options { engine, ..options() }).await.listen();
     // A poll that is never followed by another one; a client with too many pending bytes; and hundreds without a handshake.
-    let _lost = Rogue::polling(&listening).await;
-    let flooded = Rogue::polling(&listening).await;
+    let _lost = MisbehavingClient::polling(&listening).await;
+    let flooded = MisbehavingClient::polling(&listening).await;
     for _ in 0..20 {
         publish(&listening, &"x".repeat(20_000)).await;
     }
@@ -351,7 +351,7 @@ async fn a_client_that_stops_polling_is_closed() {
     assert!([200, 204, 404].contains(&told.status.as_u16()));
     assert!(told.body.len() < 200_000, "{} bytes waited", told.body.len());
     for number in 0..300 {
-        let rogue = Rogue::negotiate(&listening, &[]).await;
+        let rogue = MisbehavingClient::negotiate(&listening, &[]).await;
         if number % 2 == 0 {
             rogue.check("GET", "", &expect!["200"]).await;
         } else {
@@ -367,7 +367,7 @@ async fn a_client_that_stops_polling_is_closed() {
 async fn an_event_stream_that_is_not_read_is_closed_and_others_are_served() {
     let engine = realtime_engine::Options { pending_bytes_max: 65_536, ..options().engine };
     let listening = Fixture::start(Options { engine, ..options() }).await.listen();
-    let rogue = Rogue::negotiate(&listening, &[]).await;
+    let rogue = MisbehavingClient::negotiate(&listening, &[]).await;
     let lazy = rogue.streaming(&listening).await;
     rogue.check("POST", HANDSHAKE, &expect!["200"]).await;
     let mut reader = super::connected(&listening, signalr_protocol::HubProtocol::Json).await;
@@ -409,7 +409,7 @@ async fn extreme_claim_values_do_not_stop_the_shards() {
         socket.send(&frame(0x81, HANDSHAKE.as_bytes())).await.unwrap();
         let heard = socket.heard().await.unwrap();
         assert!(heard == "text {}\u{1e}" || heard.starts_with("close 1008"), "{claim} {value}: {heard}");
-        let rogue = Rogue::negotiate(&listening, &[(claim, value)]).await;
+        let rogue = MisbehavingClient::negotiate(&listening, &[(claim, value)]).await;
         rogue.check("GET", "", &expect!["200"]).await;
         rogue.check("POST", HANDSHAKE, &expect!["200"]).await;
     }

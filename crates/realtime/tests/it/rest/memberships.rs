@@ -16,7 +16,7 @@ async fn start_in(folder: &Path) -> World {
 }
 
 /// Checks which clients are in a group: exactly its members receive a message to it.
-async fn are_in(world: &World, clients: &mut [&mut Client], group: &str, expected: &[bool]) {
+async fn assert_memberships(world: &World, clients: &mut [&mut Client], group: &str, expected: &[bool]) {
     world.expect(202, &format!("POST groups/{group}/:send"), json!({ "target": "g" })).await;
     world.mark().await;
     for (client, expected) in clients.iter_mut().zip(expected) {
@@ -45,7 +45,7 @@ async fn memberships_of_users_exist_after_a_restart() {
     ] {
         world.expect(200, line, Value::Null).await;
     }
-    are_in(&world, &mut [&mut ada], "present", &[true]).await;
+    assert_memberships(&world, &mut [&mut ada], "present", &[true]).await;
     world.expect(204, "DELETE users/ada/groups/left", Value::Null).await;
     world.expect(204, "DELETE users/bob/groups", Value::Null).await;
     world.expect(204, &format!("DELETE users/{user}/groups/other"), Value::Null).await;
@@ -66,7 +66,7 @@ async fn memberships_of_users_exist_after_a_restart() {
         (long.as_str(), [false, false, true]),
         ("other", [false; 3]),
     ] {
-        are_in(&world, &mut [&mut ada, &mut bob, &mut other], group, &expected).await;
+        assert_memberships(&world, &mut [&mut ada, &mut bob, &mut other], group, &expected).await;
     }
     // A restored membership can be removed.
     world.expect(204, "DELETE users/ada/groups/stays", Value::Null).await;

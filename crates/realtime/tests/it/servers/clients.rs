@@ -157,7 +157,7 @@ async fn blazorpack_messages_are_forwarded_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_the_app_server_sends_in_parts_reach_the_client_whole() {
+async fn messages_sent_in_parts_by_the_app_server_reach_the_client_complete() {
     let listening = listen(default_mode()).await;
     let mut server = server(&listening, "one").await;
     let (mut ada, id) = json_client(&listening, &mut server, &[]).await;
