@@ -1,6 +1,7 @@
 //! Followers of the group with history: their requests, and the positions that they receive.
 
 use anyhow::{Context, Result, ensure};
+use realtime_engine::{GroupName, ListScope};
 use serde_json::{Value, json};
 
 use super::client::Following;
@@ -89,8 +90,11 @@ impl Delivery<'_> {
             client.position
         );
         client.position = Some(answered);
-        let connection = client.number;
-        self.model.joined(connection, KEPT);
+        let (connection, id) = (client.number, client.id);
+        // Its user may have left the group after it became a follower, and before it has read the response.
+        if !has_left || self.list(&ListScope::Group(GroupName::new(KEPT)))?.contains(&id) {
+            self.model.joined(connection, KEPT);
+        }
         Ok(())
     }
 }

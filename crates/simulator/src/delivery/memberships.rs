@@ -122,7 +122,8 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    fn list(&self, scope: &ListScope) -> Result<Vec<ConnectionId>> {
+    /// The connections that the service lists.
+    pub(super) fn list(&self, scope: &ListScope) -> Result<Vec<ConnectionId>> {
         let process = self.process()?;
         let (hub, engine) = (process.handle.hub("chat")?, process.handle.engine().clone());
         let listed =
