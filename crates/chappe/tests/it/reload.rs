@@ -169,6 +169,8 @@ async fn limits_of_listeners_and_the_log_format_change_and_a_client_stays_connec
     let mut client = connect(&process, "chat", None, HubProtocol::Json).await;
     let long = "a".repeat(10_000);
     assert_eq!(status(&process.http("gateway"), "/healthz", &[("x-long", &long)]).await, 200);
+    // A log line in the first format.
+    assert_eq!(reload(&process).await.0, 200);
     configure(
         folder.path(),
         "[edge]\nhead_bytes_max = 8192\ndrain_timeout_ms = 1\n[telemetry]\nformat = \"text\"\n",
