@@ -45,8 +45,8 @@ const QUIET_ROUNDS: usize = 24;
 /// A stateful client without a socket for this long may be disconnected.
 const AWAY_MAX: Duration = Duration::from_secs(3);
 
-/// After this many seconds the service has detected a lost client.
-const GONE_AFTER_S: usize = 12;
+/// After this many seconds the service has disconnected a silent client: its timeout, the time for a reconnect, and the delays of both.
+const GONE_AFTER_S: usize = 16;
 
 /// A message whose sender waits for the response.
 struct Sending {
@@ -454,7 +454,9 @@ impl<'a> Delivery<'a> {
     fn reconnect(&mut self, number: usize) -> Result<()> {
         let Some(client) = self.clients[number].as_ref() else { return Ok(()) };
         let Link::Lost(since) = client.link else { return Ok(()) };
-        if since.elapsed() > AWAY_MAX {
+        // The service counts from the moment at which it dropped the socket; a client that does not read notices that later.
+        let is_ended = self.process()?.ends.contains_key(&client.id);
+        if is_ended || since.elapsed() > AWAY_MAX {
             self.events.add(format_args!("client {number} was away for too long"));
             self.forget(number);
             return Ok(());
@@ -606,9 +608,12 @@ impl<'a> Delivery<'a> {
             if let Some(client) = &mut self.clients[number] {
                 client.is_paused = false;
             }
-            self.reconnect(number)?;
         }
         for _ in 0..QUIET_ROUNDS {
+            // In each round: a client that did not read notices only now that the service has dropped its socket.
+            for number in 0..CLIENTS {
+                self.reconnect(number)?;
+            }
             system::pass(Duration::from_millis(100));
             self.round()?;
             self.look()?;
