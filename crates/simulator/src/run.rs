@@ -59,7 +59,7 @@ struct Faults {
 }
 
 /// The faults that the product can have (`supervision::is_mutated`), and the error text of the check that detects each.
-const MUTATIONS: [(&str, Part, &str); 10] = [
+const MUTATIONS: [(&str, Part, &str); 12] = [
     ("position-before-response", Part::Delivery, "came before the response"),
     ("ping-left-out", Part::Delivery, "has sent nothing for"),
     ("silent-client-stays", Part::Delivery, "has been silent for"),
@@ -68,6 +68,8 @@ const MUTATIONS: [(&str, Part, &str); 10] = [
     ("connection-stays-in-group", Part::Delivery, "has the members"),
     ("bytes-stay-counted", Part::Delivery, "realtime_outlet_bytes is"),
     ("user-groups-forgotten", Part::Delivery, ""),
+    ("end-not-reported", Part::Delivery, "the process calls itself ready"),
+    ("epoch-kept-after-loss", Part::Storage, "was acknowledged and is gone"),
     ("write-not-committed", Part::Documents, "item"),
     ("change-keeps-its-lsn", Part::Documents, "the follower of the change feed last saw"),
 ];

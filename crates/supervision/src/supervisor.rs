@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::catch::{self, catch};
 use crate::component::{Component, Components, NotReady};
 use crate::metrics::{CauseLabel, ComponentLabels, EndLabels, Metrics};
+use crate::mutation::is_mutated;
 use crate::restart::Pauses;
 use crate::thread::{Thread, Threads};
 use crate::turns::Turns;
@@ -170,7 +171,9 @@ impl Supervisor {
                     Ok(turned) => return turned,
                 };
                 // A waiting owner learns of the end from what the task drops; the supervisor may learn of it earlier.
-                if let Some(end) = end {
+                if let Some(end) = end
+                    && !is_mutated("end-not-reported")
+                {
                     supervisor.fail(&unit.name, &end);
                 }
                 drop(work.take());

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use checked_files::{LossPolicy, Mark, MarkError, StoreId};
+use supervision::is_mutated;
 
 use super::reader;
 use super::recover::{self, Recovered};
@@ -100,7 +101,7 @@ impl Recovery {
                 }));
             }
         };
-        let needs_new_epochs = is_lost || was_set_aside;
+        let needs_new_epochs = (is_lost || was_set_aside) && !is_mutated("epoch-kept-after-loss");
         let (directory, store) = (directory.to_owned(), options.store);
         Ok(Self { directory, store, recovered, mark, lost_groups, needs_new_epochs })
     }
