@@ -260,10 +260,10 @@ impl FunctionLimit {
         *self.limit.borrow()
     }
 
-    /// Waits until the limit is another one. Cancel-safe.
+    /// Waits until the limit is another one; forever once the function is forgotten, which its listener may outlive while it drains.
+    /// Cancel-safe.
     pub(crate) async fn changed(&mut self) {
-        // The sender lives as long as `self.all`.
-        let _ = self.limit.changed().await;
+        changed(&mut self.limit).await;
     }
 
     /// Counts a delivery that begins to run.
@@ -285,4 +285,27 @@ impl Drop for RunningDelivery {
 
 fn snapshot_key() -> Key {
     Key::new(SNAPSHOT_KEY.to_owned()).expect("a short text without control characters")
+}
+
+/// Waits for another value; forever without a sender.
+async fn changed(limit: &mut watch::Receiver<usize>) {
+    if limit.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn the_limit_of_a_forgotten_function_does_not_change_any_more() {
+        let (sender, mut limit) = watch::channel(1);
+        sender.send_replace(2);
+        assert_eq!(changed(&mut limit).now_or_never(), Some(()));
+        drop(sender);
+        assert_eq!(changed(&mut limit).now_or_never(), None, "its listener would spin");
+    }
 }

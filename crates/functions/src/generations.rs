@@ -44,9 +44,9 @@ impl Generations {
         self.all().iter().flat_map(|(_, invoker)| invoker.workers.pids()).collect()
     }
 
-    /// Whether a worker responds slowly to the status requests of its channel.
+    /// Whether a worker responds slowly to the status requests of its channel. Asks all of them for the next response.
     pub(crate) fn is_worker_slow(&self) -> bool {
-        self.all().iter().any(|(_, invoker)| invoker.workers.is_slow())
+        self.all().iter().fold(false, |is_slow, (_, invoker)| invoker.workers.is_slow() || is_slow)
     }
 
     /// Kills a worker. `false` if no worker has this process id.

@@ -91,14 +91,14 @@ impl FunctionConcurrency {
         now: u64,
         interval: Duration,
     ) -> Option<ConcurrencyChange> {
-        if self.passed(now, self.changed_at) <= self.pause(CHANGE_PAUSE_MIN, CHANGE_PAUSE, 1.0, interval) {
+        if passed(now, self.changed_at) <= self.pause(CHANGE_PAUSE_MIN, CHANGE_PAUSE, 1.0, interval) {
             return None;
         }
         let change = match throttles.state() {
             ThrottleState::Unknown => return None,
             ThrottleState::Off => {
                 let is_quiet = self.shrunk_at.is_some_and(|at| {
-                    self.passed(now, at) < self.pause(SHRUNK_PAUSE_MIN, SHRUNK_PAUSE, 10.0, interval)
+                    passed(now, at) < self.pause(SHRUNK_PAUSE_MIN, SHRUNK_PAUSE, 10.0, interval)
                 });
                 let is_used = self.running_max >= self.limit;
                 let may_grow = self.limit < limit_max;
@@ -138,15 +138,6 @@ impl FunctionConcurrency {
         1 + run.min(STEP_MAX)
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::unused_self,
-        reason = "measurements of 100 million years are exact"
-    )]
-    fn passed(&self, now: u64, since: u64) -> f64 {
-        now.saturating_sub(since) as f64
-    }
-
     /// A pause in measurements: shorter than the default if the function is fast.
     fn pause(&self, min: f64, default: f64, factor: f64, interval: Duration) -> f64 {
         if self.ended == 0 {
@@ -155,6 +146,12 @@ impl FunctionConcurrency {
         let average = self.ended_total.as_secs_f64() / f64::from(self.ended);
         (min + factor * average / interval.as_secs_f64()).min(default)
     }
+}
+
+/// The measurements since one of them.
+#[expect(clippy::cast_precision_loss, reason = "measurements of 100 million years are exact")]
+fn passed(now: u64, since: u64) -> f64 {
+    now.saturating_sub(since) as f64
 }
 
 #[cfg(test)]
