@@ -189,6 +189,11 @@ async fn admin_writes_and_deletes_the_folder_of_a_function_and_starts_the_app_ag
     assert_eq!(std::fs::read_to_string(folder.join("index.js")).expect("written"), "1");
     assert!(folder.join("function.json").is_file());
     assert_eq!(put("f", "{}").await.status, 201, "nothing to write");
+    // A name in another case is that of the same function.
+    let other_case = put("F", r#"{"files":{"index.js":"2"}}"#).await;
+    assert_eq!(other_case.headers["location"], "http://app.test:7071/admin/functions/f");
+    assert_eq!(std::fs::read_to_string(folder.join("index.js")).expect("written"), "2");
+    assert!(!host.dir.path().join("F").exists());
     assert_eq!(host.send("PUT /admin/functions/f\n\n{}").await.status, 415);
     for (name, body, why) in [
         ("f", r#"{"files":{"../x":""}}"#, "\"../x\" is not the name of a file"),
@@ -203,7 +208,7 @@ async fn admin_writes_and_deletes_the_folder_of_a_function_and_starts_the_app_ag
     let other = put("g", r#"{"config":{"bindings":[]}}"#).await;
     assert_eq!(other.status, 500);
     assert!(other.body.starts_with("The app has no function 'g' after the change"), "{}", other.body);
-    assert_eq!(host.send("DELETE /admin/functions/f").await.status, 204);
+    assert_eq!(host.send("DELETE /admin/functions/F").await.status, 204);
     assert!(!folder.exists());
     assert_eq!(host.send("DELETE /admin/functions/none").await.status, 404);
 }

@@ -34,18 +34,20 @@ impl Dispatch {
                 None => error(&response::NOT_FOUND),
             },
             (AdminTarget::Function(name), "PUT") => {
+                // The folder of a known function has its name as it was declared.
+                let name = declared_name(&running, name).unwrap_or(name).to_owned();
                 let app = running.app.dir.clone();
                 // Not a use of the generation that the change replaces.
                 drop(running);
-                self.write_function(name, app, parts, body).await
+                self.write_function(&name, app, parts, body).await
             }
-            (AdminTarget::Function(name), "DELETE") => match describe_named(&running, name, parts) {
-                Some(_) => {
-                    let app = running.app.dir.clone();
+            (AdminTarget::Function(name), "DELETE") => match declared_name(&running, name) {
+                Some(name) if check_name(name).is_ok() => {
+                    let (name, app) = (name.to_owned(), running.app.dir.clone());
                     drop(running);
-                    self.delete_function(name.clone(), app).await
+                    self.delete_function(name, app).await
                 }
-                None => error(&response::NOT_FOUND),
+                _ => error(&response::NOT_FOUND),
             },
             (AdminTarget::Function(name), "POST") => self.start_function(&running, name, parts, body).await,
             (AdminTarget::FunctionStatus(name), "GET") => self.function_status(&running, name),
@@ -173,19 +175,29 @@ impl Dispatch {
 }
 
 fn describe_all(running: &Generation, parts: &Parts) -> Json {
-    let ready = running.functions.iter().map(|function| &function.declaration.metadata);
-    let mut all: Vec<&FunctionMetadata> = ready.chain(&running.metadata_in_error).collect();
+    let mut all: Vec<&FunctionMetadata> = all_metadata(running).collect();
     all.sort_by(|one, other| one.name.cmp(&other.name));
     Json::Array(all.into_iter().map(|metadata| describe(metadata, running, parts)).collect())
 }
 
-/// A function by its name in any case, also one in error.
+/// All functions, also those in error.
+fn all_metadata(running: &Generation) -> impl Iterator<Item = &FunctionMetadata> {
+    let ready = running.functions.iter().map(|function| &function.declaration.metadata);
+    ready.chain(&running.metadata_in_error)
+}
+
+/// A function by its name in any case.
+fn named<'a>(running: &'a Generation, name: &str) -> Option<&'a FunctionMetadata> {
+    all_metadata(running).find(|metadata| metadata.name.eq_ignore_ascii_case(name))
+}
+
+/// The name of a function as it was declared.
+fn declared_name<'a>(running: &'a Generation, name: &str) -> Option<&'a str> {
+    named(running, name).map(|metadata| metadata.name.as_str())
+}
+
 fn describe_named(running: &Generation, name: &str, parts: &Parts) -> Option<Json> {
-    if let Some(function) = running.find(name) {
-        return Some(describe(&function.declaration.metadata, running, parts));
-    }
-    let in_error = running.metadata_in_error.iter().find(|metadata| metadata.name.eq_ignore_ascii_case(name));
-    in_error.map(|metadata| describe(metadata, running, parts))
+    named(running, name).map(|metadata| describe(metadata, running, parts))
 }
 
 fn describe(metadata: &FunctionMetadata, running: &Generation, parts: &Parts) -> Json {
