@@ -187,8 +187,8 @@ fn outgoing_body(to_write: mpsc::Receiver<EncodedMessage>) -> Body {
                 Some(next) => accept(next, &mut chunks),
                 None => return Some((Ok(trailers("0")), None)),
             }
-            // What waits already is sent together.
-            while chunks.len() < QUEUE_MESSAGES
+            // Small messages that wait already are sent together. Behind a large one they would count as delivered long before they are.
+            while are_small(&chunks)
                 && let Ok(next) = to_write.try_recv()
             {
                 accept(next, &mut chunks);
@@ -221,6 +221,15 @@ fn outgoing_body(to_write: mpsc::Receiver<EncodedMessage>) -> Body {
 fn accept(message: EncodedMessage, chunks: &mut VecDeque<Chunk>) {
     message.delivered.map(|delivered| delivered.send(()));
     chunks.extend(message.chunks);
+}
+
+/// Whether all chunks fit into one frame.
+fn are_small(chunks: &VecDeque<Chunk>) -> bool {
+    let mut left = JOINED_BYTES_MAX;
+    chunks.iter().all(|chunk| match chunk {
+        Chunk::Bytes(bytes) => left.checked_sub(bytes.len()).map(|rest| left = rest).is_some(),
+        Chunk::Stored(_) => false,
+    })
 }
 
 /// Appends the small chunks that follow a small one, so that they share an HTTP/2 frame.
@@ -329,4 +338,34 @@ pub(in crate::worker) fn encode(
 /// The length of a message for its prefix; the error is a length beyond the maximum.
 fn prefix(length: usize) -> Result<u32, usize> {
     u32::try_from(length).ok().filter(|_| length <= MESSAGE_BYTES_MAX).ok_or(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// Sends messages of these sizes, all at once. Returns the size of the first frame, and which messages count as delivered then.
+    async fn first_frame(sizes: &[usize]) -> (usize, Vec<bool>) {
+        let (sender, to_write) = mpsc::channel(sizes.len());
+        let mut notices = Vec::new();
+        for size in sizes {
+            let (delivered, notice) = oneshot::channel();
+            let chunks = vec![Chunk::Bytes(vec![0; *size].into())];
+            let message = EncodedMessage { chunks, delivered: Some(delivered) };
+            sender.send(message).await.expect("the channel has room");
+            notices.push(notice);
+        }
+        let frame = outgoing_body(to_write).frame().await.expect("a frame").expect("nothing fails");
+        let bytes = frame.into_data().expect("data").len();
+        (bytes, notices.iter_mut().map(|notice| notice.try_recv().is_ok()).collect())
+    }
+
+    #[tokio::test]
+    async fn small_messages_share_a_frame_and_those_behind_a_large_one_are_not_delivered_yet() {
+        assert_eq!(first_frame(&[10, 20, 30]).await, (60, vec![true, true, true]));
+        assert_eq!(first_frame(&[50_000, 10]).await, (50_000, vec![true, false]));
+        assert_eq!(first_frame(&[10, 50_000, 10]).await, (10, vec![true, true, false]));
+    }
 }
