@@ -6,8 +6,8 @@ use bytestring::ByteString;
 
 use super::codec::{EncodeError, FrameBody, OutgoingFrame, StartStream, VERSION};
 use super::messages::{
-    DoubleJson, HostHeader, HostHeaderRef, HttpJson, HttpRef, IntJson, InvokeJson, InvokeRef, InvokedJson,
-    LogJson, MetadataJson, ModelJson, ParameterJson, ParameterRef, ResultJson, TextJson, ValueJson, ValueRef,
+    DoubleJson, HostHeader, HostHeaderRef, HttpJson, HttpRef, IntJson, InvokeRef, InvokedJson, LogJson,
+    MetadataJson, ModelJson, ParameterJson, ParameterRef, ResultJson, TextJson, ValueJson, ValueRef,
     WorkerHeader,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub fn encode_host(message: HostMessage, frame_bytes_max: usize) -> Result<Outgo
             function_id: load.function_id,
             metadata: Box::new(metadata(load.metadata, &mut body)),
         },
-        HostMessage::Invoke(request) => HostHeader::Invoke(Box::new(invoke(request, &mut body))),
+        HostMessage::Invoke(request) => return encode_invocation(&request, frame_bytes_max),
         HostMessage::Cancel { invocation_id } => HostHeader::Cancel { invocation_id },
         HostMessage::Status => HostHeader::Status {},
         HostMessage::Terminate { grace } => {
@@ -97,17 +97,6 @@ pub fn encode_worker(
         WorkerMessage::Status | WorkerMessage::Unused(_) => WorkerHeader::Status {},
     };
     body.into_frame(&header, frame_bytes_max)
-}
-
-fn invoke(request: InvocationRequest, body: &mut FrameBody) -> InvokeJson {
-    InvokeJson {
-        invocation_id: request.invocation_id,
-        function_id: request.function_id,
-        input_data: request.input_data.into_iter().map(|each| parameter(each, body)).collect(),
-        trigger_metadata: values(request.trigger_metadata, body),
-        trace_context: request.trace_context,
-        retry_context: request.retry_context,
-    }
 }
 
 fn invoked(response: InvocationResponse, body: &mut FrameBody) -> InvokedJson {
