@@ -128,25 +128,60 @@ impl Default for Options {
 }
 
 impl Options {
-    /// These options with the values of `new` for all that may change while the host runs. The others are read at the start only.
-    pub(crate) fn reloaded(&self, new: &Self) -> Self {
+    /// These options with the values of `new` for all that a reload applies (`Reloads.` in their comments). The others are read at the
+    /// start only.
+    #[must_use]
+    pub fn reloaded(&self, new: &Self) -> Self {
+        // No `..`: whoever adds an option decides here whether a reload applies it.
+        let Self {
+            functions,
+            cors_origins,
+            cors_credentials,
+            cors_exposed_headers,
+            body_bytes_max,
+            requests_max,
+            start_retry_ms_min,
+            start_retry_ms_max,
+            hot_reload,
+            generation_drain_ms,
+            source_retry_ms_min,
+            source_retry_ms_max,
+            concurrency,
+            lag_interval_ms,
+            timer_lease_ms,
+            workers,
+            app_dir: _,
+            development: _,
+            enable_auth: _,
+            worker_bodies_bytes_max: _,
+            start_wait_ms: _,
+            watch_interval_ms: _,
+            hot_reload_quiet_ms: _,
+            log_lines_max: _,
+            log_text_bytes_max: _,
+            concurrency_interval_ms: _,
+            usage_days_max: _,
+            cache_dir: _,
+            ignored_dirs: _,
+            runs_triggers: _,
+        } = new.clone();
         Self {
-            functions: new.functions.clone(),
-            cors_origins: new.cors_origins.clone(),
-            cors_credentials: new.cors_credentials,
-            cors_exposed_headers: new.cors_exposed_headers.clone(),
-            body_bytes_max: new.body_bytes_max,
-            requests_max: new.requests_max,
-            start_retry_ms_min: new.start_retry_ms_min,
-            start_retry_ms_max: new.start_retry_ms_max,
-            hot_reload: new.hot_reload,
-            generation_drain_ms: new.generation_drain_ms,
-            source_retry_ms_min: new.source_retry_ms_min,
-            source_retry_ms_max: new.source_retry_ms_max,
-            concurrency: new.concurrency.clone(),
-            lag_interval_ms: new.lag_interval_ms,
-            timer_lease_ms: new.timer_lease_ms,
-            workers: new.workers,
+            functions,
+            cors_origins,
+            cors_credentials,
+            cors_exposed_headers,
+            body_bytes_max,
+            requests_max,
+            start_retry_ms_min,
+            start_retry_ms_max,
+            hot_reload,
+            generation_drain_ms,
+            source_retry_ms_min,
+            source_retry_ms_max,
+            concurrency,
+            lag_interval_ms,
+            timer_lease_ms,
+            workers,
             ..self.clone()
         }
     }

@@ -18,6 +18,48 @@ fn every_option_marked_as_reloadable_belongs_to_a_part() {
     assert_eq!(sections, expected);
 }
 
+/// The options of the functions host that a reload applies are exactly those that are marked.
+#[test]
+fn the_marked_options_of_functions_are_those_that_a_reload_applies() {
+    let text = r#"
+        functions = ["f"]
+        enable_auth = true
+        cors_origins = ["https://a.test"]
+        cors_credentials = true
+        cors_exposed_headers = ["x-a"]
+        body_bytes_max = 1
+        worker_bodies_bytes_max = 1
+        requests_max = 1
+        start_wait_ms = 1
+        watch_interval_ms = 1
+        start_retry_ms_min = 1
+        start_retry_ms_max = 1
+        hot_reload = true
+        hot_reload_quiet_ms = 1
+        generation_drain_ms = 1
+        log_lines_max = 1
+        log_text_bytes_max = 1
+        source_retry_ms_min = 1
+        source_retry_ms_max = 1
+        concurrency = { f = 1 }
+        concurrency_interval_ms = 1
+        usage_days_max = 1
+        lag_interval_ms = 1
+        timer_lease_ms = 1
+        workers = { processes = 2 }
+    "#;
+    let table = |options: &functions::Options| Table::try_from(options).expect("options are TOML");
+    let (old, new) = (functions::Options::default(), toml::from_str(text).expect("all keys are known"));
+    let applied = table(&old.reloaded(&new));
+    let marks = OptionAttributes::of_schema();
+    for (key, value) in &table(&new) {
+        assert_ne!(Some(value), table(&old).get(key), "{key} differs from its default");
+        let is_applied = applied.get(key) == Some(value);
+        assert_eq!(is_applied, marks.reloads(&format!("functions.{key}")), "{key}");
+    }
+    assert_eq!(table(&new).len(), text.matches(" = ").count() - 2, "every option is in the text");
+}
+
 #[test]
 fn a_reload_keeps_values_that_need_a_restart() {
     let table = |text: &str| text.parse::<Table>().expect("TOML");
