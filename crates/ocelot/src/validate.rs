@@ -99,7 +99,11 @@ impl Found {
     fn methods(&mut self, location: &OcelotLocation, methods: &[String]) {
         for method in methods {
             if http::Method::from_bytes(method.as_bytes()).is_err() {
-                self.add(location, "UpstreamHttpMethod", format!("{method:?} is no method, such as \"GET\""));
+                self.add(
+                    location,
+                    "UpstreamHttpMethod",
+                    format!("{method:?} is not an HTTP method, such as \"GET\""),
+                );
             }
         }
     }

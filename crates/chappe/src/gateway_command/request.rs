@@ -21,8 +21,9 @@ impl ExplainedRequest {
     /// If method, target or a header cannot be those of a request.
     pub(super) fn new(method: &str, target: &str, headers: &[String]) -> Result<Self, CommandError> {
         let wrong = |text: String| CommandError::new(&configuration::COMMAND_LINE, text);
-        Method::from_bytes(method.as_bytes())
-            .map_err(|_| wrong(format!("{method:?} is no method; write GET, POST or another one")))?;
+        Method::from_bytes(method.as_bytes()).map_err(|_| {
+            wrong(format!("{method:?} is not an HTTP method; write GET or POST, for example"))
+        })?;
         let mut map = HeaderMap::new();
         for text in headers {
             let (name, value) = text.split_once(':').ok_or_else(|| {
@@ -32,7 +33,9 @@ impl ExplainedRequest {
                 wrong(format!("--header {text:?}: {:?} is not the name of a header", name.trim()))
             })?;
             let value = HeaderValue::from_str(value.trim()).map_err(|_| {
-                wrong(format!("--header {text:?}: the value holds a character that no header may hold"))
+                wrong(format!(
+                    "--header {text:?}: the value contains a character that is not allowed in a header"
+                ))
             })?;
             map.append(name, value);
         }
@@ -47,7 +50,7 @@ impl ExplainedRequest {
         };
         if !target.starts_with('/') && target != "*" {
             return Err(wrong(format!(
-                "{target:?} is no path and no address; write /orders/7 or https://api.test/orders/7"
+                "{target:?} is neither a path nor an address; write /orders/7 or https://api.test/orders/7"
             )));
         }
         if let Some(authority) = authority.and_then(|authority| HeaderValue::from_str(authority).ok())

@@ -140,8 +140,8 @@ fn routes_of_chappe_toml_are_listed_and_explained_with_the_default_ones() {
 fn a_request_that_cannot_be_sent_is_rejected() {
     let folder = folder(&[("ocelot.json", OCELOT)]);
     for (arguments, word) in [
-        (["G T", "/", "A: b"], "is no method"),
-        (["GET", "orders", "A: b"], "is no path and no address"),
+        (["G T", "/", "A: b"], "is not an HTTP method"),
+        (["GET", "orders", "A: b"], "is neither a path nor an address"),
         (["GET", "/", "A"], "write NAME: VALUE"),
         (["GET", "/", "A b: c"], "is not the name of a header"),
     ] {

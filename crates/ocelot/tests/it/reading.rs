@@ -102,7 +102,7 @@ fn every_problem_names_file_route_and_property() {
             "ocelot.json: Routes[0] (/{x}/{x}): DownstreamPathTemplate: \"a//b\" contains '//'; write one slash",
             "ocelot.json: Routes[0] (/{x}/{x}): DownstreamHostAndPorts: is empty; name a host and its port, or a ServiceName with service discovery",
             "ocelot.json: Routes[1] (/b): DownstreamHostAndPorts[0].Host: is empty; write a name or an address",
-            "ocelot.json: Routes[1] (/b): UpstreamHttpMethod: \"\" is no method, such as \"GET\"",
+            "ocelot.json: Routes[1] (/b): UpstreamHttpMethod: \"\" is not an HTTP method, such as \"GET\"",
             "ocelot.json: Routes[1] (/b): RateLimitOptions.Period: \"500\" is no period; write a number and ms, s, m, h or d, such as \"1m\"",
         ]
     );
